@@ -1,0 +1,135 @@
+use super::command::Command;
+use super::event::AccountEvent;
+use super::state::{Account, Credential, Profile, Status};
+use crate::value::{CredentialId, SessionId, TokenId};
+
+/// Why a command changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error("the account exists already")]
+    Exists,
+    #[error("there is no such account")]
+    Absent,
+    #[error("the account is disabled")]
+    Disabled,
+    #[error("the address is verified already")]
+    AlreadyVerified,
+    #[error("personal data of this account has been erased")]
+    Erased,
+}
+
+/// Which events a command causes. An empty list: all is as asked already.
+pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, Rejection> {
+    match (account.status, &command) {
+        (Status::Absent, Command::Register { .. }) => {}
+        (Status::Absent, _) => return Err(Rejection::Absent),
+        (_, Command::Register { .. }) => return Err(Rejection::Exists),
+        // What an operator does, and what time does, is done to disabled accounts too.
+        (
+            Status::Disabled,
+            Command::Enable { .. }
+            | Command::Disable { .. }
+            | Command::GrantRole { .. }
+            | Command::RevokeRole { .. }
+            | Command::RevokeAllSessions { .. }
+            | Command::Unlock
+            | Command::ExpireVerification { .. }
+            | Command::ExpireReset { .. }
+            | Command::ExpireEmailChange { .. },
+        )
+        | (Status::Active, _) => {}
+        (Status::Disabled, _) => return Err(Rejection::Disabled),
+    }
+    match command {
+        Command::Register { locale, credential, profile, verification } => Ok(vec![
+            AccountEvent::Registered { locale, credential, profile: Some(profile) },
+            AccountEvent::EmailVerificationRequested { token: verification },
+        ]),
+        Command::RequestVerification { .. } | Command::VerifyEmail { .. } if account.email_verified_at.is_some() => {
+            Err(Rejection::AlreadyVerified)
+        }
+        Command::RequestVerification { token } => Ok(vec![AccountEvent::EmailVerificationRequested { token }]),
+        Command::VerifyEmail { token } => Ok(vec![AccountEvent::EmailVerified { token: Some(token) }]),
+        Command::VouchForEmail => Ok(match account.email_verified_at {
+            Some(_) => vec![],
+            None => vec![AccountEvent::EmailVerified { token: None }],
+        }),
+        Command::UpdateProfile { locale, first_name, last_name } => {
+            update_profile(account, locale.or(account.locale), first_name, last_name)
+        }
+        Command::ChangePassword { credential, kept_session } => Ok(vec![changed(account, credential, kept_session)]),
+        Command::RehashPassword => Ok(account.credential.iter().map(rehashed).collect()),
+        Command::RequestReset { token } => Ok(vec![AccountEvent::PasswordResetRequested { token }]),
+        Command::ResetPassword { token, credential } => Ok(reset(account, token, credential)),
+        Command::RequestEmailChange { token, new_email } => {
+            Ok(vec![AccountEvent::EmailChangeRequested { token, new_email: Some(new_email) }])
+        }
+        Command::ConfirmEmailChange { token, new_email } => {
+            Ok(vec![AccountEvent::EmailChanged { token, profile: Some(with_email(account, new_email)?) }])
+        }
+        Command::UndoEmailChange { token, old_email } => {
+            Ok(vec![AccountEvent::EmailChangeUndone { token, profile: Some(with_email(account, old_email)?) }])
+        }
+        Command::ExpireVerification { token } => Ok(vec![AccountEvent::EmailVerificationExpired { token }]),
+        Command::ExpireReset { token } => Ok(vec![AccountEvent::PasswordResetExpired { token }]),
+        Command::ExpireEmailChange { token } => Ok(vec![AccountEvent::EmailChangeExpired { token }]),
+        Command::Lock { failures } => Ok(unless(account.locked_at.is_some(), AccountEvent::AccountLocked { failures })),
+        Command::Unlock => Ok(unless(account.locked_at.is_none(), AccountEvent::AccountUnlocked { by_reset: false })),
+        Command::Disable { reason } => {
+            Ok(unless(account.status == Status::Disabled, AccountEvent::AccountDisabled { reason }))
+        }
+        Command::Enable { reason } => Ok(unless(account.status == Status::Active, AccountEvent::AccountEnabled { reason })),
+        Command::GrantRole { role, reason } => {
+            Ok(unless(account.roles.contains(&role), AccountEvent::RoleGranted { role, reason }))
+        }
+        Command::RevokeRole { role, reason } => {
+            Ok(unless(!account.roles.contains(&role), AccountEvent::RoleRevoked { role, reason }))
+        }
+        Command::RevokeAllSessions { reason } => Ok(vec![AccountEvent::AllSessionsRevoked { reason }]),
+    }
+}
+
+fn unless(already: bool, event: AccountEvent) -> Vec<AccountEvent> {
+    if already { vec![] } else { vec![event] }
+}
+
+fn next_version(account: &Account) -> u32 {
+    account.credential.map_or(1, |credential| credential.version + 1)
+}
+
+fn changed(account: &Account, credential: CredentialId, kept_session: SessionId) -> AccountEvent {
+    AccountEvent::PasswordChanged { credential, version: next_version(account), kept_session }
+}
+
+fn rehashed(credential: &Credential) -> AccountEvent {
+    AccountEvent::PasswordRehashed { credential: credential.id, version: credential.version + 1 }
+}
+
+/// A reset link proves the mailbox, so it also verifies the address and lifts a lock.
+fn reset(account: &Account, token: TokenId, credential: CredentialId) -> Vec<AccountEvent> {
+    let mut events = vec![AccountEvent::PasswordReset { token, credential, version: next_version(account) }];
+    if account.email_verified_at.is_none() {
+        events.push(AccountEvent::EmailVerified { token: Some(token) });
+    }
+    if account.locked_at.is_some() {
+        events.push(AccountEvent::AccountUnlocked { by_reset: true });
+    }
+    events
+}
+
+fn update_profile(
+    account: &Account, locale: Option<crate::value::Locale>, first_name: Option<String>, last_name: Option<String>,
+) -> Result<Vec<AccountEvent>, Rejection> {
+    let (Some(old), Some(locale)) = (&account.profile, locale) else { return Err(Rejection::Erased) };
+    let profile = Profile {
+        email: old.email.clone(),
+        first_name: first_name.unwrap_or_else(|| old.first_name.clone()),
+        last_name: last_name.unwrap_or_else(|| old.last_name.clone()),
+    };
+    Ok(unless(profile == *old && Some(locale) == account.locale, AccountEvent::ProfileUpdated { locale, profile: Some(profile) }))
+}
+
+fn with_email(account: &Account, email: String) -> Result<Profile, Rejection> {
+    let profile = account.profile.clone().ok_or(Rejection::Erased)?;
+    Ok(Profile { email, ..profile })
+}

@@ -1,0 +1,80 @@
+use serde::{Deserialize, Serialize};
+
+use super::state::{Profile, Role};
+use crate::event::Personal;
+use crate::value::{CredentialId, Locale, SessionId, TokenId};
+
+/// Facts about an account. `profile` and `new_email` are personal data: they are sealed beside the payload, and `None` once the
+/// account's data key is gone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "payload", deny_unknown_fields)]
+pub enum AccountEvent {
+    Registered { locale: Locale, credential: CredentialId, #[serde(skip)] profile: Option<Profile> },
+    EmailVerificationRequested { token: TokenId },
+    EmailVerificationExpired { token: TokenId },
+    /// `token` proved that its holder reads the mailbox: a verification link, a reset link or an operator's word (`None`).
+    EmailVerified { token: Option<TokenId> },
+    ProfileUpdated { locale: Locale, #[serde(skip)] profile: Option<Profile> },
+    /// Ends every session but the one it was made in.
+    PasswordChanged { credential: CredentialId, version: u32, kept_session: SessionId },
+    /// Same password, stored with other parameters. Ends nothing.
+    PasswordRehashed { credential: CredentialId, version: u32 },
+    PasswordResetRequested { token: TokenId },
+    PasswordResetExpired { token: TokenId },
+    PasswordReset { token: TokenId, credential: CredentialId, version: u32 },
+    EmailChangeRequested { token: TokenId, #[serde(skip)] new_email: Option<String> },
+    EmailChangeExpired { token: TokenId },
+    EmailChanged { token: TokenId, #[serde(skip)] profile: Option<Profile> },
+    EmailChangeUndone { token: TokenId, #[serde(skip)] profile: Option<Profile> },
+    AccountLocked { failures: u32 },
+    AccountUnlocked { by_reset: bool },
+    AccountDisabled { reason: String },
+    AccountEnabled { reason: String },
+    RoleGranted { role: Role, reason: String },
+    RoleRevoked { role: Role, reason: String },
+    AllSessionsRevoked { reason: String },
+}
+
+impl AccountEvent {
+    pub fn personal(&self) -> Personal {
+        match self {
+            Self::Registered { profile: Some(profile), .. }
+            | Self::ProfileUpdated { profile: Some(profile), .. }
+            | Self::EmailChanged { profile: Some(profile), .. }
+            | Self::EmailChangeUndone { profile: Some(profile), .. } => Personal {
+                email: Some(profile.email.clone()),
+                first_name: Some(profile.first_name.clone()),
+                last_name: Some(profile.last_name.clone()),
+                ..Personal::default()
+            },
+            Self::EmailChangeRequested { new_email, .. } => Personal { email: new_email.clone(), ..Personal::default() },
+            _ => Personal::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn with_personal(mut self, personal: Option<&Personal>) -> Self {
+        let Some(personal) = personal else { return self };
+        match &mut self {
+            Self::Registered { profile, .. }
+            | Self::ProfileUpdated { profile, .. }
+            | Self::EmailChanged { profile, .. }
+            | Self::EmailChangeUndone { profile, .. } => *profile = Profile::of(personal),
+            Self::EmailChangeRequested { new_email, .. } => new_email.clone_from(&personal.email),
+            _ => {}
+        }
+        self
+    }
+
+    /// Whether sessions begun before it are over; `Some(Some(id))` spares that one.
+    pub const fn ends_sessions(&self) -> Option<Option<SessionId>> {
+        match self {
+            Self::PasswordChanged { kept_session, .. } => Some(Some(*kept_session)),
+            Self::PasswordReset { .. }
+            | Self::EmailChangeUndone { .. }
+            | Self::AccountDisabled { .. }
+            | Self::AllSessionsRevoked { .. } => Some(None),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! An account: who may sign in, with what, and what it may do. Pure rules; `decide` may refuse, `evolve` may not.
+
+mod command;
+mod decide;
+mod event;
+#[cfg(test)]
+mod spec;
+mod state;
+
+pub use command::Command;
+pub use decide::{Rejection, decide};
+pub use event::AccountEvent;
+pub use state::{Account, Credential, Profile, Role, Status, evolve};

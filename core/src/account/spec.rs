@@ -1,0 +1,139 @@
+//! The rules of an account as sentences.
+
+use uuid::Uuid;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::value::{CredentialId, Locale, SessionId, TokenId};
+
+const NOON: Timestamp = Timestamp::from_seconds(1_800_000_000);
+
+fn token() -> TokenId {
+    TokenId(Uuid::from_u128(1))
+}
+
+fn credential(n: u128) -> CredentialId {
+    CredentialId(Uuid::from_u128(n))
+}
+
+fn session() -> SessionId {
+    SessionId(Uuid::from_u128(3))
+}
+
+fn profile() -> Profile {
+    Profile { email: "ana@example.com".into(), first_name: "Ana".into(), last_name: "Lima".into() }
+}
+
+fn registered() -> AccountEvent {
+    AccountEvent::Registered { locale: Locale::En, credential: credential(2), profile: Some(profile()) }
+}
+
+struct Given(Account);
+
+fn given(events: impl IntoIterator<Item = AccountEvent>) -> Given {
+    Given(events.into_iter().fold(Account::default(), |account, event| evolve(account, &event, NOON)))
+}
+
+impl Given {
+    fn when(&self, command: Command) -> Result<Vec<AccountEvent>, Rejection> {
+        decide(&self.0, command)
+    }
+}
+
+fn register() -> Command {
+    Command::Register { locale: Locale::En, credential: credential(2), profile: profile(), verification: token() }
+}
+
+#[test]
+fn a_registration_asks_for_verification() {
+    assert_eq!(given([]).when(register()), Ok(vec![registered(), AccountEvent::EmailVerificationRequested { token: token() }]));
+}
+
+#[test]
+fn an_account_is_registered_once() {
+    assert_eq!(given([registered()]).when(register()), Err(Rejection::Exists));
+}
+
+#[test]
+fn nothing_but_a_registration_begins_an_account() {
+    assert_eq!(given([]).when(Command::RequestReset { token: token() }), Err(Rejection::Absent));
+}
+
+#[test]
+fn a_verified_address_is_not_verified_again() {
+    let verified = given([registered(), AccountEvent::EmailVerified { token: Some(token()) }]);
+    assert_eq!(verified.when(Command::VerifyEmail { token: token() }), Err(Rejection::AlreadyVerified));
+    assert_eq!(verified.when(Command::RequestVerification { token: token() }), Err(Rejection::AlreadyVerified));
+}
+
+#[test]
+fn a_reset_verifies_the_mailbox_and_lifts_a_lock() {
+    let locked = given([registered(), AccountEvent::AccountLocked { failures: 100 }]);
+    assert_eq!(
+        locked.when(Command::ResetPassword { token: token(), credential: credential(9) }),
+        Ok(vec![
+            AccountEvent::PasswordReset { token: token(), credential: credential(9), version: 2 },
+            AccountEvent::EmailVerified { token: Some(token()) },
+            AccountEvent::AccountUnlocked { by_reset: true },
+        ])
+    );
+}
+
+#[test]
+fn change_reset_disable_undo_and_revoke_all_end_sessions_and_nothing_else_does() {
+    let ending = [
+        AccountEvent::PasswordChanged { credential: credential(9), version: 2, kept_session: session() },
+        AccountEvent::PasswordReset { token: token(), credential: credential(9), version: 2 },
+        AccountEvent::AccountDisabled { reason: "left".into() },
+        AccountEvent::AllSessionsRevoked { reason: "asked".into() },
+        AccountEvent::EmailChangeUndone { token: token(), profile: Some(profile()) },
+    ];
+    for event in ending {
+        assert_eq!(evolve(given([registered()]).0, &event, NOON).session_epoch, 1, "{event:?}");
+    }
+    for event in [
+        AccountEvent::PasswordRehashed { credential: credential(2), version: 2 },
+        AccountEvent::EmailVerified { token: None },
+        AccountEvent::EmailChanged { token: token(), profile: Some(profile()) },
+        AccountEvent::RoleGranted { role: Role::Admin, reason: "first".into() },
+    ] {
+        assert_eq!(evolve(given([registered()]).0, &event, NOON).session_epoch, 0, "{event:?}");
+    }
+}
+
+#[test]
+fn a_disabled_account_takes_no_command_of_its_owner() {
+    let disabled = given([registered(), AccountEvent::AccountDisabled { reason: "left".into() }]);
+    for command in [
+        Command::RequestReset { token: token() },
+        Command::ResetPassword { token: token(), credential: credential(9) },
+        Command::ChangePassword { credential: credential(9), kept_session: session() },
+        Command::UpdateProfile { locale: None, first_name: Some("B".into()), last_name: None },
+        Command::VerifyEmail { token: token() },
+    ] {
+        assert_eq!(disabled.when(command.clone()), Err(Rejection::Disabled), "{command:?}");
+    }
+    assert_eq!(
+        disabled.when(Command::Enable { reason: "back".into() }),
+        Ok(vec![AccountEvent::AccountEnabled { reason: "back".into() }])
+    );
+}
+
+#[test]
+fn what_is_so_already_causes_no_event() {
+    let admin = given([registered(), AccountEvent::RoleGranted { role: Role::Admin, reason: "first".into() }]);
+    assert_eq!(admin.when(Command::GrantRole { role: Role::Admin, reason: "again".into() }), Ok(vec![]));
+    assert_eq!(admin.when(Command::RevokeRole { role: Role::Auditor, reason: "none".into() }), Ok(vec![]));
+    assert_eq!(admin.when(Command::UpdateProfile { locale: None, first_name: Some("Ana".into()), last_name: None }), Ok(vec![]));
+    assert_eq!(admin.when(Command::Unlock), Ok(vec![]));
+}
+
+#[test]
+fn an_erased_profile_can_still_be_replayed() {
+    let erased = given([AccountEvent::Registered { locale: Locale::En, credential: credential(2), profile: None }]);
+    assert_eq!(erased.0.profile, None);
+    assert_eq!(
+        erased.when(Command::ConfirmEmailChange { token: token(), new_email: "b@example.com".into() }),
+        Err(Rejection::Erased)
+    );
+}

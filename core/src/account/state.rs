@@ -1,0 +1,144 @@
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::AccountEvent;
+use crate::clock::Timestamp;
+use crate::event::Personal;
+use crate::value::{CredentialId, Locale};
+
+/// Personal data of an account, sealed wherever it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Profile {
+    pub email: String,
+    pub first_name: String,
+    pub last_name: String,
+}
+
+impl Profile {
+    pub fn of(personal: &Personal) -> Option<Self> {
+        Some(Self {
+            email: personal.email.clone()?,
+            first_name: personal.first_name.clone().unwrap_or_default(),
+            last_name: personal.last_name.clone().unwrap_or_default(),
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Status {
+    /// Not registered yet: where every history begins.
+    #[default]
+    Absent,
+    Active,
+    Disabled,
+}
+
+impl Status {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Active => "active",
+            Self::Disabled => "disabled",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Active, Self::Disabled].into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Auditor,
+    Admin,
+}
+
+impl Role {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auditor => "auditor",
+            Self::Admin => "admin",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Auditor, Self::Admin].into_iter().find(|role| role.as_str() == text)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credential {
+    pub id: CredentialId,
+    pub version: u32,
+}
+
+/// What the events of one account come to.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Account {
+    pub status: Status,
+    pub locale: Option<Locale>,
+    pub roles: BTreeSet<Role>,
+    pub profile: Option<Profile>,
+    pub email_verified_at: Option<Timestamp>,
+    pub locked_at: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
+    pub password_changed_at: Option<Timestamp>,
+    pub credential: Option<Credential>,
+    /// Rises with each event that ends sessions; a session lives only in the epoch it was begun in.
+    pub session_epoch: i64,
+}
+
+/// The account after `event`, which happened at `at`.
+#[must_use]
+pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Account {
+    if event.ends_sessions().is_some() {
+        account.session_epoch += 1;
+    }
+    match event {
+        AccountEvent::Registered { locale, credential, profile } => {
+            account.status = Status::Active;
+            account.locale = Some(*locale);
+            account.profile.clone_from(profile);
+            account.created_at = Some(at);
+            account.password_changed_at = Some(at);
+            account.credential = Some(Credential { id: *credential, version: 1 });
+        }
+        AccountEvent::EmailVerified { .. } => account.email_verified_at = Some(at),
+        AccountEvent::ProfileUpdated { locale, profile } => {
+            account.locale = Some(*locale);
+            account.profile.clone_from(profile);
+        }
+        AccountEvent::PasswordChanged { credential, version, .. } | AccountEvent::PasswordReset { credential, version, .. } => {
+            account.credential = Some(Credential { id: *credential, version: *version });
+            account.password_changed_at = Some(at);
+        }
+        AccountEvent::PasswordRehashed { credential, version } => {
+            account.credential = Some(Credential { id: *credential, version: *version });
+        }
+        AccountEvent::EmailChanged { profile, .. } => {
+            account.profile.clone_from(profile);
+            account.email_verified_at = Some(at);
+        }
+        AccountEvent::EmailChangeUndone { profile, .. } => account.profile.clone_from(profile),
+        AccountEvent::AccountLocked { .. } => account.locked_at = Some(at),
+        AccountEvent::AccountUnlocked { .. } => account.locked_at = None,
+        AccountEvent::AccountDisabled { .. } => account.status = Status::Disabled,
+        AccountEvent::AccountEnabled { .. } => account.status = Status::Active,
+        AccountEvent::RoleGranted { role, .. } => {
+            account.roles.insert(*role);
+        }
+        AccountEvent::RoleRevoked { role, .. } => {
+            account.roles.remove(role);
+        }
+        AccountEvent::EmailVerificationRequested { .. }
+        | AccountEvent::EmailVerificationExpired { .. }
+        | AccountEvent::PasswordResetRequested { .. }
+        | AccountEvent::PasswordResetExpired { .. }
+        | AccountEvent::EmailChangeRequested { .. }
+        | AccountEvent::EmailChangeExpired { .. }
+        | AccountEvent::AllSessionsRevoked { .. } => {}
+    }
+    account
+}

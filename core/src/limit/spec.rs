@@ -1,0 +1,115 @@
+//! The rules of limits as sentences.
+
+use super::*;
+
+const NOON: Timestamp = Timestamp::from_seconds(1_800_000_000);
+const RULE: Rule = Rule { max: 5, window: Duration::from_secs(300), block: Duration::from_secs(900) };
+
+fn at(seconds: u64) -> Timestamp {
+    NOON.plus(Duration::from_secs(seconds))
+}
+
+fn id(n: u128) -> Uuid {
+    Uuid::from_u128(n)
+}
+
+fn granted(admission: Admission) -> Counter {
+    match admission {
+        Admission::Granted(counter) => counter,
+        other => panic!("expected a reservation, got {other:?}"),
+    }
+}
+
+fn fail(counter: Counter, seconds: u64) -> Failure {
+    granted(counter.reserve(RULE, at(seconds), id(1))).settle_failure(RULE, at(seconds), id(1))
+}
+
+fn failed_times(n: u64) -> Counter {
+    (0..n).fold(Counter::default(), |counter, second| fail(counter, second).counter)
+}
+
+#[test]
+fn the_fifth_failure_blocks_for_fifteen_minutes() {
+    let fifth = fail(failed_times(4), 10);
+    assert_eq!(fifth.blocked_until, Some(at(910)));
+    assert_eq!(fifth.counter.clone().reserve(RULE, at(909), id(2)), Admission::Blocked { until: at(910) });
+    granted(fifth.counter.reserve(RULE, at(910), id(2)));
+}
+
+#[test]
+fn failures_older_than_the_window_do_not_count() {
+    let four = failed_times(4);
+    let late = fail(four, 303);
+    assert_eq!(late.blocked_until, None);
+    assert_eq!(late.counter.hits.len(), 1);
+}
+
+#[test]
+fn guesses_in_flight_count_before_their_outcome_is_known() {
+    let five = (0..5).fold(Counter::default(), |counter, n| granted(counter.reserve(RULE, at(0), id(n))));
+    assert_eq!(five.reserve(RULE, at(0), id(9)), Admission::Busy);
+}
+
+#[test]
+fn failures_and_guesses_in_flight_add_up() {
+    let counter = granted(failed_times(3).reserve(RULE, at(5), id(7)));
+    let counter = granted(counter.reserve(RULE, at(5), id(8)));
+    assert_eq!(counter.reserve(RULE, at(5), id(9)), Admission::Busy);
+}
+
+#[test]
+fn a_guess_that_is_never_settled_becomes_a_failure() {
+    let five = (0..5).fold(Counter::default(), |counter, n| granted(counter.reserve(RULE, at(0), id(n))));
+    assert_eq!(five.reserve(RULE, at(31), id(9)), Admission::Blocked { until: at(930) });
+}
+
+#[test]
+fn a_late_settlement_counts_once() {
+    let counter = granted(Counter::default().reserve(RULE, at(0), id(1)));
+    assert_eq!(counter.settle_failure(RULE, at(40), id(1)).counter.hits.len(), 1);
+}
+
+#[test]
+fn a_success_clears_the_bucket_but_not_other_guesses_in_flight() {
+    let counter = granted(failed_times(3).reserve(RULE, at(5), id(7)));
+    let counter = granted(counter.reserve(RULE, at(5), id(8)));
+    let after = counter.settle_success(RULE, at(6), id(7));
+    assert_eq!(after.hits.len(), 0);
+    assert_eq!(after.held.len(), 1);
+}
+
+#[test]
+fn a_released_guess_does_not_count() {
+    let counter = granted(failed_times(4).reserve(RULE, at(5), id(7)));
+    assert_eq!(counter.release(RULE, at(6), id(7)).hits.len(), 4);
+}
+
+#[test]
+fn the_hundredth_failure_in_a_row_locks_and_windows_do_not_help() {
+    let mut counter = Counter::default();
+    for n in 0..100u64 {
+        let failure = fail(counter, n * 1_000);
+        assert_eq!(failure.locked, n == 99, "failure {n}");
+        counter = failure.counter;
+    }
+    assert!(matches!(counter.reserve(RULE, at(10_000_000), id(2)), Admission::Blocked { .. }));
+}
+
+#[test]
+fn a_plain_limit_names_when_the_next_is_allowed() {
+    let rule = Rule { max: 3, window: Duration::from_secs(3600), block: Duration::ZERO };
+    let full = (0..3).fold(Counter::default(), |counter, n| counter.count(rule, at(n)).unwrap());
+    assert_eq!(full.clone().count(rule, at(100)), Err(at(3600)));
+    assert!(full.count(rule, at(3600)).is_ok());
+}
+
+#[test]
+fn the_state_never_holds_more_entries_than_the_limit() {
+    let mut counter = Counter::default();
+    for n in 0..50u64 {
+        if let Admission::Granted(next) = counter.clone().reserve(RULE, at(n), id(u128::from(n))) {
+            counter = next;
+        }
+        assert!(counter.hits.len() + counter.held.len() <= 5);
+    }
+}

@@ -1,0 +1,10 @@
+//! What operators and the system itself do.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "payload", deny_unknown_fields)]
+pub enum OperatorEvent {
+    KeyRotated { purpose: String, key_id: String },
+    ProjectionRebuilt { projection: String, events: i64 },
+}
