@@ -96,6 +96,15 @@ create table counters (
 );
 create index counters_expiry on counters (expires_at);
 
+-- Distinct members seen in a window: which identifiers failed from one network. No row that all of them would queue for.
+create table counter_members (
+    bucket bytea not null check (octet_length(bucket) = 32),
+    member bytea not null check (octet_length(member) = 32),
+    at timestamptz not null,
+    primary key (bucket, member)
+);
+create index counter_members_age on counter_members (at);
+
 -- The only outbox. Redis is told the ids; what is due, running, dead or done is decided here.
 create table jobs (
     job_id uuid primary key,
@@ -127,7 +136,7 @@ create table deliveries (
     template text not null,
     account_id uuid not null,
     token_id uuid,
-    recipient text not null check (recipient in ('account', 'new_address', 'old_address')),
+    recipient text not null check (recipient in ('account', 'token')),
     context bytea,
     state text not null check (state in ('queued', 'deferred', 'sent', 'failed', 'suppressed')),
     attempts integer not null default 0,

@@ -8,6 +8,8 @@ pub mod event;
 pub mod limit;
 pub mod notification;
 pub mod operator;
+pub mod seal;
 pub mod session;
+pub mod store;
 pub mod token;
 pub mod value;

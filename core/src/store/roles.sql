@@ -16,6 +16,7 @@ revoke all on all functions in schema public from public;
 grant usage on schema public to doorbook_api, doorbook_worker, doorbook_auditor, doorbook_shredder;
 grant usage on schema keys to doorbook_api, doorbook_worker, doorbook_shredder;
 grant execute on function log_epoch(), write_conflict(text) to doorbook_api, doorbook_worker, doorbook_shredder;
+grant execute on function uuid7_floor(timestamptz) to doorbook_api, doorbook_worker, doorbook_auditor;
 grant execute on function make_event_partitions(integer) to doorbook_worker;
 
 grant select on events, event_seals, epochs, streams to doorbook_api, doorbook_worker, doorbook_auditor, doorbook_shredder;
@@ -27,7 +28,7 @@ grant insert (log_id, position, event_id, retention_class, epoch, xid, seq, leaf
 
 grant select, insert, update on accounts, account_emails, credentials, sessions, devices, tokens, jobs, deliveries to doorbook_api, doorbook_worker;
 grant delete on account_emails, devices to doorbook_api, doorbook_worker;
-grant select, insert, update, delete on counters, idempotency to doorbook_api, doorbook_worker;
+grant select, insert, update, delete on counters, counter_members, idempotency to doorbook_api, doorbook_worker;
 grant delete on jobs to doorbook_worker;
 grant select, insert, update, delete on heartbeats to doorbook_worker;
 grant select on heartbeats to doorbook_api, doorbook_auditor;

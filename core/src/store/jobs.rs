@@ -1,0 +1,291 @@
+//! The outbox from the worker's side: dispatch, claim, settle, sweep. Every function is one committed statement; nobody works
+//! while a transaction is open.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::write::{Expect, Write};
+use crate::clock::Timestamp;
+use crate::value::JobId;
+
+/// A claimed job runs this long at most; afterwards another worker may have it.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// A job that has been started this often without ever being settled kills its workers: it is set aside.
+pub const STARTS_MAX: i32 = 3;
+
+/// A job handed to the queue: its id and which hand-over this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispatch {
+    pub job_id: JobId,
+    pub dispatch_no: i32,
+    /// It has been started before without an outcome: it runs alone.
+    pub suspect: bool,
+}
+
+/// Marks up to `room` due jobs of one priority as dispatched, most urgent first. Committed before they are pushed.
+pub async fn dispatch(db: &PgPool, priority: i16, room: i64) -> Result<Vec<Dispatch>, StoreError> {
+    Ok(sqlx::query_as!(
+        Dispatch,
+        r#"with due as (
+               select job_id from jobs where state = 'due' and priority = $1 and run_at <= clock_timestamp()
+               order by run_at limit $2 for update skip locked
+           )
+           update jobs j set state = 'dispatched', dispatch_no = j.dispatch_no + 1, dispatched_at = clock_timestamp()
+           from due where j.job_id = due.job_id
+           returning j.job_id as "job_id: JobId", j.dispatch_no, j.starts >= 2 as "suspect!""#,
+        priority,
+        room
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// How many jobs of a priority are with the queue or running.
+pub async fn outstanding(db: &PgPool, priority: i16) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select count(*) as "count!" from jobs where state in ('dispatched', 'running') and priority = $1"#,
+        priority
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// A job that this worker may run until its lease ends.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    pub job_id: JobId,
+    pub kind: String,
+    pub reference: Uuid,
+    pub attempt: i32,
+    pub starts: i32,
+    pub fence: i64,
+    pub trace_id: Option<Uuid>,
+    pub created_at: Timestamp,
+    pub now: Timestamp,
+}
+
+/// Takes a dispatched job; `None` when this hand-over is stale: somebody else has it, or it was dispatched anew.
+pub async fn claim(db: &PgPool, job: JobId, dispatch_no: i32) -> Result<Option<Claimed>, StoreError> {
+    Ok(sqlx::query_as!(
+        Claimed,
+        r#"update jobs set state = 'running', starts = starts + 1, fence = fence + 1,
+                  lease_until = clock_timestamp() + $3 * interval '1 second'
+           where job_id = $1 and dispatch_no = $2 and state = 'dispatched'
+           returning job_id as "job_id: JobId", kind, ref as reference, attempt, starts, fence, trace_id,
+                     created_at as "created_at: Timestamp", clock_timestamp() as "now!: Timestamp""#,
+        job.0,
+        dispatch_no,
+        LEASE.as_secs_f64()
+    )
+    .fetch_optional(db)
+    .await?)
+}
+
+/// What became of a job.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Done,
+    /// Again at this time.
+    Retry { at: Timestamp, error: String },
+    /// Never again by itself; an operator may redrive it.
+    Dead { error: String },
+}
+
+impl Write {
+    /// Guard: writes a job's outcome, if this worker still holds it.
+    pub fn settle_job(&mut self, job: &Claimed, outcome: &Outcome) {
+        let (id, fence) = (self.bind(job.job_id.0), self.bind(job.fence));
+        let (state, run_at, error) = match outcome {
+            Outcome::Done => ("done", None, None),
+            Outcome::Retry { at, error } => ("due", Some(*at), Some(short(error))),
+            Outcome::Dead { error } => ("dead", None, Some(short(error))),
+        };
+        let binds = [self.bind(state), self.bind(run_at), self.bind(error)];
+        self.guard(
+            "settle_job",
+            &format!(
+                "update jobs set state = {}, run_at = coalesce({}, run_at), last_error = {}, attempt = attempt + 1, starts = 0,
+                    lease_until = null, settled_at = case when {} = 'due' then null else clock_timestamp() end
+                 where job_id = {id} and fence = {fence} and state = 'running' and {{after}} returning 1",
+                binds[0], binds[1], binds[2], binds[0]
+            ),
+        );
+    }
+
+    /// Records an attempt of a delivery; its state is what the mail's events say.
+    pub fn update_delivery(&mut self, delivery: crate::value::DeliveryId, state: &str, answer: Option<&str>, attempted: bool) {
+        let (id, state) = (self.bind(delivery.0), self.bind(state.to_owned()));
+        let (answer, attempted) = (self.bind(answer.map(short)), self.bind(i32::from(attempted)));
+        self.step(
+            "update_delivery",
+            Expect::Rows(1),
+            format!(
+                "update deliveries set state = {state}, server_answer = {answer}, attempts = attempts + {attempted},
+                    settled_at = case when {state} in ('sent', 'failed', 'suppressed') then clock_timestamp() end
+                 where delivery_id = {id} returning 1"
+            ),
+        );
+    }
+}
+
+/// Cut to what the column holds.
+fn short(text: &str) -> String {
+    const LENGTH_MAX: usize = 2_000;
+    let end = (0..=text.len().min(LENGTH_MAX)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    text[..end].replace('\0', "")
+}
+
+/// Settles a job that has no other effect in the database. False when the lease was lost: somebody else decides.
+pub async fn settle(db: &PgPool, job: &Claimed, outcome: &Outcome) -> Result<bool, StoreError> {
+    let mut write = Write::new();
+    write.settle_job(job, outcome);
+    match write.run(db).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::Conflict) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Offers again what Redis or a dead worker has lost: dispatched but never claimed for `patience`, or running past its lease.
+/// A job that was started `STARTS_MAX` times without an outcome is set aside. Returns how many were offered and set aside.
+pub async fn sweep(db: &PgPool, patience: Duration) -> Result<(i64, i64), StoreError> {
+    let row = sqlx::query!(
+        r#"with lost as (
+               select job_id, starts from jobs
+               where (state = 'dispatched' and dispatched_at < clock_timestamp() - $1 * interval '1 second')
+                  or (state = 'running' and lease_until < clock_timestamp())
+               order by dispatched_at limit 1000 for update skip locked
+           ), swept as (
+               update jobs j set
+                   state = case when lost.starts >= $2 then 'dead' else 'due' end,
+                   last_error = case when lost.starts >= $2 then 'quarantined: its worker died at every start' else j.last_error end,
+                   settled_at = case when lost.starts >= $2 then clock_timestamp() end,
+                   lease_until = null, fence = j.fence + 1
+               from lost where j.job_id = lost.job_id returning j.state
+           )
+           select count(*) filter (where state = 'due') as "offered!", count(*) filter (where state = 'dead') as "dead!" from swept"#,
+        patience.as_secs_f64(),
+        STARTS_MAX
+    )
+    .fetch_one(db)
+    .await?;
+    Ok((row.offered, row.dead))
+}
+
+/// Inserts a recurring job whose id is derived from its name and tick; nothing when some worker has done so already.
+pub async fn insert_tick(db: &PgPool, job: JobId, kind: &str, priority: i16) -> Result<bool, StoreError> {
+    let inserted = sqlx::query!(
+        "insert into jobs (job_id, kind, ref, priority, run_at) values ($1, $2, $1, $3, clock_timestamp()) on conflict do nothing",
+        job.0,
+        kind,
+        priority
+    )
+    .execute(db)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// Numbers that readiness, metrics and operators ask for.
+#[derive(Debug)]
+pub struct Backlog {
+    pub due: i64,
+    pub oldest_due_ms: i64,
+    pub outstanding: i64,
+    pub dead: i64,
+}
+
+pub async fn backlog(db: &PgPool) -> Result<Backlog, StoreError> {
+    Ok(sqlx::query_as!(
+        Backlog,
+        r#"select (select count(*) from (select 1 from jobs where state = 'due' limit 100000) j) as "due!",
+                  coalesce((select extract(epoch from clock_timestamp() - min(run_at)) * 1000 from jobs where state = 'due' and run_at <= clock_timestamp()), 0)::bigint as "oldest_due_ms!",
+                  (select count(*) from jobs where state in ('dispatched', 'running')) as "outstanding!",
+                  (select count(*) from jobs where state = 'dead') as "dead!""#
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// Deletes what has been done for a week, what counts nothing any more and replays older than a day; at most `limit` each.
+pub async fn purge(db: &PgPool, limit: i64) -> Result<u64, StoreError> {
+    let mut gone = 0;
+    gone += sqlx::query!(
+        "delete from jobs where job_id in (select job_id from jobs where state = 'done' and settled_at < clock_timestamp() - interval '7 days' limit $1)",
+        limit
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    gone += sqlx::query!(
+        "delete from counters where bucket in (select bucket from counters where expires_at < clock_timestamp() limit $1)",
+        limit
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    gone += sqlx::query!(
+        "delete from counter_members where (bucket, member) in (select bucket, member from counter_members where at < clock_timestamp() - interval '1 day' limit $1)",
+        limit
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    gone += sqlx::query!(
+        "delete from idempotency where (scope, key_hash) in (select scope, key_hash from idempotency where created_at < clock_timestamp() - interval '24 hours' limit $1)",
+        limit
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    Ok(gone)
+}
+
+/// A worker's sign of life.
+pub async fn heartbeat(db: &PgPool, process: &str, redis: &str, mail: &str) -> Result<Timestamp, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"insert into heartbeats (process, kind, redis, mail, at) values ($1, 'worker', $2, $3, clock_timestamp())
+           on conflict (process) do update set redis = excluded.redis, mail = excluded.mail, at = excluded.at
+           returning at as "at!: Timestamp""#,
+        process,
+        redis,
+        mail
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// Dead jobs, newest first, at most `limit`.
+pub struct DeadJob {
+    pub job_id: JobId,
+    pub kind: String,
+    pub reference: Uuid,
+    pub attempt: i32,
+    pub last_error: Option<String>,
+    pub settled_at: Option<Timestamp>,
+}
+
+pub async fn dead(db: &PgPool, limit: i64) -> Result<Vec<DeadJob>, StoreError> {
+    Ok(sqlx::query_as!(
+        DeadJob,
+        r#"select job_id as "job_id: JobId", kind, ref as reference, attempt, last_error, settled_at as "settled_at: Timestamp"
+           from jobs where state = 'dead' order by settled_at desc limit $1"#,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// Gives a dead job another life. False when it is not dead.
+pub async fn redrive(db: &PgPool, job: JobId) -> Result<bool, StoreError> {
+    let redriven = sqlx::query!(
+        "update jobs set state = 'due', run_at = clock_timestamp(), starts = 0, attempt = 0, settled_at = null
+         where job_id = $1 and state = 'dead'",
+        job.0
+    )
+    .execute(db)
+    .await?;
+    Ok(redriven.rows_affected() == 1)
+}

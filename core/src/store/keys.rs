@@ -1,0 +1,254 @@
+//! Service keys (random, wrapped by SECRET_KEY or PII_KEYRING) and data keys (one an account, one a UTC day for strangers,
+//! wrapped by the service key for personal data).
+
+use aws_lc_rs::hmac;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::StoreError;
+use crate::clock::Timestamp;
+use crate::seal::SealKey;
+use crate::token::keys::{RootRing, key_id};
+use crate::token::random;
+use crate::value::{AccountId, Email};
+
+const PURPOSES: [&str; 4] = ["email_lookup", "identifier", "personal_data", "checkpoint"];
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "the service key for {purpose} ({key_id}) is wrapped by key {wrapped_by}, which is neither SECRET_KEY nor among its \
+         fallbacks: put that key back into SECRET_KEY_FALLBACKS and run `doorbook keys rewrap`"
+    )]
+    Dropped { purpose: String, key_id: String, wrapped_by: String },
+}
+
+impl From<sqlx::Error> for KeyError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// A data key, unwrapped.
+pub struct DataKey {
+    pub id: Uuid,
+    pub key: SealKey,
+}
+
+/// A data key that has just been made, as it goes into the database.
+pub struct NewDataKey {
+    pub key: DataKey,
+    pub wrapped: Vec<u8>,
+    pub wrapped_by: String,
+}
+
+/// The service keys of this installation.
+pub struct Vault {
+    email_lookup_id: String,
+    email_lookup: hmac::Key,
+    identifier: hmac::Key,
+    personal_data_id: String,
+    personal_data: SealKey,
+    stranger: std::sync::Mutex<Option<(i64, std::sync::Arc<DataKey>)>>,
+}
+
+/// One stored service key, for `doorbook keys list`.
+pub struct ServiceKeyRow {
+    pub purpose: String,
+    pub key_id: String,
+    pub wrapped_by: String,
+    pub active: bool,
+    pub created_at: Timestamp,
+    wrapped: Vec<u8>,
+}
+
+fn owner(purpose: &str, key_id: &str) -> Vec<u8> {
+    format!("{purpose}/{key_id}").into_bytes()
+}
+
+/// All service keys, by purpose and age.
+pub async fn list(db: &mut PgConnection) -> Result<Vec<ServiceKeyRow>, StoreError> {
+    Ok(sqlx::query_as!(
+        ServiceKeyRow,
+        r#"select purpose, key_id, wrapped_by, active, created_at as "created_at: Timestamp", wrapped
+           from keys.service_keys order by purpose, created_at"#
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+fn unwrap(row: &ServiceKeyRow, roots: &RootRing) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let dropped =
+        || KeyError::Dropped { purpose: row.purpose.clone(), key_id: row.key_id.clone(), wrapped_by: row.wrapped_by.clone() };
+    let (_, wrapping) = roots.wrapping_keys().find(|(id, _)| *id == row.wrapped_by).ok_or_else(dropped)?;
+    SealKey::new(wrapping).open(&owner(&row.purpose, &row.key_id), &row.wrapped).map_err(|_| dropped())
+}
+
+/// Makes the service keys that do not exist yet. Several processes may start together: the first row of a purpose wins.
+pub async fn ensure(db: &mut PgConnection, roots: &RootRing) -> Result<(), StoreError> {
+    let missing = sqlx::query_scalar!(
+        r#"select purpose as "purpose!" from unnest($1::text[]) purpose
+           where not exists (select 1 from keys.service_keys k where k.purpose = purpose.purpose and k.active)"#,
+        &PURPOSES.map(str::to_owned)
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    let Some((wrapped_by, wrapping)) = roots.wrapping_keys().next() else { return Ok(()) };
+    for purpose in missing {
+        let bytes = Zeroizing::new(random::<32>());
+        let id = key_id(&*bytes);
+        let wrapped = SealKey::new(wrapping).seal(&owner(&purpose, &id), &*bytes);
+        sqlx::query!(
+            "insert into keys.service_keys (purpose, key_id, wrapped, wrapped_by, active) values ($1, $2, $3, $4, true)
+             on conflict do nothing",
+            purpose,
+            id,
+            wrapped,
+            wrapped_by
+        )
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Wraps every service key by the current SECRET_KEY; afterwards a fallback that wrapped them may go. Returns how many changed.
+/// Needs the owner's connection: no process may change a key row.
+pub async fn rewrap(db: &mut PgConnection, roots: &RootRing) -> Result<u64, KeyError> {
+    let Some((wrapped_by, wrapping)) = roots.wrapping_keys().next() else { return Ok(0) };
+    let mut changed = 0;
+    for row in list(&mut *db).await?.iter().filter(|row| row.wrapped_by != wrapped_by) {
+        let bytes = unwrap(row, roots)?;
+        let wrapped = SealKey::new(wrapping).seal(&owner(&row.purpose, &row.key_id), &bytes);
+        changed += sqlx::query!(
+            "update keys.service_keys set wrapped = $3, wrapped_by = $4 where purpose = $1 and key_id = $2 and wrapped_by = $5",
+            row.purpose,
+            row.key_id,
+            wrapped,
+            wrapped_by,
+            row.wrapped_by
+        )
+        .execute(&mut *db)
+        .await?
+        .rows_affected();
+    }
+    Ok(changed)
+}
+
+impl Vault {
+    /// Loads the service keys, making those that are missing. Refuses when one cannot be unwrapped.
+    pub async fn open(db: &PgPool, roots: &RootRing) -> Result<Self, KeyError> {
+        let mut connection = db.acquire().await?;
+        ensure(&mut connection, roots).await?;
+        let rows = list(&mut connection).await?;
+        let mut active = Vec::with_capacity(PURPOSES.len());
+        for row in rows.iter().filter(|row| row.active) {
+            active.push((row, unwrap(row, roots)?));
+        }
+        let find = |purpose: &str| -> Result<(String, [u8; 32]), KeyError> {
+            active
+                .iter()
+                .find(|(row, _)| row.purpose == purpose)
+                .and_then(|(row, bytes)| Some((row.key_id.clone(), <[u8; 32]>::try_from(bytes.as_slice()).ok()?)))
+                .ok_or_else(|| StoreError::Inconsistent(format!("no active service key for {purpose}")).into())
+        };
+        let (email_lookup_id, email_lookup) = find("email_lookup")?;
+        let (_, identifier) = find("identifier")?;
+        let (personal_data_id, personal_data) = find("personal_data")?;
+        Ok(Self {
+            email_lookup_id,
+            email_lookup: hmac::Key::new(hmac::HMAC_SHA256, &email_lookup),
+            identifier: hmac::Key::new(hmac::HMAC_SHA256, &identifier),
+            personal_data_id,
+            personal_data: SealKey::new(&personal_data),
+            stranger: std::sync::Mutex::new(None),
+        })
+    }
+
+    /// What an account is looked up by: an HMAC of the normal form. The database alone tells no address.
+    pub fn email_key(&self, email: &Email) -> [u8; 32] {
+        mac(&self.email_lookup, &[email.normal_form().as_bytes()])
+    }
+
+    pub fn email_key_id(&self) -> &str {
+        &self.email_lookup_id
+    }
+
+    /// The bucket of a limit: an HMAC of what it is about. `kind` keeps buckets of different limits apart.
+    pub fn bucket(&self, kind: &str, parts: &[&[u8]]) -> [u8; 32] {
+        let mut all: Vec<&[u8]> = vec![kind.as_bytes(), b"\0"];
+        for part in parts {
+            all.push(part);
+            all.push(b"\0");
+        }
+        mac(&self.identifier, &all)
+    }
+
+    /// A fresh data key.
+    pub fn new_data_key(&self, now: Timestamp) -> NewDataKey {
+        let (id, bytes) = (crate::value::EventId::new(now).0, Zeroizing::new(random::<32>()));
+        NewDataKey {
+            key: DataKey { id, key: SealKey::new(&bytes) },
+            wrapped: self.personal_data.seal(id.as_bytes(), &*bytes),
+            wrapped_by: self.personal_data_id.clone(),
+        }
+    }
+
+    pub fn open_data_key(&self, id: Uuid, wrapped: &[u8]) -> Result<DataKey, StoreError> {
+        let bytes = self.personal_data.open(id.as_bytes(), wrapped)?;
+        let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| crate::seal::SealError::Shape)?;
+        Ok(DataKey { id, key: SealKey::new(&bytes) })
+    }
+
+    /// Today's key for people without an account; made by the first process that needs it, kept in memory for the day.
+    pub async fn stranger_key(&self, db: &PgPool, now: Timestamp) -> Result<std::sync::Arc<DataKey>, StoreError> {
+        let day = now.seconds().div_euclid(86_400);
+        if let Some((of, key)) = &*self.stranger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+            && *of == day
+        {
+            return Ok(key.clone());
+        }
+        let fresh = self.new_data_key(now);
+        sqlx::query!(
+            "insert into keys.data_keys (key_id, stranger_day, wrapped, wrapped_by)
+             values ($1, (timestamptz 'epoch' + $2 * interval '1 day')::date, $3, $4) on conflict (stranger_day) do nothing",
+            fresh.key.id,
+            f64::from(i32::try_from(day).unwrap_or(i32::MAX)),
+            fresh.wrapped,
+            fresh.wrapped_by
+        )
+        .execute(db)
+        .await?;
+        let row = sqlx::query!(
+            "select key_id, wrapped from keys.data_keys
+             where stranger_day = (timestamptz 'epoch' + $1 * interval '1 day')::date",
+            f64::from(i32::try_from(day).unwrap_or(i32::MAX))
+        )
+        .fetch_one(db)
+        .await?;
+        let key = std::sync::Arc::new(self.open_data_key(row.key_id, &row.wrapped)?);
+        *self.stranger.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((day, key.clone()));
+        Ok(key)
+    }
+
+    /// The data key of one account; `None` once it has been deleted.
+    pub async fn account_key(&self, db: &PgPool, account: AccountId) -> Result<Option<DataKey>, StoreError> {
+        let row = sqlx::query!("select key_id, wrapped from keys.data_keys where account_id = $1", account.0)
+            .fetch_optional(db)
+            .await?;
+        row.map(|row| self.open_data_key(row.key_id, &row.wrapped)).transpose()
+    }
+}
+
+fn mac(key: &hmac::Key, parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = hmac::Context::with_key(key);
+    for part in parts {
+        context.update(part);
+    }
+    let mut out = [0; 32];
+    out.copy_from_slice(context.sign().as_ref());
+    out
+}

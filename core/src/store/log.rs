@@ -1,0 +1,253 @@
+//! Appending to the log, and reading it: by position (sealed), by subject or by stream.
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::write::{Expect, Write};
+use super::StoreError;
+use crate::clock::Timestamp;
+use crate::event::{Actor, Event};
+use crate::value::{AccountId, EventId, SessionId, StreamId};
+
+/// An event on its way into the log.
+pub struct NewEvent {
+    pub id: EventId,
+    pub stream: StreamId,
+    pub version: i64,
+    pub subject: Option<AccountId>,
+    pub event: Event,
+    /// Sealed personal data and the id of the key that sealed it.
+    pub sealed: Option<(Vec<u8>, Uuid)>,
+    pub actor: Actor,
+    pub session: Option<SessionId>,
+    pub trace: Uuid,
+    pub causation: Option<EventId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    Account,
+    Session,
+    Attempts,
+    Notification,
+    Operator,
+}
+
+impl StreamKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Session => "session",
+            Self::Attempts => "attempts",
+            Self::Notification => "notification",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl Write {
+    /// Guard: begins a stream of `events` events; conflict when it exists.
+    pub fn open_stream(&mut self, stream: StreamId, kind: StreamKind, subject: Option<AccountId>, events: i64) {
+        let (id, kind) = (self.bind(stream.0), self.bind(kind.as_str()));
+        let (subject, events) = (self.bind(subject.map(|subject| subject.0)), self.bind(events));
+        self.guard(
+            "open_stream",
+            &format!(
+                "insert into streams (stream_id, kind, subject_id, version)
+                 select {id}, {kind}, {subject}, {events} where {{after}} on conflict (stream_id) do nothing returning 1"
+            ),
+        );
+    }
+
+    /// Guard: `events` more events on a stream that stands at `expected`; conflict when somebody was faster.
+    pub fn extend_stream(&mut self, stream: StreamId, expected: i64, events: i64) {
+        let (id, expected, events) = (self.bind(stream.0), self.bind(expected), self.bind(events));
+        self.guard(
+            "extend_stream",
+            &format!(
+                "update streams set version = version + {events} where stream_id = {id} and version = {expected} and {{after}} returning 1"
+            ),
+        );
+    }
+
+    /// Opens the stream when it stands at 0, extends it otherwise.
+    pub fn move_stream(&mut self, stream: StreamId, kind: StreamKind, subject: Option<AccountId>, at: i64, events: i64) {
+        if at == 0 { self.open_stream(stream, kind, subject, events) } else { self.extend_stream(stream, at, events) }
+    }
+
+    /// Guard: the account's stream moves on and its session epoch becomes `epoch`.
+    pub fn extend_account(&mut self, account: AccountId, expected: i64, events: i64, epoch: i64) {
+        let (id, expected) = (self.bind(account.0), self.bind(expected));
+        let (events, epoch) = (self.bind(events), self.bind(epoch));
+        self.guard(
+            "extend_account",
+            &format!(
+                "update streams set version = version + {events}, session_epoch = {epoch}
+                 where stream_id = {id} and version = {expected} and {{after}} returning 1"
+            ),
+        );
+    }
+
+    /// Guard: locks the account's guard row and finds its session epoch unchanged; the stream does not move.
+    pub fn hold_account(&mut self, account: AccountId, epoch: i64) {
+        let (id, epoch) = (self.bind(account.0), self.bind(epoch));
+        self.guard(
+            "hold_account",
+            &format!("select 1 from streams where stream_id = {id} and session_epoch = {epoch} and {{after}} for no key update"),
+        );
+    }
+
+    /// Inserts the events. Their streams must have been guarded for exactly these versions.
+    pub fn events(&mut self, events: Vec<NewEvent>) {
+        let count = events.len();
+        let mut columns = Columns::default();
+        for event in events {
+            columns.push(event);
+        }
+        let Columns { id, class, stream, version, name, subject, payload, pii, pii_key, actor_kind, actor, session, trace, causation } =
+            columns;
+        let binds = [
+            self.bind(id) + "::uuid[]",
+            self.bind(class) + "::text[]",
+            self.bind(stream) + "::uuid[]",
+            self.bind(version) + "::bigint[]",
+            self.bind(name) + "::text[]",
+            self.bind(subject) + "::uuid[]",
+            self.bind(payload) + "::jsonb[]",
+            self.bind(pii) + "::bytea[]",
+            self.bind(pii_key) + "::uuid[]",
+            self.bind(actor_kind) + "::text[]",
+            self.bind(actor) + "::uuid[]",
+            self.bind(session) + "::uuid[]",
+            self.bind(trace) + "::uuid[]",
+            self.bind(causation) + "::uuid[]",
+        ];
+        let sql = format!(
+            "insert into events (event_id, retention_class, stream_id, version, type, subject_id, payload, pii, pii_key_id, actor_kind,
+                actor_id, session_id, trace_id, causation_id, correlation_id)
+             select e.*, e.trace from unnest({}) as e(id, class, stream, version, name, subject, payload, pii, pii_key, actor_kind, actor,
+                session, trace, causation) returning 1",
+            binds.join(", ")
+        );
+        self.step("events", Expect::Rows(count), sql);
+    }
+}
+
+#[derive(Default)]
+struct Columns {
+    id: Vec<Uuid>,
+    class: Vec<String>,
+    stream: Vec<Uuid>,
+    version: Vec<i64>,
+    name: Vec<String>,
+    subject: Vec<Option<Uuid>>,
+    payload: Vec<Value>,
+    pii: Vec<Option<Vec<u8>>>,
+    pii_key: Vec<Option<Uuid>>,
+    actor_kind: Vec<String>,
+    actor: Vec<Option<Uuid>>,
+    session: Vec<Option<Uuid>>,
+    trace: Vec<Uuid>,
+    causation: Vec<Option<Uuid>>,
+}
+
+impl Columns {
+    fn push(&mut self, event: NewEvent) {
+        let (name, payload) = event.event.stored();
+        let (pii, pii_key) = event.sealed.unzip();
+        self.id.push(event.id.0);
+        self.class.push(event.event.retention_class().as_str().to_owned());
+        self.stream.push(event.stream.0);
+        self.version.push(event.version);
+        self.name.push(name);
+        self.subject.push(event.subject.map(|subject| subject.0));
+        self.payload.push(payload);
+        self.pii.push(pii);
+        self.pii_key.push(pii_key);
+        self.actor_kind.push(event.actor.kind().to_owned());
+        self.actor.push(event.actor.id());
+        self.session.push(event.session.map(|session| session.0));
+        self.trace.push(event.trace);
+        self.causation.push(event.causation.map(|event| event.0));
+    }
+}
+
+/// An event as stored, with the kind of its stream.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    pub event_id: EventId,
+    pub kind: String,
+    pub stream_id: Uuid,
+    pub version: i64,
+    pub name: String,
+    pub subject_id: Option<Uuid>,
+    pub payload: Value,
+    pub pii: Option<Vec<u8>>,
+    pub pii_key_id: Option<Uuid>,
+    pub actor_kind: String,
+    pub actor_id: Option<Uuid>,
+    pub session_id: Option<Uuid>,
+    pub recorded_at: Timestamp,
+}
+
+/// Events about one account, newest first, older than `before` when given, at most `limit`. Strong: no seal is waited for.
+pub async fn of_subject(
+    db: &mut PgConnection, subject: AccountId, before: Option<EventId>, limit: i64,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    Ok(sqlx::query_as!(
+        StoredEvent,
+        r#"select e.event_id as "event_id: EventId", s.kind, e.stream_id, e.version, e.type as name, e.subject_id, e.payload, e.pii,
+                  e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.recorded_at as "recorded_at: Timestamp"
+           from events e join streams s on s.stream_id = e.stream_id
+           where e.subject_id = $1 and ($2::uuid is null or e.event_id < $2)
+           order by e.event_id desc limit $3"#,
+        subject.0,
+        before.map(|event| event.0),
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// A sealed event: what everyone who follows the log reads.
+#[derive(Clone, Debug)]
+pub struct SealedEvent {
+    pub position: i64,
+    pub event_id: EventId,
+    pub kind: String,
+    pub name: String,
+    pub subject_id: Option<Uuid>,
+    pub payload: Value,
+    pub recorded_at: Timestamp,
+}
+
+/// Sealed events behind `after`, in order, at most `limit`. No event ever appears behind a position already read.
+pub async fn sealed_after(db: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<SealedEvent>, StoreError> {
+    Ok(sqlx::query_as!(
+        SealedEvent,
+        r#"select p.position, e.event_id as "event_id: EventId", s.kind, e.type as name, e.subject_id, e.payload,
+                  e.recorded_at as "recorded_at: Timestamp"
+           from event_seals p
+           join events e on e.retention_class = p.retention_class and e.event_id = p.event_id
+           join streams s on s.stream_id = e.stream_id
+           where p.log_id = 1 and p.position > $1 order by p.position limit $2"#,
+        after,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// One sealed event by its id.
+pub async fn by_id(db: &mut PgConnection, event: EventId) -> Result<Option<StoredEvent>, StoreError> {
+    Ok(sqlx::query_as!(
+        StoredEvent,
+        r#"select e.event_id as "event_id: EventId", s.kind, e.stream_id, e.version, e.type as name, e.subject_id, e.payload, e.pii,
+                  e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.recorded_at as "recorded_at: Timestamp"
+           from events e join streams s on s.stream_id = e.stream_id where e.event_id = $1"#,
+        event.0
+    )
+    .fetch_optional(db)
+    .await?)
+}

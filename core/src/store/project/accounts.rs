@@ -1,0 +1,159 @@
+use crate::account::Account;
+use crate::clock::Timestamp;
+use crate::seal::SealError;
+use crate::store::keys::{DataKey, NewDataKey};
+use crate::store::write::{Expect, Write};
+use crate::value::{AccountId, CredentialId};
+
+/// An address that may or may not be given to an account.
+pub struct EmailClaim<'a> {
+    pub key: [u8; 32],
+    pub key_id: &'a str,
+}
+
+impl Write {
+    /// Inserts a new account. Fails as a conflict when its address is taken, so it must come with `claim_email`.
+    pub fn insert_account(&mut self, id: AccountId, account: &Account, data_key: &DataKey) -> Result<(), SealError> {
+        let profile = account.profile.as_ref().map(|profile| data_key.key.seal_json(id.0, profile)).transpose()?;
+        let roles: Vec<String> = account.roles.iter().map(|role| role.as_str().to_owned()).collect();
+        let binds = [
+            self.bind(id.0),
+            self.bind(profile),
+            self.bind(account.locale.map_or("en", crate::value::Locale::as_str)),
+            self.bind(account.status.as_str()),
+            self.bind(roles),
+            self.bind(account.email_verified_at),
+            self.bind(account.locked_at),
+            self.bind(account.created_at),
+            self.bind(account.password_changed_at),
+        ];
+        self.step(
+            "insert_account",
+            Expect::Rows(1),
+            format!(
+                "insert into accounts (account_id, profile, locale, status, roles, email_verified_at, locked_at, created_at, password_changed_at)
+                 values ({}) returning 1",
+                binds.join(", ")
+            ),
+        );
+        Ok(())
+    }
+
+    /// Writes the derived columns of an account as its events have made them.
+    pub fn update_account(&mut self, id: AccountId, account: &Account, data_key: Option<&DataKey>) -> Result<(), SealError> {
+        let profile = match (&account.profile, data_key) {
+            (Some(profile), Some(key)) => Some(key.key.seal_json(id.0, profile)?),
+            _ => None,
+        };
+        let roles: Vec<String> = account.roles.iter().map(|role| role.as_str().to_owned()).collect();
+        let id = self.bind(id.0);
+        let columns = [
+            ("profile", self.bind(profile)),
+            ("locale", self.bind(account.locale.map_or("en", crate::value::Locale::as_str))),
+            ("status", self.bind(account.status.as_str())),
+            ("roles", self.bind(roles)),
+            ("email_verified_at", self.bind(account.email_verified_at)),
+            ("locked_at", self.bind(account.locked_at)),
+            ("password_changed_at", self.bind(account.password_changed_at)),
+        ];
+        let set: Vec<String> = columns.iter().map(|(column, bind)| format!("{column} = {bind}")).collect();
+        self.step(
+            "update_account",
+            Expect::Rows(1),
+            format!("update accounts set {} where account_id = {id} returning 1", set.join(", ")),
+        );
+        Ok(())
+    }
+
+    /// Gives the address to the account; conflict while another has it. A reservation that has run out is taken over.
+    pub fn claim_email(&mut self, account: AccountId, claim: &EmailClaim<'_>, now: Timestamp) {
+        let (key, key_id) = (self.bind(claim.key.to_vec()), self.bind(claim.key_id));
+        let (account, now) = (self.bind(account.0), self.bind(now));
+        self.guard(
+            "claim_email",
+            &format!(
+                "insert into account_emails as e (email_key, key_id, account_id, state)
+                 select {key}, {key_id}, {account}, 'current' where {{after}}
+                 on conflict (email_key) do update set key_id = {key_id}, account_id = {account}, state = 'current', reserved_until = null
+                 where e.state = 'reserved' and (e.reserved_until <= {now} or e.account_id = {account}) returning 1"
+            ),
+        );
+    }
+
+    /// Keeps the account's present address for it until `until`, while another becomes current.
+    pub fn reserve_email(&mut self, account: AccountId, key: [u8; 32], until: Timestamp) {
+        let (account, key, until) = (self.bind(account.0), self.bind(key.to_vec()), self.bind(until));
+        self.guard(
+            "reserve_email",
+            &format!(
+                "update account_emails set state = 'reserved', reserved_until = {until}
+                 where email_key = {key} and account_id = {account} and state = 'current' and {{after}} returning 1"
+            ),
+        );
+    }
+
+    /// Gives an address of the account free.
+    pub fn release_email(&mut self, account: AccountId, key: [u8; 32]) {
+        let (account, key) = (self.bind(account.0), self.bind(key.to_vec()));
+        self.guard(
+            "release_email",
+            &format!("delete from account_emails where email_key = {key} and account_id = {account} and {{after}} returning 1"),
+        );
+    }
+
+    pub fn insert_data_key(&mut self, account: AccountId, key: &NewDataKey) {
+        let binds =
+            [self.bind(key.key.id), self.bind(account.0), self.bind(key.wrapped.clone()), self.bind(key.wrapped_by.clone())];
+        self.step(
+            "insert_data_key",
+            Expect::Rows(1),
+            format!("insert into keys.data_keys (key_id, account_id, wrapped, wrapped_by) values ({}) returning 1", binds.join(", ")),
+        );
+    }
+
+    /// The first password of an account.
+    pub fn insert_credential(&mut self, account: AccountId, credential: CredentialId, phc: &str, now: Timestamp) {
+        let binds = [self.bind(account.0), self.bind(credential.0), self.bind(phc.to_owned()), self.bind(now)];
+        self.step(
+            "insert_credential",
+            Expect::Rows(1),
+            format!(
+                "insert into credentials (account_id, kind, credential_id, version, secret, updated_at)
+                 values ({}, 'password', {}, 1, {}, {}) returning 1",
+                binds[0], binds[1], binds[2], binds[3]
+            ),
+        );
+    }
+
+    /// The next password of an account, or the same one stored anew. Works also for an account that had none.
+    pub fn replace_credential(&mut self, account: AccountId, credential: CredentialId, version: u32, phc: &str, now: Timestamp) {
+        let binds = [
+            self.bind(account.0),
+            self.bind(credential.0),
+            self.bind(i32::try_from(version).unwrap_or(i32::MAX)),
+            self.bind(phc.to_owned()),
+            self.bind(now),
+        ];
+        self.step(
+            "replace_credential",
+            Expect::Rows(1),
+            format!(
+                "insert into credentials as c (account_id, kind, credential_id, version, secret, updated_at)
+                 values ({}, 'password', {}, {}, {}, {})
+                 on conflict (account_id, kind) do update set credential_id = excluded.credential_id, version = excluded.version,
+                     secret = excluded.secret, updated_at = excluded.updated_at
+                 where c.version = excluded.version - 1 returning 1",
+                binds[0], binds[1], binds[2], binds[3], binds[4]
+            ),
+        );
+    }
+
+    pub fn touch_login(&mut self, account: AccountId, at: Timestamp) {
+        let (account, at) = (self.bind(account.0), self.bind(at));
+        self.step(
+            "touch_login",
+            Expect::Any,
+            format!("update accounts set last_login_at = greatest(last_login_at, {at}) where account_id = {account} returning 1"),
+        );
+    }
+}

@@ -1,0 +1,32 @@
+use crate::store::write::{Expect, Write};
+use crate::value::SessionId;
+
+/// A write that may be repeated: who asks, under which key, for what. All three are MACs; nothing of the request is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    pub scope: [u8; 32],
+    pub key: [u8; 32],
+    pub request: [u8; 32],
+}
+
+impl Write {
+    /// Remembers the outcome beside the write itself; conflict when the key was used meanwhile.
+    pub fn put_idempotency(&mut self, key: &IdempotencyKey, status: u16, session: Option<SessionId>) {
+        let binds = [
+            self.bind(key.scope.to_vec()),
+            self.bind(key.key.to_vec()),
+            self.bind(key.request.to_vec()),
+            self.bind(i16::try_from(status).unwrap_or(i16::MAX)),
+            self.bind(session.map(|session| session.0)),
+        ];
+        self.step(
+            "idempotency",
+            Expect::Rows(1),
+            format!(
+                "insert into idempotency (scope, key_hash, request_mac, status, session_id) values ({})
+                 on conflict do nothing returning 1",
+                binds.join(", ")
+            ),
+        );
+    }
+}

@@ -1,0 +1,8 @@
+//! Projections that decide or are read back, written in the statement of their events. One file a table or two.
+
+pub mod accounts;
+pub mod counters;
+pub mod idempotency;
+pub mod outbox;
+pub mod sessions;
+pub mod tokens;

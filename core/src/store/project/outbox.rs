@@ -1,0 +1,115 @@
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::store::write::{Expect, Write};
+use crate::value::{AccountId, DeliveryId, EventId, JobId, TokenId};
+
+/// Which address of the account a mail goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// The account's present address.
+    Account,
+    /// The address in the token's detail: the new one of a change, the old one of an undo.
+    Token,
+}
+
+impl Recipient {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Token => "token",
+        }
+    }
+}
+
+/// Codes and resets go before notices, notices before chores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Priority {
+    Urgent,
+    Notice,
+    Chore,
+}
+
+impl Priority {
+    pub const ALL: [Self; 3] = [Self::Urgent, Self::Notice, Self::Chore];
+
+    pub const fn as_i16(self) -> i16 {
+        match self {
+            Self::Urgent => 0,
+            Self::Notice => 1,
+            Self::Chore => 2,
+        }
+    }
+}
+
+pub struct NewDelivery {
+    pub id: DeliveryId,
+    pub event: EventId,
+    pub template: &'static str,
+    pub account: AccountId,
+    pub token: Option<TokenId>,
+    pub recipient: Recipient,
+    /// Sealed: when and from where, for the mail's text.
+    pub context: Option<Vec<u8>>,
+    pub created_at: Timestamp,
+}
+
+pub struct NewJob {
+    pub id: JobId,
+    pub kind: &'static str,
+    pub reference: Uuid,
+    pub priority: Priority,
+    pub run_at: Timestamp,
+    pub trace: Uuid,
+}
+
+/// Channel that wakes the relay. Notified only when nothing was due: NOTIFY in every commit serialises commits.
+pub const WAKE_CHANNEL: &str = "doorbook_jobs";
+
+impl Write {
+    pub fn insert_delivery(&mut self, delivery: NewDelivery) {
+        let binds = [
+            self.bind(delivery.id.0),
+            self.bind(delivery.event.0),
+            self.bind(delivery.template),
+            self.bind(delivery.account.0),
+            self.bind(delivery.token.map(|token| token.0)),
+            self.bind(delivery.recipient.as_str()),
+            self.bind(delivery.context),
+            self.bind(delivery.created_at),
+        ];
+        self.step(
+            "insert_delivery",
+            Expect::Rows(1),
+            format!(
+                "insert into deliveries (delivery_id, event_id, template, account_id, token_id, recipient, context, created_at, state)
+                 values ({}, 'queued') returning 1",
+                binds.join(", ")
+            ),
+        );
+    }
+
+    pub fn insert_job(&mut self, job: NewJob) {
+        let binds = [
+            self.bind(job.id.0),
+            self.bind(job.kind),
+            self.bind(job.reference),
+            self.bind(job.priority.as_i16()),
+            self.bind(job.run_at),
+            self.bind(job.trace),
+        ];
+        self.step(
+            "insert_job",
+            Expect::Rows(1),
+            format!(
+                "insert into jobs (job_id, kind, ref, priority, run_at, trace_id) values ({}) returning 1",
+                binds.join(", ")
+            ),
+        );
+        self.step(
+            "wake",
+            Expect::Any,
+            format!("select pg_notify('{WAKE_CHANNEL}', '') where not exists (select 1 from jobs where state = 'due')"),
+        );
+    }
+}

@@ -1,0 +1,148 @@
+use std::collections::BTreeSet;
+
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::account::{Account, Credential, Role, Status};
+use crate::clock::Timestamp;
+use crate::store::StoreError;
+use crate::store::keys::{DataKey, Vault};
+use crate::value::{AccountId, CredentialId, Locale};
+
+/// An account as a command decides on it.
+pub struct Loaded {
+    pub id: AccountId,
+    /// Version of its stream: what the command's write must find again.
+    pub version: i64,
+    pub account: Account,
+    pub secret: Option<String>,
+    pub last_login_at: Option<Timestamp>,
+    /// `None` once its personal data has been erased.
+    pub data_key: Option<DataKey>,
+}
+
+struct Row {
+    account_id: Uuid,
+    stream_version: i64,
+    session_epoch: i64,
+    profile: Option<Vec<u8>>,
+    locale: String,
+    status: String,
+    roles: Vec<String>,
+    email_verified_at: Option<Timestamp>,
+    locked_at: Option<Timestamp>,
+    created_at: Timestamp,
+    password_changed_at: Option<Timestamp>,
+    last_login_at: Option<Timestamp>,
+    credential_id: Option<Uuid>,
+    credential_version: Option<i32>,
+    secret: Option<String>,
+    key_id: Option<Uuid>,
+    wrapped: Option<Vec<u8>>,
+}
+
+impl Row {
+    fn load(self, vault: &Vault) -> Result<Loaded, StoreError> {
+        let odd = |what: &str| StoreError::Inconsistent(format!("account {}: {what}", self.account_id));
+        let data_key = match (self.key_id, &self.wrapped) {
+            (Some(id), Some(wrapped)) => Some(vault.open_data_key(id, wrapped)?),
+            _ => None,
+        };
+        let profile = match (&self.profile, &data_key) {
+            (Some(sealed), Some(key)) => Some(key.key.open_json(self.account_id, sealed)?),
+            _ => None,
+        };
+        let mut roles = BTreeSet::new();
+        for role in &self.roles {
+            roles.insert(Role::parse(role).ok_or_else(|| odd("unknown role"))?);
+        }
+        let credential = self.credential_id.zip(self.credential_version).map(|(id, version)| Credential {
+            id: CredentialId(id),
+            version: u32::try_from(version).unwrap_or(0),
+        });
+        let account = Account {
+            status: Status::parse(&self.status).ok_or_else(|| odd("unknown status"))?,
+            locale: Some(Locale::parse(&self.locale).ok_or_else(|| odd("unknown locale"))?),
+            roles,
+            profile,
+            email_verified_at: self.email_verified_at,
+            locked_at: self.locked_at,
+            created_at: Some(self.created_at),
+            password_changed_at: self.password_changed_at,
+            credential,
+            session_epoch: self.session_epoch,
+        };
+        Ok(Loaded {
+            id: AccountId(self.account_id),
+            version: self.stream_version,
+            account,
+            secret: self.secret,
+            last_login_at: self.last_login_at,
+            data_key,
+        })
+    }
+}
+
+/// The account with this id.
+pub async fn by_id(db: &PgPool, vault: &Vault, account: AccountId) -> Result<Option<Loaded>, StoreError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select a.account_id, s.version as stream_version, s.session_epoch, a.profile, a.locale, a.status, a.roles,
+                  a.email_verified_at as "email_verified_at: Timestamp", a.locked_at as "locked_at: Timestamp",
+                  a.created_at as "created_at: Timestamp", a.password_changed_at as "password_changed_at: Timestamp",
+                  a.last_login_at as "last_login_at: Timestamp", c.credential_id as "credential_id?",
+                  c.version as "credential_version?", c.secret as "secret?", k.key_id as "key_id?", k.wrapped as "wrapped?"
+           from accounts a join streams s on s.stream_id = a.account_id
+           left join credentials c on c.account_id = a.account_id and c.kind = 'password'
+           left join keys.data_keys k on k.account_id = a.account_id
+           where a.account_id = $1"#,
+        account.0
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| row.load(vault)).transpose()
+}
+
+/// The account whose current address has this key.
+pub async fn by_email(db: &PgPool, vault: &Vault, email_key: [u8; 32]) -> Result<Option<Loaded>, StoreError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select a.account_id, s.version as stream_version, s.session_epoch, a.profile, a.locale, a.status, a.roles,
+                  a.email_verified_at as "email_verified_at: Timestamp", a.locked_at as "locked_at: Timestamp",
+                  a.created_at as "created_at: Timestamp", a.password_changed_at as "password_changed_at: Timestamp",
+                  a.last_login_at as "last_login_at: Timestamp", c.credential_id as "credential_id?",
+                  c.version as "credential_version?", c.secret as "secret?", k.key_id as "key_id?", k.wrapped as "wrapped?"
+           from account_emails e
+           join accounts a on a.account_id = e.account_id
+           join streams s on s.stream_id = a.account_id
+           left join credentials c on c.account_id = a.account_id and c.kind = 'password'
+           left join keys.data_keys k on k.account_id = a.account_id
+           where e.email_key = $1 and e.state = 'current'"#,
+        email_key.as_slice()
+    )
+    .fetch_optional(db)
+    .await?;
+    row.map(|row| row.load(vault)).transpose()
+}
+
+/// Whether nobody may register this address now: it has an account, or a change that can still be undone reserves it.
+pub async fn email_taken(db: &PgPool, email_key: [u8; 32], now: Timestamp) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (select 1 from account_emails where email_key = $1 and (state = 'current' or reserved_until > $2)) as "taken!""#,
+        email_key.as_slice(),
+        now as Timestamp
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// Ids of accounts by age, at most `limit`, after the given one.
+pub async fn page(db: &PgPool, after: Option<AccountId>, limit: i64) -> Result<Vec<AccountId>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select account_id as "id: AccountId" from accounts where $1::uuid is null or account_id > $1 order by account_id limit $2"#,
+        after.map(|account| account.0),
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}

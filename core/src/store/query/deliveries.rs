@@ -1,0 +1,33 @@
+use sqlx::PgPool;
+
+use crate::clock::Timestamp;
+use crate::store::StoreError;
+use crate::value::{AccountId, DeliveryId, EventId, TokenId};
+
+pub struct DeliveryRow {
+    pub delivery_id: DeliveryId,
+    pub event_id: EventId,
+    pub template: String,
+    pub account_id: AccountId,
+    pub token_id: Option<TokenId>,
+    pub recipient: String,
+    pub context: Option<Vec<u8>>,
+    pub state: String,
+    pub attempts: i32,
+    pub created_at: Timestamp,
+    pub stream_version: i64,
+    pub now: Timestamp,
+}
+
+pub async fn by_id(db: &PgPool, delivery: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
+    Ok(sqlx::query_as!(
+        DeliveryRow,
+        r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,
+                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.context, d.state, d.attempts,
+                  d.created_at as "created_at: Timestamp", s.version as stream_version, clock_timestamp() as "now!: Timestamp"
+           from deliveries d join streams s on s.stream_id = d.delivery_id where d.delivery_id = $1"#,
+        delivery.0
+    )
+    .fetch_optional(db)
+    .await?)
+}

@@ -1,0 +1,140 @@
+use sqlx::PgPool;
+
+use crate::clock::Timestamp;
+use crate::store::StoreError;
+use crate::value::{AccountId, DeviceId, SessionId};
+
+/// A session row as a refresh or a logout decides on it.
+pub struct SessionRow {
+    pub session_id: SessionId,
+    pub account_id: AccountId,
+    pub generation: i64,
+    pub key_id: String,
+    pub previous_key_id: Option<String>,
+    pub salt: Vec<u8>,
+    pub device_id: Option<DeviceId>,
+    pub rotated_at: Timestamp,
+    pub absolute_end: Timestamp,
+    pub idle_end: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    pub stream_version: i64,
+    pub now: Timestamp,
+}
+
+pub async fn by_id(db: &PgPool, session: SessionId) -> Result<Option<SessionRow>, StoreError> {
+    Ok(sqlx::query_as!(
+        SessionRow,
+        r#"select s.session_id as "session_id: SessionId", s.account_id as "account_id: AccountId", s.generation, s.key_id,
+                  s.previous_key_id, s.salt, s.device_id as "device_id: DeviceId", s.rotated_at as "rotated_at: Timestamp",
+                  s.absolute_end as "absolute_end: Timestamp", s.idle_end as "idle_end: Timestamp",
+                  s.revoked_at as "revoked_at: Timestamp", t.version as stream_version, clock_timestamp() as "now!: Timestamp"
+           from sessions s join streams t on t.stream_id = s.session_id where s.session_id = $1"#,
+        session.0
+    )
+    .fetch_optional(db)
+    .await?)
+}
+
+/// Current generation to the next, once: whoever comes second with the same token finds it gone.
+pub async fn rotate(
+    db: &PgPool, session: SessionId, generation: i64, key_id: &str, idle_end: Option<Timestamp>,
+) -> Result<bool, StoreError> {
+    let rotated = sqlx::query!(
+        "update sessions set generation = generation + 1, previous_key_id = key_id, key_id = $3, rotated_at = clock_timestamp(),
+                last_used_at = clock_timestamp(), idle_end = $4
+         where session_id = $1 and generation = $2 and revoked_at is null and absolute_end > clock_timestamp()
+           and (idle_end is null or idle_end > clock_timestamp())",
+        session.0,
+        generation,
+        key_id,
+        idle_end as Option<Timestamp>
+    )
+    .execute(db)
+    .await?;
+    Ok(rotated.rows_affected() == 1)
+}
+
+/// Whether an access token's session and account are in force; one primary-key read.
+pub struct Standing {
+    pub in_force: bool,
+    pub now: Timestamp,
+}
+
+pub async fn standing(db: &PgPool, session: SessionId, account: AccountId) -> Result<Standing, StoreError> {
+    Ok(sqlx::query_as!(
+        Standing,
+        r#"select exists (
+               select 1 from sessions s
+               join streams t on t.stream_id = s.account_id and t.session_epoch = s.session_epoch
+               join accounts a on a.account_id = s.account_id and a.status = 'active'
+               where s.session_id = $1 and s.account_id = $2 and s.revoked_at is null and s.absolute_end > clock_timestamp()
+                 and (s.idle_end is null or s.idle_end > clock_timestamp())
+           ) as "in_force!", clock_timestamp() as "now!: Timestamp""#,
+        session.0,
+        account.0
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// A live session as its owner sees it.
+pub struct LiveSession {
+    pub session_id: SessionId,
+    pub origin: Option<Vec<u8>>,
+    pub device_id: Option<DeviceId>,
+    pub created_at: Timestamp,
+    pub last_used_at: Timestamp,
+    pub absolute_end: Timestamp,
+    pub stream_version: i64,
+}
+
+/// Sessions of one account still refreshable, newest first, at most `limit`.
+pub async fn live(db: &PgPool, account: AccountId, limit: i64) -> Result<Vec<LiveSession>, StoreError> {
+    Ok(sqlx::query_as!(
+        LiveSession,
+        r#"select s.session_id as "session_id: SessionId", s.origin, s.device_id as "device_id: DeviceId",
+                  s.created_at as "created_at: Timestamp", s.last_used_at as "last_used_at: Timestamp",
+                  s.absolute_end as "absolute_end: Timestamp", t.version as stream_version
+           from sessions s join streams t on t.stream_id = s.session_id
+           where s.account_id = $1 and s.revoked_at is null and s.absolute_end > clock_timestamp()
+             and (s.idle_end is null or s.idle_end > clock_timestamp())
+           order by s.created_at desc, s.session_id desc limit $2"#,
+        account.0,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// Sessions whose time has run out without an event, oldest first, at most `limit`.
+pub async fn run_out(db: &PgPool, limit: i64) -> Result<Vec<(SessionId, AccountId, i64)>, StoreError> {
+    Ok(sqlx::query!(
+        r#"select s.session_id as "session_id: SessionId", s.account_id as "account_id: AccountId", t.version
+           from sessions s join streams t on t.stream_id = s.session_id
+           where s.revoked_at is null and (s.absolute_end <= clock_timestamp() or s.idle_end <= clock_timestamp())
+           order by s.absolute_end limit $1"#,
+        limit
+    )
+    .fetch_all(db)
+    .await?
+    .into_iter()
+    .map(|row| (row.session_id, row.account_id, row.version))
+    .collect())
+}
+
+/// A device that has logged in before.
+pub struct DeviceRow {
+    pub account_id: AccountId,
+    pub key_id: String,
+    pub salt: Vec<u8>,
+}
+
+pub async fn device(db: &PgPool, device: DeviceId) -> Result<Option<DeviceRow>, StoreError> {
+    Ok(sqlx::query_as!(
+        DeviceRow,
+        r#"select account_id as "account_id: AccountId", key_id, salt from devices where device_id = $1"#,
+        device.0
+    )
+    .fetch_optional(db)
+    .await?)
+}
