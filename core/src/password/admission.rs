@@ -1,0 +1,143 @@
+//! How much hashing work is taken on: only what will be served soon; the rest is told at once to come back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Longest wait for a hashing thread that is still taken on. Beyond it a client is better served by an answer at once.
+const WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// Most jobs that wait at any speed; bounds what the queue itself holds (about 8 KiB a job).
+pub(super) const WAITING_MAX: usize = 1_024;
+
+/// Length of a job supposed until one has been measured: the default cost on a slow core.
+const JOB_TIME_SUPPOSED: Duration = Duration::from_millis(250);
+
+/// An exponentially weighted mean of durations; a new value counts one eighth (the gain of RFC 6298, 2).
+#[derive(Default)]
+pub(super) struct MovingAverage {
+    /// Nanoseconds; 0 until the first value.
+    mean: AtomicU64,
+}
+
+impl MovingAverage {
+    pub(super) fn record(&self, value: Duration) {
+        let value = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let next = |mean: u64| Some(if mean == 0 { value } else { mean - mean / 8 + value / 8 });
+        // The closure always answers, so there is no failure to look at.
+        let _ = self.mean.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+    }
+
+    pub(super) fn get(&self) -> Option<Duration> {
+        let mean = self.mean.load(Ordering::Relaxed);
+        (mean != 0).then(|| Duration::from_nanos(mean))
+    }
+}
+
+pub(super) struct Admission {
+    permits: usize,
+    /// Jobs taken on and not finished, running or waiting.
+    outstanding: AtomicUsize,
+    job_time: MovingAverage,
+}
+
+impl Admission {
+    pub(super) fn new(permits: usize) -> Arc<Self> {
+        Arc::new(Self { permits, outstanding: AtomicUsize::new(0), job_time: MovingAverage::default() })
+    }
+
+    /// A place for one job, or the time after which those now waiting will have been served.
+    pub(super) fn admit(self: &Arc<Self>) -> Result<Ticket, Duration> {
+        let job_time = self.job_time.get().unwrap_or(JOB_TIME_SUPPOSED);
+        let taken = self.outstanding.fetch_update(Ordering::AcqRel, Ordering::Acquire, |outstanding| {
+            let waiting = self.waiting(outstanding + 1);
+            (waiting <= WAITING_MAX && self.wait(waiting, job_time) <= WAIT_MAX).then_some(outstanding + 1)
+        });
+        match taken {
+            Ok(_) => Ok(Ticket(Arc::clone(self))),
+            Err(outstanding) => Err(self.wait(self.waiting(outstanding), job_time)),
+        }
+    }
+
+    fn waiting(&self, outstanding: usize) -> usize {
+        outstanding.saturating_sub(self.permits)
+    }
+
+    fn wait(&self, waiting: usize, job_time: Duration) -> Duration {
+        let nanos = job_time.as_nanos() * waiting as u128 / self.permits as u128;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+/// The place of one job. It travels with the job, so a caller that hangs up does not free a place still in use.
+pub(super) struct Ticket(Arc<Admission>);
+
+impl Ticket {
+    pub(super) fn finish(self, job_time: Duration) {
+        self.0.job_time.record(job_time);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.0.outstanding.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(admission: &Arc<Admission>) -> Vec<Ticket> {
+        std::iter::from_fn(|| admission.admit().ok()).collect()
+    }
+
+    #[test]
+    fn only_as_many_wait_as_two_seconds_serve() {
+        let admission = Admission::new(2);
+        let first = admission.admit().unwrap();
+        first.finish(Duration::from_millis(500));
+        // Two run; of those that wait, two are served each half second.
+        let tickets = admitted(&admission);
+        assert_eq!(tickets.len(), 2 + 8);
+        assert_eq!(admission.admit().err(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn before_the_first_measurement_a_slow_core_is_supposed() {
+        let admission = Admission::new(1);
+        assert_eq!(admitted(&admission).len(), 1 + 8);
+    }
+
+    #[test]
+    fn a_job_slower_than_the_limit_still_runs_when_a_thread_is_free() {
+        let admission = Admission::new(3);
+        admission.admit().unwrap().finish(Duration::from_mins(1));
+        assert_eq!(admitted(&admission).len(), 3);
+    }
+
+    #[test]
+    fn the_queue_is_bounded_at_any_speed() {
+        let admission = Admission::new(4);
+        admission.admit().unwrap().finish(Duration::from_nanos(1));
+        assert_eq!(admitted(&admission).len(), 4 + WAITING_MAX);
+    }
+
+    #[test]
+    fn a_dropped_ticket_frees_its_place() {
+        let admission = Admission::new(1);
+        let mut tickets = admitted(&admission);
+        tickets.pop();
+        assert_eq!(admitted(&admission).len(), 1);
+    }
+
+    #[test]
+    fn the_average_follows_what_is_measured() {
+        let average = MovingAverage::default();
+        assert_eq!(average.get(), None);
+        average.record(Duration::from_millis(800));
+        assert_eq!(average.get(), Some(Duration::from_millis(800)));
+        average.record(Duration::from_millis(0));
+        assert_eq!(average.get(), Some(Duration::from_millis(700)));
+    }
+}
