@@ -1,0 +1,117 @@
+//! Settings: read once at start, checked together, and passed on as plain values.
+//!
+//! `env.rs` alone reads the environment. Each concern has a file that turns variables of the registry into a section.
+//! Production is whatever is not `DEBUG`, so nothing left unset makes the service less safe.
+
+mod account;
+mod database;
+mod dotenv;
+mod env;
+mod example;
+mod fault;
+mod generate;
+mod hosts;
+mod http;
+mod limits;
+mod logging;
+mod mail;
+mod password;
+mod reader;
+mod redis;
+pub mod registry;
+mod secret;
+mod secrets;
+mod tokens;
+
+pub use account::{Account, DefaultLocale, RegistrationMode};
+pub use database::Database;
+pub use env::Environment;
+pub use example::env_example;
+pub use fault::{Fault, Faults};
+pub use generate::new_secret_block;
+pub use hosts::AllowedHosts;
+pub use http::{FrameOptions, Hsts, Http, HttpSecurity, ProxySslHeader};
+pub use limits::{Limits, LoginLimit, RateLimit};
+pub use logging::{LogEmail, LogFormat, Logging};
+pub use mail::{Mail, MailBackend, Mailbox, Smtp, SmtpLogin, SmtpSecurity};
+pub use password::{Argon2, Password, PasswordValidator};
+pub use redis::Redis;
+pub use secret::Secret;
+pub use secrets::{PiiKey, Secrets};
+pub use tokens::Tokens;
+
+use reader::Reader;
+
+/// Which program reads the settings: some defaults and the database login differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Process {
+    Api,
+    Worker,
+    Cli,
+}
+
+#[derive(Debug)]
+pub struct Settings {
+    /// True in development only.
+    pub debug: bool,
+    pub secrets: Secrets,
+    pub database: Database,
+    pub redis: Redis,
+    pub mail: Mail,
+    pub http: Http,
+    pub tokens: Tokens,
+    pub password: Password,
+    pub limits: Limits,
+    pub account: Account,
+    pub logging: Logging,
+}
+
+impl Settings {
+    /// Every process checks every section: one wrong variable must not wait for the process that uses it.
+    pub fn load(environment: &Environment, process: Process) -> Result<Self, Faults> {
+        let mut reader = Reader::new(environment, process);
+        let secrets = Secrets::read(&mut reader);
+        let database = Database::read(&mut reader);
+        let redis = Redis::read(&mut reader);
+        let mail = Mail::read(&mut reader);
+        let http = Http::read(&mut reader);
+        let frontend_url = http.as_ref().map(|http| http.frontend_url.as_str()).map_err(|refused| *refused);
+        let tokens = Tokens::read(&mut reader, frontend_url);
+        let password = Password::read(&mut reader);
+        let limits = Limits::read(&mut reader);
+        let account = Account::read(&mut reader);
+        let logging = Logging::read(&mut reader);
+        let debug = reader.debug;
+        let settings = (|| {
+            Ok(Self {
+                debug,
+                secrets: secrets?,
+                database: database?,
+                redis: redis?,
+                mail: mail?,
+                http: http?,
+                tokens: tokens?,
+                password: password?,
+                limits: limits?,
+                account: account?,
+                logging: logging?,
+            })
+        })();
+        reader.finish(settings)
+    }
+
+    /// Says loudly what must not be so in production. Call it once logging is set up.
+    pub fn warn_of_debug(&self) {
+        if self.debug {
+            tracing::warn!("DEBUG is True: development only, the rules that protect production are off");
+        }
+    }
+}
+
+/// Cores that this process may use, within what the registry allows for threads.
+fn cores() -> u32 {
+    /// Upper bound of the variables whose default this is.
+    const CORES_MAX: u32 = 1_024;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cores).map_or(CORES_MAX, |cores| cores.min(CORES_MAX))
+}

@@ -1,0 +1,203 @@
+//! Every setting of this release: name, default, rule and effect, one line each. Readers, fault texts and `.env.example`
+//! all take them from here; `core/tests/config/registry.rs` fails on a setting that nothing reads.
+
+use std::fmt;
+
+use Unset::{Derived, Empty, Required, RequiredUnless, Value};
+
+/// One environment variable.
+pub struct Variable {
+    pub name: &'static str,
+    pub group: &'static str,
+    pub default: Unset,
+    pub rule: Rule,
+    /// What it does, for the operator.
+    pub about: &'static str,
+    /// Its value is never shown, and `NAME_FILE` may name a file that holds it.
+    pub secret: bool,
+}
+
+/// What holds when the variable is unset or empty.
+#[derive(Clone, Copy)]
+pub enum Unset {
+    /// Nothing: the process does not start.
+    Required,
+    /// The same, but for the case that the text names.
+    RequiredUnless(&'static str),
+    /// The feature is off, or the list is empty.
+    Empty,
+    Value(&'static str),
+    /// Follows from something else, which the text names.
+    Derived(&'static str),
+}
+
+/// What a value must be: completes the sentence "must be …".
+#[derive(Clone, Copy)]
+pub enum Rule {
+    Flag,
+    /// Both bounds are allowed.
+    Whole {
+        min: u32,
+        max: u32,
+    },
+    Text(&'static str),
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => formatter.write_str("True or False"),
+            Self::Whole { min, max } => write!(formatter, "a whole number from {min} to {max}"),
+            Self::Text(text) => formatter.write_str(text),
+        }
+    }
+}
+
+/// What the table says of a variable before its kind does.
+#[derive(Clone, Copy)]
+struct Entry {
+    name: &'static str,
+    group: &'static str,
+}
+
+const fn flag(entry: Entry, default: Unset, about: &'static str) -> Variable {
+    Variable { name: entry.name, group: entry.group, default, rule: Rule::Flag, about, secret: false }
+}
+
+const fn whole(entry: Entry, default: Unset, min: u32, max: u32, about: &'static str) -> Variable {
+    let rule = Rule::Whole { min, max };
+    Variable { name: entry.name, group: entry.group, default, rule, about, secret: false }
+}
+
+const fn text(entry: Entry, default: Unset, rule: &'static str, about: &'static str) -> Variable {
+    Variable { name: entry.name, group: entry.group, default, rule: Rule::Text(rule), about, secret: false }
+}
+
+const fn secret(entry: Entry, default: Unset, rule: &'static str, about: &'static str) -> Variable {
+    Variable { name: entry.name, group: entry.group, default, rule: Rule::Text(rule), about, secret: true }
+}
+
+/// Makes a constant of each line and lists all of them in `ALL`.
+macro_rules! variables {
+    ($( $group:literal { $( $name:ident = $kind:ident($($argument:expr),+); )+ } )+) => {
+        $( $(
+            pub const $name: Variable = $kind(Entry { name: stringify!($name), group: $group }, $($argument),+);
+        )+ )+
+
+        /// All variables, in the order of `.env.example`.
+        pub const ALL: &[Variable] = &[ $( $( $name, )+ )+ ];
+    };
+}
+
+/// Number of cores of the machine, as far as the process may use them.
+const CORES: Unset = Derived("the number of cores");
+
+#[rustfmt::skip] // One line a variable: that is the point of the table.
+mod table {
+    use super::{CORES, Derived, Empty, Entry, Required, RequiredUnless, Value, Variable, flag, secret, text, whole};
+
+    variables! {
+"Mode" {
+    DEBUG = flag(Value("False"), "True only for development: console mail, docs page, localhost hosts, relaxed start rules.");
+}
+"Keys (`doorbook keys new` prints fresh ones)" {
+    SECRET_KEY = secret(Required, "at least 50 random characters, not a published example", "Root of mailed, refresh and device tokens.");
+    SECRET_KEY_FALLBACKS = secret(Empty, "at most 8 earlier keys with commas between, each as good as SECRET_KEY", "Still verify during a rotation; nothing new is made with them.");
+    JWT_SECRET_KEY = secret(Required, "at least 32 random bytes, not a published example, unlike SECRET_KEY", "Signs access tokens.");
+    JWT_SECRET_KEY_FALLBACKS = secret(Empty, "at most 8 earlier keys with commas between, each as good as JWT_SECRET_KEY", "Verify only: rotation without logging anyone out.");
+    PII_KEYRING = secret(Empty, "at most 8 entries id:key with commas between, keys of 32 random bytes in base64", "Wraps the keys of personal data: the first wraps, all unwrap. Unset, SECRET_KEY does.");
+}
+"Database" {
+    DATABASE_URL = secret(RequiredUnless("POSTGRES_* are set, of which it is then made"), "a URL such as postgresql://user:password@host:5432/name", "Wins over POSTGRES_*.");
+    POSTGRES_DB = text(Derived("needed without DATABASE_URL"), "the name of a database", "Database.");
+    POSTGRES_USER = text(Derived("needed without DATABASE_URL"), "a dedicated user, not postgres", "Login.");
+    POSTGRES_PASSWORD = secret(Empty, "at least 16 characters", "Needed unless the host is a Unix socket.");
+    POSTGRES_HOST = text(Derived("needed without DATABASE_URL"), "a host name, an IP address or the directory of a Unix socket", "Server.");
+    POSTGRES_PORT = whole(Value("5432"), 1, 65_535, "Port.");
+    WORKER_DATABASE_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "The worker's own login.");
+    DATABASE_MIGRATE_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "The owner's login, used by `doorbook migrate` alone.");
+    DATABASE_MAX_CONNECTIONS = whole(Derived("16 for the api, 8 for the worker"), 1, 1_000, "Connections that one process opens at most.");
+    DATABASE_POOLER = text(Value("none"), "none (a pooler in transaction mode is not supported by this release)", "What stands between Doorbook and Postgres.");
+}
+"Redis (worker only)" {
+    REDIS_URL = secret(Value("redis://127.0.0.1:6379/0"), "redis://host:port/number or rediss://host:port/number", "Carries the ids of due jobs.");
+}
+"Mail" {
+    EMAIL_BACKEND = text(Derived("smtp; console when DEBUG is True"), "smtp, console or file, or Django's class path of one; console and file only when DEBUG is True", "Where mail goes.");
+    EMAIL_FILE_PATH = text(Value(".dev/mail"), "a directory", "For the file backend: one .eml a message.");
+    EMAIL_HOST = text(RequiredUnless("EMAIL_BACKEND is console or file"), "a host name or an IP address", "SMTP server.");
+    EMAIL_PORT = whole(Derived("587; 465 when EMAIL_USE_SSL is True"), 1, 65_535, "Port.");
+    EMAIL_USE_TLS = flag(Derived("True; False when EMAIL_USE_SSL is True"), "STARTTLS, required and never merely tried.");
+    EMAIL_USE_SSL = flag(Value("False"), "TLS from the first byte. With neither, mail goes in clear text: outside development to this machine only.");
+    EMAIL_HOST_USER = text(Empty, "set together with EMAIL_HOST_PASSWORD", "SMTP login.");
+    EMAIL_HOST_PASSWORD = secret(Empty, "set together with EMAIL_HOST_USER", "SMTP password.");
+    EMAIL_CA_FILE = text(Derived("the system's certificates"), "a readable file of PEM certificates", "Authorities that may vouch for the SMTP server.");
+    EMAIL_TIMEOUT_SECONDS = whole(Value("10"), 1, 300, "Longest wait for each SMTP command.");
+    DEFAULT_FROM_EMAIL = text(Required, "an address, or a name and an <address>", "Sender of all mail.");
+}
+"HTTP" {
+    FRONTEND_URL = text(Required, "an absolute URL without trailing slash, query or login; https unless DEBUG is True", "Every mailed link starts with it.");
+    ALLOWED_HOSTS = text(RequiredUnless("DEBUG is True, which allows localhost,127.0.0.1,[::1]"), "host names with commas between; .example.com means the domain and its subdomains; no *, scheme or port", "Hosts that the api answers for.");
+    CORS_ALLOWED_ORIGINS = text(Empty, "exact origins such as https://example.com with commas between; no *, null or path; https unless DEBUG is True", "Origins whose pages may call the api.");
+    TRUSTED_PROXIES = text(Value("127.0.0.0/8,::1"), "networks such as 10.0.0.0/8 with commas between, not the whole internet", "Forwarded headers count only from these. Set but empty: from none.");
+    API_BIND = text(Value("0.0.0.0:8000"), "an IP address and a port", "Public listener of the api.");
+    API_OPS_BIND = text(Value("127.0.0.1:9000"), "an IP address and a port, not those of API_BIND", "Metrics and readiness detail of the api.");
+    WORKER_OPS_BIND = text(Value("127.0.0.1:9001"), "an IP address and a port", "Metrics and readiness detail of the worker.");
+    REQUEST_TIMEOUT_SECONDS = whole(Value("15"), 1, 300, "Longest time for one request.");
+    API_WORKER_THREADS = whole(CORES, 1, 1_024, "Threads that serve requests.");
+    DOCS_ENABLED = flag(Derived("DEBUG"), "Serves the page with the API's documentation.");
+    SECURE_SSL_REDIRECT = flag(Derived("True; False when DEBUG is True"), "Redirects http to https and refuses what cannot be redirected.");
+    SECURE_PROXY_SSL_HEADER = text(Value("X-Forwarded-Proto: https"), "a header's name and value with a colon between", "Tells that a trusted proxy was reached over https.");
+    SECURE_HSTS_SECONDS = whole(Value("31536000"), 0, 315_360_000, "Time for which browsers use https only; 0 sends no such header.");
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = flag(Value("True"), "The same for all subdomains.");
+    SECURE_HSTS_PRELOAD = flag(Value("True"), "Allows browsers to ship with the rule.");
+    SECURE_CONTENT_TYPE_NOSNIFF = flag(Value("True"), "Sends X-Content-Type-Options: nosniff.");
+    SECURE_BROWSER_XSS_FILTER = flag(Value("True"), "Sends X-XSS-Protection: 1; mode=block, otherwise 0.");
+    X_FRAME_OPTIONS = text(Value("DENY"), "DENY or SAMEORIGIN", "Who may show answers in a frame.");
+}
+"Tokens and sessions" {
+    JWT_ALGORITHM = text(Value("HS256"), "HS256 (no other is supported by this release)", "How access tokens are signed.");
+    JWT_ISSUER = text(Derived("FRONTEND_URL"), "at most 255 printable characters", "Claim `iss`.");
+    JWT_AUDIENCE = text(Value("doorbook"), "at most 255 printable characters", "Claim `aud`.");
+    JWT_ACCESS_TOKEN_LIFETIME_MINUTES = whole(Value("15"), 1, 60, "Life of an access token.");
+    JWT_REFRESH_TOKEN_LIFETIME_DAYS = whole(Value("7"), 1, 365, "Absolute end of a session; no refresh extends it.");
+    REFRESH_GRACE_SECONDS = whole(Value("10"), 0, 60, "A refresh repeated within it gets the same successor.");
+    SESSION_IDLE_MINUTES = whole(Value("0"), 0, 525_600, "Ends a session that was not refreshed for so long; 0 never does.");
+    SESSIONS_MAX = whole(Value("20"), 1, 1_000, "Sessions that one account may have at once.");
+    EMAIL_VERIFICATION_EXPIRY_HOURS = whole(Value("24"), 1, 720, "Life of a verification link.");
+    PASSWORD_RESET_TOKEN_EXPIRY_HOURS = whole(Value("1"), 1, 24, "Life of a reset link.");
+}
+"Passwords" {
+    PASSWORD_MIN_LENGTH = whole(Value("8"), 8, 64, "Shortest password, in characters.");
+    PASSWORD_VALIDATORS = text(Value("similarity,length,common,numeric"), "a list of similarity, length, common, numeric, breached, context", "What a new password is checked for.");
+    PASSWORD_BREACHED_FILE = text(Empty, "a readable file, given when PASSWORD_VALIDATORS lists breached", "Passwords known from breaches.");
+    ARGON2_MEMORY_KIB = whole(Value("102400"), 8, 4_194_304, "Memory for one hash; at least 19456 unless DEBUG is True.");
+    ARGON2_TIME_COST = whole(Value("2"), 1, 100, "Passes over it; at least 2 unless DEBUG is True.");
+    ARGON2_PARALLELISM = whole(Value("8"), 1, 64, "Lanes; each needs 8 KiB of the memory.");
+    ARGON2_CONCURRENCY = whole(CORES, 1, 1_024, "Hashes computed at once; bounds the memory.");
+}
+"Limits" {
+    MAX_LOGIN_ATTEMPTS = whole(Value("5"), 1, 10_000, "Failed logins of one identifier in the window before it is blocked.");
+    LOGIN_RATE_WINDOW_MINUTES = whole(Value("5"), 1, 1_440, "The window.");
+    LOGIN_BLOCK_DURATION_MINUTES = whole(Value("15"), 1, 1_440, "The block.");
+    LOGIN_ADDRESS_MAX_FAILURES = whole(Value("30"), 1, 1_000_000, "Identifiers that may fail from one client address in the window.");
+    MAX_REGISTRATION_ATTEMPTS = whole(Value("3"), 1, 1_000_000, "Registrations of one client address in the window.");
+    REGISTRATION_RATE_WINDOW_HOURS = whole(Value("1"), 1, 168, "The window.");
+    MAX_RESET_ATTEMPTS = whole(Value("3"), 1, 10_000, "Reset mails for one identifier in the window.");
+    RESET_RATE_WINDOW_HOURS = whole(Value("1"), 1, 168, "The window.");
+}
+"Accounts" {
+    REGISTRATION_MODE = text(Value("open"), "open, verified or closed", "open: may log in before verifying; verified: must verify first; closed: accounts by an admin only.");
+    DEFAULT_LOCALE = text(Value("en"), "en or es", "Language of those who ask for none.");
+    STRANGER_DATA_DAYS = whole(Value("30"), 1, 3_650, "Life of the personal data of people without an account.");
+    UNVERIFIED_ACCOUNT_DAYS = whole(Value("30"), 1, 3_650, "Unverified accounts that never logged in are erased after it.");
+}
+"Logging" {
+    LOG_FORMAT = text(Value("json"), "json or console", "One JSON object a line, or text.");
+    LOG_LEVEL = text(Value("info"), "error, warn, info, debug or trace", "Least serious line written.");
+    LOG_EMAIL = text(Value("masked"), "plain, masked or hash", "How the line about a failed login names the address.");
+}
+    }
+}
+
+pub use table::*;
