@@ -25,7 +25,9 @@ create table streams (
     kind text not null check (kind in ('account', 'session', 'attempts', 'notification', 'security', 'operator')),
     subject_id uuid,
     version bigint not null check (version >= 1),
-    session_epoch bigint not null default 0 check (session_epoch >= 0)
+    session_epoch bigint not null default 0 check (session_epoch >= 0),
+    -- Sessions ever begun: two logins of one account that both count its sessions cannot both be right.
+    logins bigint not null default 0 check (logins >= 0)
 );
 
 create table events (

@@ -11,9 +11,9 @@ use super::write::{Expect, Write};
 use crate::clock::Timestamp;
 use crate::value::JobId;
 
-/// A claimed job runs this long at most; afterwards another worker may have it.
-pub const LEASE: Duration = Duration::from_secs(60);
-/// A job that has been started this often without ever being settled kills its workers: it is set aside.
+/// A claimed job is its worker's for this long; who is still at work renews it (`renew`). Afterwards another worker may have it.
+pub const LEASE: Duration = Duration::from_secs(20);
+/// A job that has been started this often without an outcome kills its workers: it is set aside at the next start.
 pub const STARTS_MAX: i32 = 3;
 
 /// A job handed to the queue: its id and which hand-over this is.
@@ -21,36 +21,48 @@ pub const STARTS_MAX: i32 = 3;
 pub struct Dispatch {
     pub job_id: JobId,
     pub dispatch_no: i32,
+    pub priority: i16,
     /// It has been started before without an outcome: it runs alone.
     pub suspect: bool,
 }
 
-/// Marks up to `room` due jobs of one priority as dispatched, most urgent first. Committed before they are pushed.
-pub async fn dispatch(db: &PgPool, priority: i16, room: i64) -> Result<Vec<Dispatch>, StoreError> {
+/// Marks due jobs as dispatched, oldest first: of each priority up to `batch`, and no more than leave `window` of them with the
+/// queue or running. Committed before they are pushed. Two relays at once may overshoot the window, at most by its own size.
+pub async fn dispatch(db: &PgPool, batch: i64, window: i64) -> Result<Vec<Dispatch>, StoreError> {
     Ok(sqlx::query_as!(
         Dispatch,
-        r#"with due as (
-               select job_id from jobs where state = 'due' and priority = $1 and run_at <= clock_timestamp()
-               order by run_at limit $2 for update skip locked
+        r#"with room as (
+               select p.priority, least($1, $2 - (select count(*) from jobs o where o.state in ('dispatched', 'running') and o.priority = p.priority)) as room
+               from unnest(array[0, 1, 2]::smallint[]) as p(priority)
+           ), due as (
+               -- now(), not clock_timestamp(): only what is stable within the statement can bound the index scan.
+               select j.job_id from room cross join lateral (
+                   select job_id from jobs where state = 'due' and priority = room.priority and run_at <= now()
+                   order by run_at limit greatest(room.room, 0) for update skip locked
+               ) j
            )
            update jobs j set state = 'dispatched', dispatch_no = j.dispatch_no + 1, dispatched_at = clock_timestamp()
            from due where j.job_id = due.job_id
-           returning j.job_id as "job_id: JobId", j.dispatch_no, j.starts >= 2 as "suspect!""#,
-        priority,
-        room
+           returning j.job_id as "job_id: JobId", j.dispatch_no, j.priority, j.starts >= 2 as "suspect!""#,
+        batch,
+        window
     )
     .fetch_all(db)
     .await?)
 }
 
-/// How many jobs of a priority are with the queue or running.
-pub async fn outstanding(db: &PgPool, priority: i16) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar!(
-        r#"select count(*) as "count!" from jobs where state in ('dispatched', 'running') and priority = $1"#,
-        priority
+/// Takes dispatched jobs back that nobody has claimed: they are due again, at once. How many still were as handed over.
+pub async fn give_back(db: &PgPool, handed_over: &[(JobId, i32)]) -> Result<u64, StoreError> {
+    let (ids, numbers): (Vec<Uuid>, Vec<i32>) = handed_over.iter().map(|(job, number)| (job.0, *number)).unzip();
+    let given = sqlx::query!(
+        "update jobs j set state = 'due' from unnest($1::uuid[], $2::int[]) as t(job_id, dispatch_no)
+         where j.job_id = t.job_id and j.dispatch_no = t.dispatch_no and j.state = 'dispatched'",
+        &ids,
+        &numbers
     )
-    .fetch_one(db)
-    .await?)
+    .execute(db)
+    .await?;
+    Ok(given.rows_affected())
 }
 
 /// A job that this worker may run until its lease ends.
@@ -84,14 +96,33 @@ pub async fn claim(db: &PgPool, job: JobId, dispatch_no: i32) -> Result<Option<C
     .await?)
 }
 
+/// Prolongs the lease of a job that is still being worked on. False when it is another worker's by now.
+pub async fn renew(db: &PgPool, job: &Claimed) -> Result<bool, StoreError> {
+    let renewed = sqlx::query!(
+        "update jobs set lease_until = clock_timestamp() + $3 * interval '1 second'
+         where job_id = $1 and fence = $2 and state = 'running'",
+        job.job_id.0,
+        job.fence,
+        LEASE.as_secs_f64()
+    )
+    .execute(db)
+    .await?;
+    Ok(renewed.rows_affected() == 1)
+}
+
 /// What became of a job.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Done,
     /// Again at this time.
-    Retry { at: Timestamp, error: String },
+    Retry {
+        at: Timestamp,
+        error: String,
+    },
     /// Never again by itself; an operator may redrive it.
-    Dead { error: String },
+    Dead {
+        error: String,
+    },
 }
 
 impl Write {
@@ -116,7 +147,13 @@ impl Write {
     }
 
     /// Records an attempt of a delivery; its state is what the mail's events say.
-    pub fn update_delivery(&mut self, delivery: crate::value::DeliveryId, state: &str, answer: Option<&str>, attempted: bool) {
+    pub fn update_delivery(
+        &mut self,
+        delivery: crate::value::DeliveryId,
+        state: &str,
+        answer: Option<&str>,
+        attempted: bool,
+    ) {
         let (id, state) = (self.bind(delivery.0), self.bind(state.to_owned()));
         let (answer, attempted) = (self.bind(answer.map(short)), self.bind(i32::from(attempted)));
         self.step(
@@ -150,29 +187,21 @@ pub async fn settle(db: &PgPool, job: &Claimed, outcome: &Outcome) -> Result<boo
 }
 
 /// Offers again what Redis or a dead worker has lost: dispatched but never claimed for `patience`, or running past its lease.
-/// A job that was started `STARTS_MAX` times without an outcome is set aside. Returns how many were offered and set aside.
-pub async fn sweep(db: &PgPool, patience: Duration) -> Result<(i64, i64), StoreError> {
-    let row = sqlx::query!(
-        r#"with lost as (
-               select job_id, starts from jobs
-               where (state = 'dispatched' and dispatched_at < clock_timestamp() - $1 * interval '1 second')
-                  or (state = 'running' and lease_until < clock_timestamp())
-               order by dispatched_at limit 1000 for update skip locked
-           ), swept as (
-               update jobs j set
-                   state = case when lost.starts >= $2 then 'dead' else 'due' end,
-                   last_error = case when lost.starts >= $2 then 'quarantined: its worker died at every start' else j.last_error end,
-                   settled_at = case when lost.starts >= $2 then clock_timestamp() end,
-                   lease_until = null, fence = j.fence + 1
-               from lost where j.job_id = lost.job_id returning j.state
-           )
-           select count(*) filter (where state = 'due') as "offered!", count(*) filter (where state = 'dead') as "dead!" from swept"#,
-        patience.as_secs_f64(),
-        STARTS_MAX
+/// Returns how many.
+pub async fn sweep(db: &PgPool, patience: Duration) -> Result<u64, StoreError> {
+    let swept = sqlx::query!(
+        "with lost as (
+             select job_id from jobs
+             where (state = 'dispatched' and dispatched_at < clock_timestamp() - $1 * interval '1 second')
+                or (state = 'running' and lease_until < clock_timestamp())
+             order by dispatched_at limit 1000 for update skip locked
+         )
+         update jobs j set state = 'due', lease_until = null, fence = j.fence + 1 from lost where j.job_id = lost.job_id",
+        patience.as_secs_f64()
     )
-    .fetch_one(db)
+    .execute(db)
     .await?;
-    Ok((row.offered, row.dead))
+    Ok(swept.rows_affected())
 }
 
 /// Inserts a recurring job whose id is derived from its name and tick; nothing when some worker has done so already.
@@ -209,7 +238,13 @@ pub async fn backlog(db: &PgPool) -> Result<Backlog, StoreError> {
     .await?)
 }
 
-/// Deletes what has been done for a week, what counts nothing any more and replays older than a day; at most `limit` each.
+/// Makes the event partitions of this month and of `months` ahead; how many were missing.
+pub async fn make_partitions(db: &PgPool, months: i32) -> Result<i32, StoreError> {
+    Ok(sqlx::query_scalar!(r#"select make_event_partitions($1) as "made!""#, months).fetch_one(db).await?)
+}
+
+/// Deletes what has been done for a week, what counts nothing any more, replays older than a day and signs of life of processes
+/// that ended a day ago; at most `limit` each.
 pub async fn purge(db: &PgPool, limit: i64) -> Result<u64, StoreError> {
     let mut gone = 0;
     gone += sqlx::query!(
@@ -235,6 +270,13 @@ pub async fn purge(db: &PgPool, limit: i64) -> Result<u64, StoreError> {
     .rows_affected();
     gone += sqlx::query!(
         "delete from idempotency where (scope, key_hash) in (select scope, key_hash from idempotency where created_at < clock_timestamp() - interval '24 hours' limit $1)",
+        limit
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    gone += sqlx::query!(
+        "delete from heartbeats where process in (select process from heartbeats where at < clock_timestamp() - interval '1 day' limit $1)",
         limit
     )
     .execute(db)
@@ -278,14 +320,21 @@ pub async fn dead(db: &PgPool, limit: i64) -> Result<Vec<DeadJob>, StoreError> {
     .await?)
 }
 
-/// Gives a dead job another life. False when it is not dead.
+/// Gives a dead job another life, and its delivery with it. False when it is not dead.
 pub async fn redrive(db: &PgPool, job: JobId) -> Result<bool, StoreError> {
-    let redriven = sqlx::query!(
-        "update jobs set state = 'due', run_at = clock_timestamp(), starts = 0, attempt = 0, settled_at = null
-         where job_id = $1 and state = 'dead'",
+    let redriven = sqlx::query_scalar!(
+        r#"with job as (
+               update jobs set state = 'due', run_at = clock_timestamp(), created_at = clock_timestamp(), starts = 0, attempt = 0,
+                   settled_at = null
+               where job_id = $1 and state = 'dead' returning ref
+           ), delivery as (
+               update deliveries set state = 'deferred', settled_at = null from job
+               where delivery_id = job.ref and deliveries.state = 'failed'
+           )
+           select count(*) as "count!" from job"#,
         job.0
     )
-    .execute(db)
+    .fetch_one(db)
     .await?;
-    Ok(redriven.rows_affected() == 1)
+    Ok(redriven == 1)
 }

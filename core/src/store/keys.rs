@@ -7,6 +7,7 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::StoreError;
+use crate::account::Profile;
 use crate::clock::Timestamp;
 use crate::seal::SealKey;
 use crate::token::keys::{RootRing, key_id};
@@ -53,6 +54,24 @@ pub struct Vault {
     personal_data_id: String,
     personal_data: SealKey,
     stranger: std::sync::Mutex<Option<(i64, std::sync::Arc<DataKey>)>>,
+    nobody: Nobody,
+}
+
+/// Personal data of nobody, sealed as an account's is. It is opened where an account was asked for and there is none.
+pub(super) struct Nobody {
+    pub id: Uuid,
+    pub wrapped: Vec<u8>,
+    pub profile: Vec<u8>,
+}
+
+impl Nobody {
+    fn new(personal_data: &SealKey) -> Result<Self, StoreError> {
+        let (id, bytes) = (Uuid::from_bytes(random()), Zeroizing::new(random::<32>()));
+        // As long as most people's.
+        let [email, first_name, last_name] = ["nobody@nowhere.example", "Ana", "Lima"].map(str::to_owned);
+        let profile = SealKey::new(&bytes).seal_json(id, &Profile { email, first_name, last_name })?;
+        Ok(Self { id, wrapped: personal_data.seal(id.as_bytes(), &*bytes), profile })
+    }
 }
 
 /// One stored service key, for `doorbook keys list`.
@@ -81,8 +100,11 @@ pub async fn list(db: &mut PgConnection) -> Result<Vec<ServiceKeyRow>, StoreErro
 }
 
 fn unwrap(row: &ServiceKeyRow, roots: &RootRing) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let dropped =
-        || KeyError::Dropped { purpose: row.purpose.clone(), key_id: row.key_id.clone(), wrapped_by: row.wrapped_by.clone() };
+    let dropped = || KeyError::Dropped {
+        purpose: row.purpose.clone(),
+        key_id: row.key_id.clone(),
+        wrapped_by: row.wrapped_by.clone(),
+    };
     let (_, wrapping) = roots.wrapping_keys().find(|(id, _)| *id == row.wrapped_by).ok_or_else(dropped)?;
     SealKey::new(wrapping).open(&owner(&row.purpose, &row.key_id), &row.wrapped).map_err(|_| dropped())
 }
@@ -158,14 +180,21 @@ impl Vault {
         let (email_lookup_id, email_lookup) = find("email_lookup")?;
         let (_, identifier) = find("identifier")?;
         let (personal_data_id, personal_data) = find("personal_data")?;
+        let personal_data = SealKey::new(&personal_data);
+        let nobody = Nobody::new(&personal_data)?;
         Ok(Self {
             email_lookup_id,
             email_lookup: hmac::Key::new(hmac::HMAC_SHA256, &email_lookup),
             identifier: hmac::Key::new(hmac::HMAC_SHA256, &identifier),
             personal_data_id,
-            personal_data: SealKey::new(&personal_data),
+            personal_data,
             stranger: std::sync::Mutex::new(None),
+            nobody,
         })
+    }
+
+    pub(super) fn nobody(&self) -> &Nobody {
+        &self.nobody
     }
 
     /// What an account is looked up by: an HMAC of the normal form. The database alone tells no address.

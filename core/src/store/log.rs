@@ -4,8 +4,8 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::write::{Expect, Write};
 use super::StoreError;
+use super::write::{Expect, Write};
 use crate::clock::Timestamp;
 use crate::event::{Actor, Event};
 use crate::value::{AccountId, EventId, SessionId, StreamId};
@@ -71,30 +71,48 @@ impl Write {
         );
     }
 
-    /// Opens the stream when it stands at 0, extends it otherwise.
-    pub fn move_stream(&mut self, stream: StreamId, kind: StreamKind, subject: Option<AccountId>, at: i64, events: i64) {
-        if at == 0 { self.open_stream(stream, kind, subject, events) } else { self.extend_stream(stream, at, events) }
+    /// Guard: `events` more events at the end of a stream, wherever that is; it is opened if need be. For streams that nothing is
+    /// decided on: their events are numbered from 1 and moved behind what is there.
+    pub fn append_stream(&mut self, stream: StreamId, kind: StreamKind, events: i64) {
+        let (id, kind, events) = (self.bind(stream.0), self.bind(kind.as_str()), self.bind(events));
+        self.guard(
+            "append_stream",
+            &format!(
+                "insert into streams as s (stream_id, kind, version) select {id}, {kind}, {events} where {{after}}
+                 on conflict (stream_id) do update set version = s.version + {events} returning stream_id, version - {events} as base"
+            ),
+        );
+        self.appended.extend(self.last_guard.clone());
     }
 
-    /// Guard: the account's stream moves on and its session epoch becomes `epoch`.
-    pub fn extend_account(&mut self, account: AccountId, expected: i64, events: i64, epoch: i64) {
+    /// Guard: the account's stream moves on.
+    pub fn extend_account(&mut self, account: AccountId, expected: i64, events: i64) {
+        self.extend_stream(StreamId(account.0), expected, events);
+    }
+
+    /// Guard: the account's stream moves on and its session epoch becomes `epoch`, if no session has begun since `logins` were
+    /// counted. A statement that waited here for a login would end the sessions of its own snapshot only, which lacks that one.
+    pub fn end_epoch(&mut self, account: AccountId, expected: i64, events: i64, epoch: i64, logins: i64) {
         let (id, expected) = (self.bind(account.0), self.bind(expected));
-        let (events, epoch) = (self.bind(events), self.bind(epoch));
+        let (events, epoch, logins) = (self.bind(events), self.bind(epoch), self.bind(logins));
         self.guard(
-            "extend_account",
+            "end_epoch",
             &format!(
                 "update streams set version = version + {events}, session_epoch = {epoch}
-                 where stream_id = {id} and version = {expected} and {{after}} returning 1"
+                 where stream_id = {id} and version = {expected} and logins = {logins} and {{after}} returning 1"
             ),
         );
     }
 
-    /// Guard: locks the account's guard row and finds its session epoch unchanged; the stream does not move.
-    pub fn hold_account(&mut self, account: AccountId, epoch: i64) {
-        let (id, epoch) = (self.bind(account.0), self.bind(epoch));
+    /// Guard: one more session of the account, if its epoch and the number of sessions ever begun are as they were read.
+    pub fn begin_session(&mut self, account: AccountId, epoch: i64, logins: i64) {
+        let (id, epoch, logins) = (self.bind(account.0), self.bind(epoch), self.bind(logins));
         self.guard(
-            "hold_account",
-            &format!("select 1 from streams where stream_id = {id} and session_epoch = {epoch} and {{after}} for no key update"),
+            "begin_session",
+            &format!(
+                "update streams set logins = logins + 1
+                 where stream_id = {id} and session_epoch = {epoch} and logins = {logins} and {{after}} returning 1"
+            ),
         );
     }
 
@@ -105,8 +123,22 @@ impl Write {
         for event in events {
             columns.push(event);
         }
-        let Columns { id, class, stream, version, name, subject, payload, pii, pii_key, actor_kind, actor, session, trace, causation } =
-            columns;
+        let Columns {
+            id,
+            class,
+            stream,
+            version,
+            name,
+            subject,
+            payload,
+            pii,
+            pii_key,
+            actor_kind,
+            actor,
+            session,
+            trace,
+            causation,
+        } = columns;
         let binds = [
             self.bind(id) + "::uuid[]",
             self.bind(class) + "::text[]",
@@ -123,11 +155,18 @@ impl Write {
             self.bind(trace) + "::uuid[]",
             self.bind(causation) + "::uuid[]",
         ];
+        let behind: Vec<String> = self
+            .appended
+            .iter()
+            .map(|guard| format!(" + coalesce((select base from {guard} a where a.stream_id = e.stream), 0)"))
+            .collect();
+        let behind = behind.concat();
         let sql = format!(
             "insert into events (event_id, retention_class, stream_id, version, type, subject_id, payload, pii, pii_key_id, actor_kind,
                 actor_id, session_id, trace_id, causation_id, correlation_id)
-             select e.*, e.trace from unnest({}) as e(id, class, stream, version, name, subject, payload, pii, pii_key, actor_kind, actor,
-                session, trace, causation) returning 1",
+             select id, class, stream, version{behind}, name, subject, payload, pii, pii_key, actor_kind, actor, session, trace, causation, trace
+             from unnest({}) as e(id, class, stream, version, name, subject, payload, pii, pii_key, actor_kind, actor, session, trace,
+                causation) returning 1",
             binds.join(", ")
         );
         self.step("events", Expect::Rows(count), sql);
@@ -193,7 +232,10 @@ pub struct StoredEvent {
 
 /// Events about one account, newest first, older than `before` when given, at most `limit`. Strong: no seal is waited for.
 pub async fn of_subject(
-    db: &mut PgConnection, subject: AccountId, before: Option<EventId>, limit: i64,
+    db: &mut PgConnection,
+    subject: AccountId,
+    before: Option<EventId>,
+    limit: i64,
 ) -> Result<Vec<StoredEvent>, StoreError> {
     Ok(sqlx::query_as!(
         StoredEvent,
@@ -237,6 +279,13 @@ pub async fn sealed_after(db: &mut PgConnection, after: i64, limit: i64) -> Resu
     )
     .fetch_all(db)
     .await?)
+}
+
+/// The last sealed position; 0 while nothing is sealed.
+pub async fn last_position(db: &mut PgConnection) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(r#"select coalesce(max(position), 0) as "position!" from event_seals where log_id = 1"#)
+        .fetch_one(db)
+        .await?)
 }
 
 /// One sealed event by its id.

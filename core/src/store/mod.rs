@@ -1,18 +1,22 @@
 //! The only SQL of Doorbook. `write` composes one statement a command; `query` reads; everything else follows the log.
 
+pub mod columns;
 pub mod epoch;
 pub mod jobs;
 pub mod keys;
 pub mod log;
 pub mod project;
 pub mod query;
+pub mod rebuild;
 pub mod seal;
+pub mod wake;
 pub mod write;
 
 use std::time::Duration;
 
+pub use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
 /// All migrations, compiled in: a release needs no files beside it.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -48,7 +52,10 @@ impl From<sqlx::Error> for StoreError {
                 Some("40001" | "40P01" | "23505" | "55P03") => Self::Conflict,
                 // connection exceptions, too many connections, shutdown, start-up, statement timeout, read-only, disk full
                 Some(code)
-                    if code.starts_with("08") || code.starts_with("53") || code.starts_with("57") || code == "25006" =>
+                    if code.starts_with("08")
+                        || code.starts_with("53")
+                        || code.starts_with("57")
+                        || code == "25006" =>
                 {
                     Self::Unavailable(error)
                 }
@@ -110,6 +117,14 @@ pub async fn migrate(url: &str) -> Result<(), MigrateError> {
     MIGRATOR.run(&mut owner).await?;
     sqlx::raw_sql(ROLES_SQL).execute(&mut owner).await?;
     epoch::ensure(&mut owner).await?;
+    owner.close().await?;
+    Ok(())
+}
+
+/// Makes the roles that are missing and grants their rights anew. `url` is the owner's.
+pub async fn grant_roles(url: &str) -> Result<(), MigrateError> {
+    let mut owner = PgConnection::connect_with(&options(url)?).await?;
+    sqlx::raw_sql(ROLES_SQL).execute(&mut owner).await?;
     owner.close().await?;
     Ok(())
 }

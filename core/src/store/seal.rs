@@ -72,7 +72,9 @@ impl Unsealed {
 /// Seals one batch; how many events it took. 0 also when another sealer is at work.
 pub async fn seal_batch(db: &mut PgConnection) -> Result<usize, StoreError> {
     let mut transaction = db.begin().await?;
-    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK).fetch_one(&mut *transaction).await?;
+    let locked = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK)
+        .fetch_one(&mut *transaction)
+        .await?;
     if !locked {
         return Ok(0);
     }
@@ -81,7 +83,8 @@ pub async fn seal_batch(db: &mut PgConnection) -> Result<usize, StoreError> {
     )
     .fetch_optional(&mut *transaction)
     .await?;
-    let (position, epoch, xid, seq) = last.map_or((0, 0, "0".to_owned(), 0), |row| (row.position, row.epoch, row.xid, row.seq));
+    let (position, epoch, xid, seq) =
+        last.map_or((0, 0, "0".to_owned(), 0), |row| (row.position, row.epoch, row.xid, row.seq));
     let settled = settled_after(&mut transaction, epoch, &xid, seq).await?;
     let count = settled.len();
     if count > 0 {
@@ -146,7 +149,8 @@ pub struct Lag {
     pub waiting: i64,
     /// Age of the oldest of them, in milliseconds.
     pub oldest_ms: i64,
-    /// Unsealed events older than 60 s, wherever they sort: an alarm. Looked for in the last 24 hours.
+    /// Unsealed events older than 60 s, wherever they sort: an alarm. Looked for among the events of the last six minutes: every one is looked at
+    /// many times while it is young, and no look costs more when the log grows.
     pub overdue: i64,
 }
 
@@ -163,7 +167,7 @@ pub async fn lag(db: &mut PgConnection) -> Result<Lag, StoreError> {
            select (select count(*) from waiting) as "waiting!",
                   coalesce((select extract(epoch from clock_timestamp() - min(recorded_at)) * 1000 from waiting), 0)::bigint as "oldest_ms!",
                   (select count(*) from events e
-                   where e.event_id between uuid7_floor(clock_timestamp() - interval '24 hours') and uuid7_floor(clock_timestamp() - interval '60 seconds')
+                   where e.event_id between uuid7_floor(clock_timestamp() - interval '6 minutes') and uuid7_floor(clock_timestamp() - interval '60 seconds')
                      and e.recorded_at < clock_timestamp() - interval '60 seconds'
                      and not exists (select 1 from event_seals s where s.event_id = e.event_id)) as "overdue!""#
     )

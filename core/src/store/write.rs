@@ -26,7 +26,9 @@ pub struct Write {
     arguments: PgArguments,
     count: usize,
     /// The last guard: the next one waits for it.
-    last_guard: Option<String>,
+    pub(super) last_guard: Option<String>,
+    /// Guards that say behind which version the events of their stream go.
+    pub(super) appended: Vec<String>,
     fault: Option<sqlx::error::BoxDynError>,
 }
 
@@ -55,7 +57,10 @@ impl Write {
 
     /// Adds a step that takes a row lock. `sql` holds `{after}` where a condition stands: it waits for the guard before.
     pub(super) fn guard(&mut self, name: &str, sql: &str) {
-        let after = self.last_guard.as_ref().map_or_else(|| "true".to_owned(), |last| format!("(select count(*) from {last}) >= 0"));
+        let after = self
+            .last_guard
+            .as_ref()
+            .map_or_else(|| "true".to_owned(), |last| format!("(select count(*) from {last}) >= 0"));
         self.step(name, Expect::Rows(1), sql.replace("{after}", &after));
         self.last_guard = self.steps.last().map(|(name, ..)| name.clone());
     }
@@ -69,9 +74,14 @@ impl Write {
         }
         sql.push_str(" select clock_timestamp() as now");
         for (name, _, expect) in &self.steps {
-            if let Expect::Rows(rows) = expect {
-                let _ = write!(sql, ", case when (select count(*) from {name}) = {rows} then true else write_conflict('{name}') end");
-            }
+            let _ = match expect {
+                Expect::Rows(rows) => write!(
+                    sql,
+                    ", case when (select count(*) from {name}) = {rows} then true else write_conflict('{name}') end"
+                ),
+                // Counted all the same: a step that only selects, such as the wake-up, runs only when somebody asks for its rows.
+                Expect::Any => write!(sql, ", (select count(*) from {name})"),
+            };
         }
         sql
     }

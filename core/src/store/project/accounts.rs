@@ -40,7 +40,12 @@ impl Write {
     }
 
     /// Writes the derived columns of an account as its events have made them.
-    pub fn update_account(&mut self, id: AccountId, account: &Account, data_key: Option<&DataKey>) -> Result<(), SealError> {
+    pub fn update_account(
+        &mut self,
+        id: AccountId,
+        account: &Account,
+        data_key: Option<&DataKey>,
+    ) -> Result<(), SealError> {
         let profile = match (&account.profile, data_key) {
             (Some(profile), Some(key)) => Some(key.key.seal_json(id.0, profile)?),
             _ => None,
@@ -102,12 +107,19 @@ impl Write {
     }
 
     pub fn insert_data_key(&mut self, account: AccountId, key: &NewDataKey) {
-        let binds =
-            [self.bind(key.key.id), self.bind(account.0), self.bind(key.wrapped.clone()), self.bind(key.wrapped_by.clone())];
+        let binds = [
+            self.bind(key.key.id),
+            self.bind(account.0),
+            self.bind(key.wrapped.clone()),
+            self.bind(key.wrapped_by.clone()),
+        ];
         self.step(
             "insert_data_key",
             Expect::Rows(1),
-            format!("insert into keys.data_keys (key_id, account_id, wrapped, wrapped_by) values ({}) returning 1", binds.join(", ")),
+            format!(
+                "insert into keys.data_keys (key_id, account_id, wrapped, wrapped_by) values ({}) returning 1",
+                binds.join(", ")
+            ),
         );
     }
 
@@ -126,7 +138,14 @@ impl Write {
     }
 
     /// The next password of an account, or the same one stored anew. Works also for an account that had none.
-    pub fn replace_credential(&mut self, account: AccountId, credential: CredentialId, version: u32, phc: &str, now: Timestamp) {
+    pub fn replace_credential(
+        &mut self,
+        account: AccountId,
+        credential: CredentialId,
+        version: u32,
+        phc: &str,
+        now: Timestamp,
+    ) {
         let binds = [
             self.bind(account.0),
             self.bind(credential.0),

@@ -13,7 +13,14 @@ pub struct CounterRow {
 
 impl Write {
     /// Guard: writes a counter back; conflict when anybody has moved it since it was read at `version`.
-    pub fn put_counter(&mut self, bucket: [u8; 32], kind: &str, version: i64, counter: &Counter, expires_at: Timestamp) {
+    pub fn put_counter(
+        &mut self,
+        bucket: [u8; 32],
+        kind: &str,
+        version: i64,
+        counter: &Counter,
+        expires_at: Timestamp,
+    ) {
         let (bucket, kind, state) = (self.bind(bucket.to_vec()), self.bind(kind.to_owned()), self.bind(Json(counter)));
         let expires_at = self.bind(expires_at);
         if version == 0 {
@@ -34,6 +41,17 @@ impl Write {
                 ),
             );
         }
+    }
+
+    /// Forgets buckets, whatever they have counted.
+    pub fn clear_counters(&mut self, buckets: &[[u8; 32]]) {
+        let buckets: Vec<Vec<u8>> = buckets.iter().map(|bucket| bucket.to_vec()).collect();
+        let buckets = self.bind(buckets);
+        self.step(
+            "clear_counters",
+            Expect::Any,
+            format!("delete from counters where bucket = any({buckets}) returning 1"),
+        );
     }
 
     /// Notes a distinct member of a set that is counted over a window (identifiers failed from one network).

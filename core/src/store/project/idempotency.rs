@@ -10,7 +10,7 @@ pub struct IdempotencyKey {
 }
 
 impl Write {
-    /// Remembers the outcome beside the write itself; conflict when the key was used meanwhile.
+    /// Remembers the outcome beside the write itself; conflict when the key was used in the last 24 hours.
     pub fn put_idempotency(&mut self, key: &IdempotencyKey, status: u16, session: Option<SessionId>) {
         let binds = [
             self.bind(key.scope.to_vec()),
@@ -23,8 +23,10 @@ impl Write {
             "idempotency",
             Expect::Rows(1),
             format!(
-                "insert into idempotency (scope, key_hash, request_mac, status, session_id) values ({})
-                 on conflict do nothing returning 1",
+                "insert into idempotency as i (scope, key_hash, request_mac, status, session_id) values ({})
+                 on conflict (scope, key_hash) do update set request_mac = excluded.request_mac, status = excluded.status,
+                     session_id = excluded.session_id, created_at = excluded.created_at
+                 where i.created_at <= clock_timestamp() - interval '24 hours' returning 1",
                 binds.join(", ")
             ),
         );

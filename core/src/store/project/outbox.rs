@@ -89,7 +89,7 @@ impl Write {
         );
     }
 
-    pub fn insert_job(&mut self, job: NewJob) {
+    pub fn insert_job(&mut self, job: &NewJob) {
         let binds = [
             self.bind(job.id.0),
             self.bind(job.kind),

@@ -45,7 +45,14 @@ impl Write {
     }
 
     /// Ends the sessions of an account, but for one that moves on into the new epoch.
-    pub fn end_sessions(&mut self, account: AccountId, spared: Option<SessionId>, reason: &str, at: Timestamp, epoch: i64) {
+    pub fn end_sessions(
+        &mut self,
+        account: AccountId,
+        spared: Option<SessionId>,
+        reason: &str,
+        at: Timestamp,
+        epoch: i64,
+    ) {
         let (account, reason, at) = (self.bind(account.0), self.bind(reason.to_owned()), self.bind(at));
         let spared_bind = self.bind(spared.map(|session| session.0));
         self.step(
@@ -82,9 +89,21 @@ impl Write {
         );
     }
 
-    pub fn insert_device(&mut self, device: DeviceId, account: AccountId, key_id: &str, salt: [u8; 16], now: Timestamp) {
-        let binds =
-            [self.bind(device.0), self.bind(account.0), self.bind(key_id.to_owned()), self.bind(salt.to_vec()), self.bind(now)];
+    pub fn insert_device(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        key_id: &str,
+        salt: [u8; 16],
+        now: Timestamp,
+    ) {
+        let binds = [
+            self.bind(device.0),
+            self.bind(account.0),
+            self.bind(key_id.to_owned()),
+            self.bind(salt.to_vec()),
+            self.bind(now),
+        ];
         self.step(
             "insert_device",
             Expect::Rows(1),

@@ -89,6 +89,20 @@ impl Write {
         );
     }
 
+    /// The same, but for one token that is spent in the same statement: a row must not be written twice in it.
+    pub fn void_tokens_but(&mut self, account: AccountId, kinds: &[TokenKind], spared: TokenId, at: Timestamp) {
+        let kinds: Vec<String> = kinds.iter().map(|kind| kind.as_str().to_owned()).collect();
+        let (account, kinds, at, spared) = (self.bind(account.0), self.bind(kinds), self.bind(at), self.bind(spared.0));
+        self.step(
+            "void_tokens",
+            Expect::Any,
+            format!(
+                "update tokens set state = 'void', closed_at = {at}
+                 where account_id = {account} and kind = any({kinds}) and state = 'open' and token_id <> {spared} returning 1"
+            ),
+        );
+    }
+
     /// Guard: spends a token that is open and not past its time; conflict when somebody was faster.
     pub fn use_token(&mut self, token: TokenId, now: Timestamp) {
         let (token, now) = (self.bind(token.0), self.bind(now));

@@ -16,15 +16,19 @@ pub struct Loaded {
     pub version: i64,
     pub account: Account,
     pub secret: Option<String>,
+    /// Sessions ever begun: what the next login must find again.
+    pub logins: i64,
     pub last_login_at: Option<Timestamp>,
     /// `None` once its personal data has been erased.
     pub data_key: Option<DataKey>,
 }
 
 struct Row {
+    found: bool,
     account_id: Uuid,
     stream_version: i64,
     session_epoch: i64,
+    logins: i64,
     profile: Option<Vec<u8>>,
     locale: String,
     status: String,
@@ -56,10 +60,10 @@ impl Row {
         for role in &self.roles {
             roles.insert(Role::parse(role).ok_or_else(|| odd("unknown role"))?);
         }
-        let credential = self.credential_id.zip(self.credential_version).map(|(id, version)| Credential {
-            id: CredentialId(id),
-            version: u32::try_from(version).unwrap_or(0),
-        });
+        let credential = self
+            .credential_id
+            .zip(self.credential_version)
+            .map(|(id, version)| Credential { id: CredentialId(id), version: u32::try_from(version).unwrap_or(0) });
         let account = Account {
             status: Status::parse(&self.status).ok_or_else(|| odd("unknown status"))?,
             locale: Some(Locale::parse(&self.locale).ok_or_else(|| odd("unknown locale"))?),
@@ -77,6 +81,7 @@ impl Row {
             version: self.stream_version,
             account,
             secret: self.secret,
+            logins: self.logins,
             last_login_at: self.last_login_at,
             data_key,
         })
@@ -85,44 +90,50 @@ impl Row {
 
 /// The account with this id.
 pub async fn by_id(db: &PgPool, vault: &Vault, account: AccountId) -> Result<Option<Loaded>, StoreError> {
-    let row = sqlx::query_as!(
-        Row,
-        r#"select a.account_id, s.version as stream_version, s.session_epoch, a.profile, a.locale, a.status, a.roles,
-                  a.email_verified_at as "email_verified_at: Timestamp", a.locked_at as "locked_at: Timestamp",
-                  a.created_at as "created_at: Timestamp", a.password_changed_at as "password_changed_at: Timestamp",
-                  a.last_login_at as "last_login_at: Timestamp", c.credential_id as "credential_id?",
-                  c.version as "credential_version?", c.secret as "secret?", k.key_id as "key_id?", k.wrapped as "wrapped?"
-           from accounts a join streams s on s.stream_id = a.account_id
-           left join credentials c on c.account_id = a.account_id and c.kind = 'password'
-           left join keys.data_keys k on k.account_id = a.account_id
-           where a.account_id = $1"#,
-        account.0
-    )
-    .fetch_optional(db)
-    .await?;
-    row.map(|row| row.load(vault)).transpose()
+    find(db, vault, None, account.0).await
 }
 
 /// The account whose current address has this key.
 pub async fn by_email(db: &PgPool, vault: &Vault, email_key: [u8; 32]) -> Result<Option<Loaded>, StoreError> {
+    find(db, vault, Some(&email_key), vault.nobody().id).await
+}
+
+/// The account of an address or, without one, of an id. Where there is none, the same indexes are searched and the personal data
+/// of nobody is opened: how long it takes must not tell whether there is one.
+async fn find(
+    db: &PgPool,
+    vault: &Vault,
+    email_key: Option<&[u8]>,
+    account: Uuid,
+) -> Result<Option<Loaded>, StoreError> {
+    let nobody = vault.nobody();
     let row = sqlx::query_as!(
         Row,
-        r#"select a.account_id, s.version as stream_version, s.session_epoch, a.profile, a.locale, a.status, a.roles,
-                  a.email_verified_at as "email_verified_at: Timestamp", a.locked_at as "locked_at: Timestamp",
-                  a.created_at as "created_at: Timestamp", a.password_changed_at as "password_changed_at: Timestamp",
-                  a.last_login_at as "last_login_at: Timestamp", c.credential_id as "credential_id?",
-                  c.version as "credential_version?", c.secret as "secret?", k.key_id as "key_id?", k.wrapped as "wrapped?"
-           from account_emails e
-           join accounts a on a.account_id = e.account_id
-           join streams s on s.stream_id = a.account_id
-           left join credentials c on c.account_id = a.account_id and c.kind = 'password'
-           left join keys.data_keys k on k.account_id = a.account_id
-           where e.email_key = $1 and e.state = 'current'"#,
-        email_key.as_slice()
+        r#"select a.account_id is not null as "found!", coalesce(a.account_id, $3) as "account_id!",
+                  coalesce(s.version, 0) as "stream_version!", coalesce(s.session_epoch, 0) as "session_epoch!",
+                  coalesce(s.logins, 0) as "logins!", case when a.account_id is null then $4 else a.profile end as profile,
+                  coalesce(a.locale, 'en') as "locale!", coalesce(a.status, 'active') as "status!",
+                  coalesce(a.roles, '{}') as "roles!", a.email_verified_at as "email_verified_at?: Timestamp",
+                  a.locked_at as "locked_at?: Timestamp", coalesce(a.created_at, 'epoch') as "created_at!: Timestamp",
+                  a.password_changed_at as "password_changed_at?: Timestamp", a.last_login_at as "last_login_at?: Timestamp",
+                  c.credential_id as "credential_id?", c.version as "credential_version?", c.secret as "secret?",
+                  case when a.account_id is null then $3 else k.key_id end as key_id,
+                  case when a.account_id is null then $5 else k.wrapped end as wrapped
+           from (select coalesce((select e.account_id from account_emails e where e.email_key = $1 and e.state = 'current'), $2) as id) w
+           left join accounts a on a.account_id = w.id
+           left join streams s on s.stream_id = w.id
+           left join credentials c on c.account_id = w.id and c.kind = 'password'
+           left join keys.data_keys k on k.account_id = w.id"#,
+        email_key,
+        account,
+        nobody.id,
+        nobody.profile,
+        nobody.wrapped
     )
-    .fetch_optional(db)
+    .fetch_one(db)
     .await?;
-    row.map(|row| row.load(vault)).transpose()
+    let found = row.found;
+    Ok(Some(row.load(vault)?).filter(|_| found))
 }
 
 /// Whether nobody may register this address now: it has an account, or a change that can still be undone reserves it.
@@ -133,6 +144,17 @@ pub async fn email_taken(db: &PgPool, email_key: [u8; 32], now: Timestamp) -> Re
         now as Timestamp
     )
     .fetch_one(db)
+    .await?)
+}
+
+/// Whose this address is now, current or reserved.
+pub async fn email_owner(db: &PgPool, email_key: [u8; 32], now: Timestamp) -> Result<Option<AccountId>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select account_id as "id: AccountId" from account_emails where email_key = $1 and (state = 'current' or reserved_until > $2)"#,
+        email_key.as_slice(),
+        now as Timestamp
+    )
+    .fetch_optional(db)
     .await?)
 }
 

@@ -17,7 +17,8 @@ pub async fn read(db: &PgPool, bucket: [u8; 32]) -> Result<(CounterRow, Timestam
     )
     .fetch_one(db)
     .await?;
-    let counter = CounterRow { version: row.version.unwrap_or(0), counter: row.state.map(|state| state.0).unwrap_or_default() };
+    let counter =
+        CounterRow { version: row.version.unwrap_or(0), counter: row.state.map(|state| state.0).unwrap_or_default() };
     Ok((counter, row.now))
 }
 
@@ -32,9 +33,11 @@ pub async fn members(db: &PgPool, bucket: [u8; 32], since: Timestamp) -> Result<
     .await?)
 }
 
-/// Version of a stream; 0 when it does not exist yet.
-pub async fn stream_version(db: &PgPool, stream: StreamId) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar!("select version from streams where stream_id = $1", stream.0).fetch_optional(db).await?.unwrap_or(0))
+/// Whether a stream has begun.
+pub async fn stream_exists(db: &PgPool, stream: StreamId) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar!(r#"select exists (select 1 from streams where stream_id = $1) as "exists!""#, stream.0)
+        .fetch_one(db)
+        .await?)
 }
 
 /// How an idempotent request ended the first time.

@@ -17,6 +17,8 @@ pub struct SessionRow {
     pub absolute_end: Timestamp,
     pub idle_end: Option<Timestamp>,
     pub revoked_at: Option<Timestamp>,
+    /// The account's sessions have been ended since this one began, whatever the row says.
+    pub outlived: bool,
     pub stream_version: i64,
     pub now: Timestamp,
 }
@@ -27,8 +29,10 @@ pub async fn by_id(db: &PgPool, session: SessionId) -> Result<Option<SessionRow>
         r#"select s.session_id as "session_id: SessionId", s.account_id as "account_id: AccountId", s.generation, s.key_id,
                   s.previous_key_id, s.salt, s.device_id as "device_id: DeviceId", s.rotated_at as "rotated_at: Timestamp",
                   s.absolute_end as "absolute_end: Timestamp", s.idle_end as "idle_end: Timestamp",
-                  s.revoked_at as "revoked_at: Timestamp", t.version as stream_version, clock_timestamp() as "now!: Timestamp"
-           from sessions s join streams t on t.stream_id = s.session_id where s.session_id = $1"#,
+                  s.revoked_at as "revoked_at: Timestamp", a.session_epoch <> s.session_epoch as "outlived!", t.version as stream_version,
+                  clock_timestamp() as "now!: Timestamp"
+           from sessions s join streams t on t.stream_id = s.session_id join streams a on a.stream_id = s.account_id
+           where s.session_id = $1"#,
         session.0
     )
     .fetch_optional(db)
@@ -37,7 +41,11 @@ pub async fn by_id(db: &PgPool, session: SessionId) -> Result<Option<SessionRow>
 
 /// Current generation to the next, once: whoever comes second with the same token finds it gone.
 pub async fn rotate(
-    db: &PgPool, session: SessionId, generation: i64, key_id: &str, idle_end: Option<Timestamp>,
+    db: &PgPool,
+    session: SessionId,
+    generation: i64,
+    key_id: &str,
+    idle_end: Option<Timestamp>,
 ) -> Result<bool, StoreError> {
     let rotated = sqlx::query!(
         "update sessions set generation = generation + 1, previous_key_id = key_id, key_id = $3, rotated_at = clock_timestamp(),
@@ -96,6 +104,7 @@ pub async fn live(db: &PgPool, account: AccountId, limit: i64) -> Result<Vec<Liv
                   s.created_at as "created_at: Timestamp", s.last_used_at as "last_used_at: Timestamp",
                   s.absolute_end as "absolute_end: Timestamp", t.version as stream_version
            from sessions s join streams t on t.stream_id = s.session_id
+           join streams a on a.stream_id = s.account_id and a.session_epoch = s.session_epoch
            where s.account_id = $1 and s.revoked_at is null and s.absolute_end > clock_timestamp()
              and (s.idle_end is null or s.idle_end > clock_timestamp())
            order by s.created_at desc, s.session_id desc limit $2"#,

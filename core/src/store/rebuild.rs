@@ -1,0 +1,322 @@
+//! Replays the log and compares what it comes to with the live rows. Reads only: each batch is one snapshot, so that the service
+//! may go on writing meanwhile. Which columns are compared stands in `columns`.
+
+mod compare;
+mod fold;
+#[cfg(test)]
+mod spec;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use self::compare::{
+    AccountRow, CredentialRow, DeviceRow, EmailRow, Live, Opened, SessionRow, StreamRow, TokenRow, compare,
+};
+use self::fold::{Past, Replay};
+use super::StoreError;
+use super::keys::{DataKey, Vault};
+use crate::account::Profile;
+use crate::clock::Timestamp;
+use crate::event::{Event, Personal};
+use crate::value::{AccountId, Email, EventId};
+
+/// Accounts of one batch, and so of one snapshot: small enough that no statement comes near the statement timeout.
+const BATCH: i64 = 200;
+/// Events of one read.
+const PAGE: usize = 5_000;
+/// Differences that are listed; the others are only counted.
+const LISTED_MAX: usize = 1_000;
+
+/// What a check has found.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub accounts: u64,
+    pub sessions: u64,
+    pub events: u64,
+    /// One line each, without personal data; at most 1,000.
+    pub differences: Vec<String>,
+    /// Differences beyond those listed.
+    pub unlisted: u64,
+}
+
+impl Report {
+    fn note(&mut self, difference: String) {
+        if self.differences.len() < LISTED_MAX {
+            self.differences.push(difference);
+        } else {
+            self.unlisted += 1;
+        }
+    }
+}
+
+/// One account under comparison.
+#[derive(Default)]
+struct Case {
+    live: Live,
+    key: Option<DataKey>,
+    replay: Replay,
+}
+
+type Cases = BTreeMap<AccountId, Case>;
+
+/// Compares the derived columns of every account with a replay of its events.
+pub async fn check(db: &PgPool, vault: &Vault) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    let mut after = Uuid::nil();
+    loop {
+        let mut snapshot = db.begin_with("begin transaction isolation level repeatable read, read only").await?;
+        let ids = page(&mut snapshot, after).await?;
+        let Some(last) = ids.last() else { return Ok(report) };
+        after = *last;
+        let mut cases = load(&mut snapshot, vault, &ids).await?;
+        replay(&mut snapshot, &ids, &mut cases, &mut report).await?;
+        streams(&mut snapshot, &mut cases).await?;
+        snapshot.rollback().await?;
+        for (id, case) in cases {
+            report.accounts += 1;
+            report.sessions += u64::try_from(case.live.sessions.len()).unwrap_or(u64::MAX);
+            let opened = open(id, &case, vault, &mut report);
+            compare(id, &case.live, &opened, &case.replay, &mut report);
+        }
+    }
+}
+
+/// Ids of accounts that have a row or a stream. Streams of attempts have random ids: the search ends with the ids made by now.
+async fn page(db: &mut PgConnection, after: Uuid) -> Result<Vec<Uuid>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select id as "id!" from (
+               (select account_id as id from accounts where account_id > $1 order by account_id limit $2)
+               union
+               (select stream_id from streams
+                where kind = 'account' and stream_id > $1 and stream_id < uuid7_floor(clock_timestamp() + interval '1 day')
+                order by stream_id limit $2)
+           ) ids order by id limit $2"#,
+        after,
+        BATCH
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+async fn load(db: &mut PgConnection, vault: &Vault, ids: &[Uuid]) -> Result<Cases, StoreError> {
+    let mut cases: Cases = ids.iter().map(|id| (AccountId(*id), Case::default())).collect();
+    let keys = sqlx::query!(
+        r#"select account_id as "account_id!: AccountId", key_id, wrapped from keys.data_keys where account_id = any($1)"#,
+        ids
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in keys {
+        cases.entry(row.account_id).or_default().key = Some(vault.open_data_key(row.key_id, &row.wrapped)?);
+    }
+    load_account_rows(&mut *db, ids, &mut cases).await?;
+    load_session_rows(&mut *db, ids, &mut cases).await?;
+    Ok(cases)
+}
+
+async fn load_account_rows(db: &mut PgConnection, ids: &[Uuid], cases: &mut Cases) -> Result<(), StoreError> {
+    let accounts = sqlx::query_as!(
+        AccountRow,
+        r#"select account_id as "account_id: AccountId", profile, locale, status, roles,
+                  email_verified_at as "email_verified_at: Timestamp", locked_at as "locked_at: Timestamp",
+                  created_at as "created_at: Timestamp", password_changed_at as "password_changed_at: Timestamp",
+                  last_login_at as "last_login_at: Timestamp"
+           from accounts where account_id = any($1)"#,
+        ids
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in accounts {
+        let case = cases.entry(row.account_id).or_default();
+        case.live.account = Some(row);
+    }
+    let credentials = sqlx::query_as!(
+        CredentialRow,
+        r#"select account_id as "account_id: AccountId", kind, credential_id as "credential_id: _", version,
+                  updated_at as "updated_at: Timestamp"
+           from credentials where account_id = any($1)"#,
+        ids
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in credentials {
+        let case = cases.entry(row.account_id).or_default();
+        case.live.credential = Some(row);
+    }
+    let emails = sqlx::query_as!(
+        EmailRow,
+        r#"select account_id as "account_id: AccountId", email_key, key_id
+           from account_emails where account_id = any($1) and state = 'current'"#,
+        ids
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in emails {
+        cases.entry(row.account_id).or_default().live.emails.push(row);
+    }
+    let tokens = sqlx::query_as!(
+        TokenRow,
+        r#"select token_id as "token_id: _", account_id as "account_id: AccountId", kind, state, created_at as "created_at: Timestamp"
+           from tokens where account_id = any($1)"#,
+        ids
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in tokens {
+        cases.entry(row.account_id).or_default().live.tokens.push(row);
+    }
+    Ok(())
+}
+
+async fn load_session_rows(db: &mut PgConnection, ids: &[Uuid], cases: &mut Cases) -> Result<(), StoreError> {
+    let sessions = sqlx::query_as!(
+        SessionRow,
+        r#"select session_id as "session_id: _", account_id as "account_id: AccountId", session_epoch, device_id as "device_id: _",
+                  origin, created_at as "created_at: Timestamp", revoked_at as "revoked_at: Timestamp", revoked_reason
+           from sessions where account_id = any($1)"#,
+        ids
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in sessions {
+        cases.entry(row.account_id).or_default().live.sessions.push(row);
+    }
+    let devices = sqlx::query_as!(
+        DeviceRow,
+        r#"select device_id as "device_id: _", account_id as "account_id: AccountId", created_at as "created_at: Timestamp"
+           from devices where account_id = any($1)"#,
+        ids
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in devices {
+        cases.entry(row.account_id).or_default().live.devices.push(row);
+    }
+    Ok(())
+}
+
+struct EventRow {
+    event_id: EventId,
+    kind: Option<String>,
+    stream_id: Uuid,
+    version: i64,
+    name: String,
+    subject_id: Uuid,
+    payload: Value,
+    pii: Option<Vec<u8>>,
+    pii_key_id: Option<Uuid>,
+}
+
+/// Folds all kept events of these accounts, a page at a time.
+async fn replay(db: &mut PgConnection, ids: &[Uuid], cases: &mut Cases, report: &mut Report) -> Result<(), StoreError> {
+    let mut after = (Uuid::nil(), Uuid::nil(), 0);
+    loop {
+        let rows = sqlx::query_as!(
+            EventRow,
+            r#"select e.event_id as "event_id: EventId", s.kind as "kind?", e.stream_id, e.version, e.type as name,
+                      e.subject_id as "subject_id!", e.payload, e.pii, e.pii_key_id
+               from events e left join streams s on s.stream_id = e.stream_id
+               where e.retention_class = 'keep' and e.subject_id = any($1) and (e.subject_id, e.stream_id, e.version) > ($2, $3, $4)
+               order by e.subject_id, e.stream_id, e.version limit $5"#,
+            ids,
+            after.0,
+            after.1,
+            after.2,
+            i64::try_from(PAGE).unwrap_or(i64::MAX)
+        )
+        .fetch_all(&mut *db)
+        .await?;
+        for row in &rows {
+            after = (row.subject_id, row.stream_id, row.version);
+            report.events += 1;
+            let account = AccountId(row.subject_id);
+            let case = cases.entry(account).or_default();
+            if let Err(fault) = fold(account, case, row) {
+                report.note(format!("accounts {account}: {fault}"));
+            }
+        }
+        if rows.len() < PAGE {
+            return Ok(());
+        }
+    }
+}
+
+fn fold(account: AccountId, case: &mut Case, row: &EventRow) -> Result<(), String> {
+    let personal: Option<Personal> = match (&row.pii, &case.key) {
+        (Some(sealed), Some(key)) if row.pii_key_id == Some(key.id) => {
+            let opened = key.key.open_json(row.event_id.0, sealed);
+            Some(opened.map_err(|error| format!("event {}: {error}", row.event_id))?)
+        }
+        _ => None,
+    };
+    let kind = row.kind.as_deref().unwrap_or("(no row in streams)");
+    let event = Event::read(kind, &row.name, &row.payload, personal.as_ref())
+        .map_err(|error| format!("event {}: {error}", row.event_id))?;
+    let past = Past { id: row.event_id, stream: row.stream_id, version: row.version, event, personal };
+    case.replay.apply(account, past)
+}
+
+/// Guard rows of the streams that have been replayed, and of the accounts.
+async fn streams(db: &mut PgConnection, cases: &mut Cases) -> Result<(), StoreError> {
+    let mut owners: BTreeMap<Uuid, AccountId> = BTreeMap::new();
+    for (id, case) in &*cases {
+        owners.insert(id.0, *id);
+        owners.extend(case.replay.versions.keys().map(|stream| (*stream, *id)));
+    }
+    let ids: Vec<Uuid> = owners.keys().copied().collect();
+    let rows = sqlx::query_as!(
+        StreamRow,
+        "select stream_id, kind, subject_id, version, session_epoch, logins from streams where stream_id = any($1)",
+        &ids
+    )
+    .fetch_all(db)
+    .await?;
+    for row in rows {
+        if let Some(owner) = owners.get(&row.stream_id) {
+            cases.entry(*owner).or_default().live.streams.push(row);
+        }
+    }
+    Ok(())
+}
+
+/// Opens what is sealed. Personal data that has outlived its key, or does not open with it, is a difference of its own.
+fn open(id: AccountId, case: &Case, vault: &Vault, report: &mut Report) -> Opened {
+    #[derive(serde::Deserialize)]
+    struct Origin {
+        address: String,
+        user_agent: String,
+    }
+    let mut opened = Opened { lookup_key_id: vault.email_key_id().to_owned(), ..Opened::default() };
+    if let Some(sealed) = case.live.account.as_ref().and_then(|account| account.profile.as_ref()) {
+        opened.profile = open_column::<Profile>(case.key.as_ref(), id.0, sealed)
+            .inspect_err(|fault| report.note(format!("accounts {id}: profile {fault}")))
+            .ok();
+    }
+    for session in &case.live.sessions {
+        let origin = session.origin.as_ref().and_then(|sealed| {
+            open_column::<Origin>(case.key.as_ref(), session.session_id.0, sealed)
+                .inspect_err(|fault| report.note(format!("sessions {}: origin {fault}", session.session_id)))
+                .ok()
+        });
+        opened.origins.push(origin.map(|origin| (origin.address, origin.user_agent)));
+    }
+    let email = case.replay.account.profile.as_ref().map(|profile| Email::parse(&profile.email));
+    match email {
+        Some(Ok(email)) => opened.email_key = Some(vault.email_key(&email)),
+        Some(Err(error)) => report.note(format!("accounts {id}: the address that its events tell {error}")),
+        None => {}
+    }
+    opened
+}
+
+fn open_column<T: serde::de::DeserializeOwned>(
+    key: Option<&DataKey>,
+    owner: Uuid,
+    sealed: &[u8],
+) -> Result<T, &'static str> {
+    let key = key.ok_or("has outlived the key that sealed it")?;
+    key.key.open_json(owner, sealed).map_err(|_| "does not open with the account's key")
+}
