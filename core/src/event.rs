@@ -103,7 +103,9 @@ impl Event {
             Self::Notification(event) => serde_json::to_value(event),
             Self::Operator(event) => serde_json::to_value(event),
         };
-        let Ok(Value::Object(mut tagged)) = tagged else { unreachable!("events serialise to objects: see the golden files") };
+        let Ok(Value::Object(mut tagged)) = tagged else {
+            unreachable!("events serialise to objects: see the golden files")
+        };
         let name = tagged.remove("type").and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
         (name, tagged.remove("payload").unwrap_or_else(|| Value::Object(Map::new())))
     }
@@ -126,7 +128,9 @@ impl Event {
         }
         let tagged = Value::Object(tagged);
         let parsed = match kind {
-            "account" => serde_json::from_value(tagged).map(|event: AccountEvent| Self::Account(event.with_personal(personal))),
+            "account" => {
+                serde_json::from_value(tagged).map(|event: AccountEvent| Self::Account(event.with_personal(personal)))
+            }
             "session" => serde_json::from_value(tagged).map(Self::Session),
             "attempts" => serde_json::from_value(tagged).map(Self::Attempt),
             "notification" => serde_json::from_value(tagged).map(Self::Notification),

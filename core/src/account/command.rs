@@ -4,27 +4,77 @@ use crate::value::{CredentialId, Locale, SessionId, TokenId};
 /// What may be asked of an account. Passwords and tokens have been verified before: a command carries only what they prove.
 #[derive(Clone, Debug)]
 pub enum Command {
-    Register { locale: Locale, credential: CredentialId, profile: Profile, verification: TokenId },
-    RequestVerification { token: TokenId },
-    VerifyEmail { token: TokenId },
-    UpdateProfile { locale: Option<Locale>, first_name: Option<String>, last_name: Option<String> },
-    ChangePassword { credential: CredentialId, kept_session: SessionId },
+    Register {
+        locale: Locale,
+        credential: CredentialId,
+        profile: Profile,
+        verification: TokenId,
+    },
+    RequestVerification {
+        token: TokenId,
+    },
+    VerifyEmail {
+        token: TokenId,
+    },
+    UpdateProfile {
+        locale: Option<Locale>,
+        first_name: Option<String>,
+        last_name: Option<String>,
+    },
+    ChangePassword {
+        credential: CredentialId,
+        kept_session: SessionId,
+    },
     RehashPassword,
-    RequestReset { token: TokenId },
-    ResetPassword { token: TokenId, credential: CredentialId },
-    RequestEmailChange { token: TokenId, new_email: String },
-    ConfirmEmailChange { token: TokenId, new_email: String },
-    UndoEmailChange { token: TokenId, old_email: String },
-    ExpireVerification { token: TokenId },
-    ExpireReset { token: TokenId },
-    ExpireEmailChange { token: TokenId },
-    Lock { failures: u32 },
+    RequestReset {
+        token: TokenId,
+    },
+    ResetPassword {
+        token: TokenId,
+        credential: CredentialId,
+    },
+    RequestEmailChange {
+        token: TokenId,
+        new_email: String,
+    },
+    ConfirmEmailChange {
+        token: TokenId,
+        new_email: String,
+    },
+    UndoEmailChange {
+        token: TokenId,
+        old_email: String,
+    },
+    ExpireVerification {
+        token: TokenId,
+    },
+    ExpireReset {
+        token: TokenId,
+    },
+    ExpireEmailChange {
+        token: TokenId,
+    },
+    Lock {
+        failures: u32,
+    },
     Unlock,
-    Disable { reason: String },
-    Enable { reason: String },
-    GrantRole { role: Role, reason: String },
-    RevokeRole { role: Role, reason: String },
-    RevokeAllSessions { reason: String },
+    Disable {
+        reason: String,
+    },
+    Enable {
+        reason: String,
+    },
+    GrantRole {
+        role: Role,
+        reason: String,
+    },
+    RevokeRole {
+        role: Role,
+        reason: String,
+    },
+    RevokeAllSessions {
+        reason: String,
+    },
     /// An operator's word that the address is the owner's.
     VouchForEmail,
 }

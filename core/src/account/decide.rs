@@ -78,7 +78,9 @@ pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, 
         Command::Disable { reason } => {
             Ok(unless(account.status == Status::Disabled, AccountEvent::AccountDisabled { reason }))
         }
-        Command::Enable { reason } => Ok(unless(account.status == Status::Active, AccountEvent::AccountEnabled { reason })),
+        Command::Enable { reason } => {
+            Ok(unless(account.status == Status::Active, AccountEvent::AccountEnabled { reason }))
+        }
         Command::GrantRole { role, reason } => {
             Ok(unless(account.roles.contains(&role), AccountEvent::RoleGranted { role, reason }))
         }
@@ -118,7 +120,10 @@ fn reset(account: &Account, token: TokenId, credential: CredentialId) -> Vec<Acc
 }
 
 fn update_profile(
-    account: &Account, locale: Option<crate::value::Locale>, first_name: Option<String>, last_name: Option<String>,
+    account: &Account,
+    locale: Option<crate::value::Locale>,
+    first_name: Option<String>,
+    last_name: Option<String>,
 ) -> Result<Vec<AccountEvent>, Rejection> {
     let (Some(old), Some(locale)) = (&account.profile, locale) else { return Err(Rejection::Erased) };
     let profile = Profile {
@@ -126,7 +131,10 @@ fn update_profile(
         first_name: first_name.unwrap_or_else(|| old.first_name.clone()),
         last_name: last_name.unwrap_or_else(|| old.last_name.clone()),
     };
-    Ok(unless(profile == *old && Some(locale) == account.locale, AccountEvent::ProfileUpdated { locale, profile: Some(profile) }))
+    Ok(unless(
+        profile == *old && Some(locale) == account.locale,
+        AccountEvent::ProfileUpdated { locale, profile: Some(profile) },
+    ))
 }
 
 fn with_email(account: &Account, email: String) -> Result<Profile, Rejection> {

@@ -9,30 +9,90 @@ use crate::value::{CredentialId, Locale, SessionId, TokenId};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum AccountEvent {
-    Registered { locale: Locale, credential: CredentialId, #[serde(skip)] profile: Option<Profile> },
-    EmailVerificationRequested { token: TokenId },
-    EmailVerificationExpired { token: TokenId },
+    Registered {
+        locale: Locale,
+        credential: CredentialId,
+        #[serde(skip)]
+        profile: Option<Profile>,
+    },
+    EmailVerificationRequested {
+        token: TokenId,
+    },
+    EmailVerificationExpired {
+        token: TokenId,
+    },
     /// `token` proved that its holder reads the mailbox: a verification link, a reset link or an operator's word (`None`).
-    EmailVerified { token: Option<TokenId> },
-    ProfileUpdated { locale: Locale, #[serde(skip)] profile: Option<Profile> },
+    EmailVerified {
+        token: Option<TokenId>,
+    },
+    ProfileUpdated {
+        locale: Locale,
+        #[serde(skip)]
+        profile: Option<Profile>,
+    },
     /// Ends every session but the one it was made in.
-    PasswordChanged { credential: CredentialId, version: u32, kept_session: SessionId },
+    PasswordChanged {
+        credential: CredentialId,
+        version: u32,
+        kept_session: SessionId,
+    },
     /// Same password, stored with other parameters. Ends nothing.
-    PasswordRehashed { credential: CredentialId, version: u32 },
-    PasswordResetRequested { token: TokenId },
-    PasswordResetExpired { token: TokenId },
-    PasswordReset { token: TokenId, credential: CredentialId, version: u32 },
-    EmailChangeRequested { token: TokenId, #[serde(skip)] new_email: Option<String> },
-    EmailChangeExpired { token: TokenId },
-    EmailChanged { token: TokenId, #[serde(skip)] profile: Option<Profile> },
-    EmailChangeUndone { token: TokenId, #[serde(skip)] profile: Option<Profile> },
-    AccountLocked { failures: u32 },
-    AccountUnlocked { by_reset: bool },
-    AccountDisabled { reason: String },
-    AccountEnabled { reason: String },
-    RoleGranted { role: Role, reason: String },
-    RoleRevoked { role: Role, reason: String },
-    AllSessionsRevoked { reason: String },
+    PasswordRehashed {
+        credential: CredentialId,
+        version: u32,
+    },
+    PasswordResetRequested {
+        token: TokenId,
+    },
+    PasswordResetExpired {
+        token: TokenId,
+    },
+    PasswordReset {
+        token: TokenId,
+        credential: CredentialId,
+        version: u32,
+    },
+    EmailChangeRequested {
+        token: TokenId,
+        #[serde(skip)]
+        new_email: Option<String>,
+    },
+    EmailChangeExpired {
+        token: TokenId,
+    },
+    EmailChanged {
+        token: TokenId,
+        #[serde(skip)]
+        profile: Option<Profile>,
+    },
+    EmailChangeUndone {
+        token: TokenId,
+        #[serde(skip)]
+        profile: Option<Profile>,
+    },
+    AccountLocked {
+        failures: u32,
+    },
+    AccountUnlocked {
+        by_reset: bool,
+    },
+    AccountDisabled {
+        reason: String,
+    },
+    AccountEnabled {
+        reason: String,
+    },
+    RoleGranted {
+        role: Role,
+        reason: String,
+    },
+    RoleRevoked {
+        role: Role,
+        reason: String,
+    },
+    AllSessionsRevoked {
+        reason: String,
+    },
 }
 
 impl AccountEvent {
@@ -47,7 +107,9 @@ impl AccountEvent {
                 last_name: Some(profile.last_name.clone()),
                 ..Personal::default()
             },
-            Self::EmailChangeRequested { new_email, .. } => Personal { email: new_email.clone(), ..Personal::default() },
+            Self::EmailChangeRequested { new_email, .. } => {
+                Personal { email: new_email.clone(), ..Personal::default() }
+            }
             _ => Personal::default(),
         }
     }

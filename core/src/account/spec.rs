@@ -46,7 +46,10 @@ fn register() -> Command {
 
 #[test]
 fn a_registration_asks_for_verification() {
-    assert_eq!(given([]).when(register()), Ok(vec![registered(), AccountEvent::EmailVerificationRequested { token: token() }]));
+    assert_eq!(
+        given([]).when(register()),
+        Ok(vec![registered(), AccountEvent::EmailVerificationRequested { token: token() }])
+    );
 }
 
 #[test]
@@ -124,7 +127,10 @@ fn what_is_so_already_causes_no_event() {
     let admin = given([registered(), AccountEvent::RoleGranted { role: Role::Admin, reason: "first".into() }]);
     assert_eq!(admin.when(Command::GrantRole { role: Role::Admin, reason: "again".into() }), Ok(vec![]));
     assert_eq!(admin.when(Command::RevokeRole { role: Role::Auditor, reason: "none".into() }), Ok(vec![]));
-    assert_eq!(admin.when(Command::UpdateProfile { locale: None, first_name: Some("Ana".into()), last_name: None }), Ok(vec![]));
+    assert_eq!(
+        admin.when(Command::UpdateProfile { locale: None, first_name: Some("Ana".into()), last_name: None }),
+        Ok(vec![])
+    );
     assert_eq!(admin.when(Command::Unlock), Ok(vec![]));
 }
 

@@ -110,7 +110,8 @@ pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Acco
             account.locale = Some(*locale);
             account.profile.clone_from(profile);
         }
-        AccountEvent::PasswordChanged { credential, version, .. } | AccountEvent::PasswordReset { credential, version, .. } => {
+        AccountEvent::PasswordChanged { credential, version, .. }
+        | AccountEvent::PasswordReset { credential, version, .. } => {
             account.credential = Some(Credential { id: *credential, version: *version });
             account.password_changed_at = Some(at);
         }

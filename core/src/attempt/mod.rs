@@ -7,12 +7,20 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum AttemptEvent {
-    LoginFailed { reason: LoginFailure },
+    LoginFailed {
+        reason: LoginFailure,
+    },
     /// `until` in microseconds since the Unix epoch.
-    LoginBlocked { until: Timestamp },
-    RegistrationAttemptedForTakenEmail { verified: bool },
+    LoginBlocked {
+        until: Timestamp,
+    },
+    RegistrationAttemptedForTakenEmail {
+        verified: bool,
+    },
     PasswordResetRequestedForUnknown,
-    LimitExceeded { kind: String },
+    LimitExceeded {
+        kind: String,
+    },
 }
 
 /// The true reason, for the audit trail; the answer to the client is one and the same.

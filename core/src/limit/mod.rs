@@ -13,6 +13,8 @@ use crate::clock::Timestamp;
 
 /// How long a reservation may stay unsettled: longer than any hash takes, admission wait included.
 pub const RESERVATION: Duration = Duration::from_secs(30);
+/// Runs of failures remembered in one bucket; when there are more targets, the shortest run is forgotten.
+const RUNS_MAX: usize = 8;
 /// Consecutive failures of one identifier after which only a reset or an admin helps. Source: NIST SP 800-63B-4, 3.2.2.
 pub const CONSECUTIVE_FAILURES_MAX: u32 = 100;
 
@@ -24,16 +26,22 @@ pub struct Rule {
     pub block: Duration,
 }
 
-/// The state of one bucket: at most `max` entries in all.
+/// Which of the identifiers of a bucket a guess is at. Addresses that differ in a plus-tag are different accounts that share a
+/// bucket: whoever registers one and logs in there must not make the guesses at its neighbours be forgotten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Target(pub u32);
+
+/// The state of one bucket: at most `max` entries in all, and `RUNS_MAX` runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counter {
     /// Times of what has counted, oldest first, within the window.
-    hits: Vec<Timestamp>,
+    hits: Vec<(Timestamp, Target)>,
     /// Reservations in flight and when each becomes a hit.
-    held: Vec<(Uuid, Timestamp)>,
+    held: Vec<(Uuid, Timestamp, Target)>,
     blocked_until: Option<Timestamp>,
-    /// Failures since the last success, whatever the window.
-    consecutive: u32,
+    /// Failures of a target since its last success, whatever the window.
+    runs: Vec<(Target, u32)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,26 +68,47 @@ impl Counter {
     /// The state as of `now`: what the window has left behind is gone, what was never settled has become a failure.
     #[must_use]
     fn at(mut self, rule: Rule, now: Timestamp) -> Self {
-        let (lapsed, held): (Vec<_>, Vec<_>) = self.held.into_iter().partition(|(_, until)| *until <= now);
-        self.held = held;
-        for (_, until) in lapsed {
-            self.consecutive = self.consecutive.saturating_add(1);
-            self.hits.push(until);
+        let lapsed: Vec<_> = self.held.extract_if(.., |(_, until, _)| *until <= now).collect();
+        for (_, until, target) in lapsed {
+            self.fail(until, target);
         }
         self.hits.sort_unstable();
         if self.blocked_until.is_some_and(|until| until <= now) {
             self.blocked_until = None;
         }
         self.start_block(rule, now);
-        self.hits.retain(|hit| hit.plus(rule.window) > now);
+        self.hits.retain(|(hit, _)| hit.plus(rule.window) > now);
         self
+    }
+
+    fn fail(&mut self, at: Timestamp, target: Target) {
+        self.hits.push((at, target));
+        if let Some((_, run)) = self.runs.iter_mut().find(|(whose, _)| *whose == target) {
+            *run = run.saturating_add(1);
+            return;
+        }
+        if self.runs.len() >= RUNS_MAX {
+            self.runs.sort_unstable_by_key(|(_, run)| std::cmp::Reverse(*run));
+            self.runs.truncate(RUNS_MAX - 1);
+        }
+        self.runs.push((target, 1));
+    }
+
+    fn run(&self, target: Target) -> u32 {
+        self.runs.iter().find(|(whose, _)| *whose == target).map_or(0, |(_, run)| *run)
+    }
+
+    /// Takes a reservation out; `None` when it has run out, and been counted, meanwhile.
+    fn take(&mut self, id: Uuid) -> Option<Target> {
+        let place = self.held.iter().position(|(reservation, ..)| *reservation == id)?;
+        Some(self.held.swap_remove(place).2)
     }
 
     /// Begins a block when the window is full; the hits have done their work and go. `Some` when one began that still holds.
     fn start_block(&mut self, rule: Rule, now: Timestamp) -> Option<Timestamp> {
         let max = usize::try_from(rule.max).unwrap_or(usize::MAX);
-        let newest = *self.hits.last()?;
-        let in_window = self.hits.iter().filter(|hit| hit.plus(rule.window) > newest).count();
+        let (newest, _) = *self.hits.last()?;
+        let in_window = self.hits.iter().filter(|(hit, _)| hit.plus(rule.window) > newest).count();
         if in_window < max {
             return None;
         }
@@ -92,20 +121,20 @@ impl Counter {
         Some(until)
     }
 
-    /// Asks for one guess. `id` names the reservation until it is settled.
+    /// Asks for one guess at `target`. `id` names the reservation until it is settled.
     #[must_use]
-    pub fn reserve(self, rule: Rule, now: Timestamp, id: Uuid) -> Admission {
+    pub fn reserve(self, rule: Rule, now: Timestamp, id: Uuid, target: Target) -> Admission {
         let mut counter = self.at(rule, now);
         if let Some(until) = counter.blocked_until {
             return Admission::Blocked { until };
         }
-        if counter.consecutive >= CONSECUTIVE_FAILURES_MAX {
+        if counter.run(target) >= CONSECUTIVE_FAILURES_MAX {
             return Admission::Blocked { until: now.plus(rule.block) };
         }
         if counter.hits.len() + counter.held.len() >= usize::try_from(rule.max).unwrap_or(usize::MAX) {
             return Admission::Busy;
         }
-        counter.held.push((id, now.plus(RESERVATION)));
+        counter.held.push((id, now.plus(RESERVATION), target));
         Admission::Granted(counter)
     }
 
@@ -113,50 +142,50 @@ impl Counter {
     #[must_use]
     pub fn settle_failure(self, rule: Rule, now: Timestamp, id: Uuid) -> Failure {
         let mut counter = self.at(rule, now);
-        let held = counter.held.len();
-        counter.held.retain(|(reservation, _)| *reservation != id);
-        // A reservation that ran out meanwhile has been counted by then.
-        if counter.held.len() < held {
-            counter.consecutive = counter.consecutive.saturating_add(1);
-            counter.hits.push(now);
+        let mut locked = false;
+        if let Some(target) = counter.take(id) {
+            counter.fail(now, target);
+            locked = counter.run(target) >= CONSECUTIVE_FAILURES_MAX;
         }
-        let locked = counter.consecutive == CONSECUTIVE_FAILURES_MAX;
         let blocked_until = counter.start_block(rule, now);
         Failure { counter, blocked_until, locked }
     }
 
-    /// The guess was right: the bucket is as new, but for guesses still in flight.
+    /// The guess was right: earlier failures of its target are forgotten, guesses still in flight and other targets' are not.
     #[must_use]
     pub fn settle_success(self, rule: Rule, now: Timestamp, id: Uuid) -> Self {
-        let mut held = self.at(rule, now).held;
-        held.retain(|(reservation, _)| *reservation != id);
-        Self { held, ..Self::default() }
+        let mut counter = self.at(rule, now);
+        if let Some(target) = counter.take(id) {
+            counter.hits.retain(|(_, whose)| *whose != target);
+            counter.runs.retain(|(whose, _)| *whose != target);
+        }
+        counter
     }
 
     /// The guess was never verified (overload): it does not count.
     #[must_use]
     pub fn release(self, rule: Rule, now: Timestamp, id: Uuid) -> Self {
         let mut counter = self.at(rule, now);
-        counter.held.retain(|(reservation, _)| *reservation != id);
+        counter.take(id);
         counter
     }
 
     /// Counts one event of a plain limit. `Err` names when the next one is allowed: the window is full and nothing changes.
     pub fn count(mut self, rule: Rule, now: Timestamp) -> Result<Self, Timestamp> {
-        self.hits.retain(|hit| hit.plus(rule.window) > now);
+        self.hits.retain(|(hit, _)| hit.plus(rule.window) > now);
         if self.hits.len() >= usize::try_from(rule.max).unwrap_or(usize::MAX) {
-            return Err(self.hits.first().map_or(now, |oldest| oldest.plus(rule.window)));
+            return Err(self.hits.first().map_or(now, |(oldest, _)| oldest.plus(rule.window)));
         }
-        self.hits.push(now);
+        self.hits.push((now, Target::default()));
         Ok(self)
     }
 
     /// When nothing of this state matters any more and the row may be deleted.
     pub fn forgotten_at(&self, rule: Rule, now: Timestamp) -> Timestamp {
         /// A run of failures is remembered this long after the last one.
-        const CONSECUTIVE_MEMORY: Duration = Duration::from_secs(365 * 86_400);
+        const CONSECUTIVE_MEMORY: Duration = Duration::from_hours(365 * 24);
         let window = now.plus(rule.window + rule.block + RESERVATION);
-        if self.consecutive > 0 { window.plus(CONSECUTIVE_MEMORY) } else { window }
+        if self.runs.is_empty() { window } else { window.plus(CONSECUTIVE_MEMORY) }
     }
 }
 

@@ -13,12 +13,21 @@ use crate::value::DeviceId;
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum SessionEvent {
     /// `session_epoch` is the account's at that moment: the session lives as long as the account's does not rise.
-    LoggedIn { method: LoginMethod, device: Option<DeviceId>, device_known: bool, session_epoch: i64 },
+    LoggedIn {
+        method: LoginMethod,
+        device: Option<DeviceId>,
+        device_known: bool,
+        session_epoch: i64,
+    },
     LoggedOut,
-    SessionRevoked { reason: RevokeReason },
+    SessionRevoked {
+        reason: RevokeReason,
+    },
     SessionExpired,
     /// A genuine refresh token of an earlier generation came back after the grace: two parties hold this family.
-    RefreshTokenReused { generation: u32 },
+    RefreshTokenReused {
+        generation: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -49,7 +49,13 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(10);
 
     fn family(generation: u32) -> Family {
-        Family { generation, rotated_at: NOON, absolute_end: NOON.plus(Duration::from_secs(3600)), idle_end: None, revoked: false }
+        Family {
+            generation,
+            rotated_at: NOON,
+            absolute_end: NOON.plus(Duration::from_secs(3600)),
+            idle_end: None,
+            revoked: false,
+        }
     }
 
     fn after(seconds: u64) -> Timestamp {

@@ -82,7 +82,12 @@ impl AccessTokens {
     }
 
     pub fn sign(
-        &self, account: AccountId, session: SessionId, jti: Uuid, now: Timestamp, expires_at: Timestamp,
+        &self,
+        account: AccountId,
+        session: SessionId,
+        jti: Uuid,
+        now: Timestamp,
+        expires_at: Timestamp,
     ) -> Result<String, jsonwebtoken::errors::Error> {
         let key = &self.keys[0];
         let mut header = Header::new(Algorithm::HS256);
@@ -127,11 +132,13 @@ impl AccessTokens {
     /// Signs and verifies once: a build without a crypto backend, or with a wrong one, must not open a port.
     pub fn self_test(&self, now: Timestamp) -> bool {
         let (account, session) = (AccountId(Uuid::nil()), SessionId(Uuid::max()));
-        let Ok(token) = self.sign(account, session, Uuid::nil(), now, Timestamp::from_seconds(now.seconds() + 60)) else {
+        let Ok(token) = self.sign(account, session, Uuid::nil(), now, Timestamp::from_seconds(now.seconds() + 60))
+        else {
             return false;
         };
         let tampered = format!("{}{}", &token[..token.len() - 4], "AAAA");
-        self.verify(&token, now).is_some_and(|claims| claims.session == session) && self.verify(&tampered, now).is_none()
+        self.verify(&token, now).is_some_and(|claims| claims.session == session)
+            && self.verify(&tampered, now).is_none()
     }
 }
 

@@ -19,8 +19,16 @@ pub enum Use {
 }
 
 impl Use {
-    const ALL: [Self; 8] =
-        [Self::Refresh, Self::Reset, Self::Verify, Self::Change, Self::Undo, Self::Device, Self::Cursor, Self::Idempotency];
+    const ALL: [Self; 8] = [
+        Self::Refresh,
+        Self::Reset,
+        Self::Verify,
+        Self::Change,
+        Self::Undo,
+        Self::Device,
+        Self::Cursor,
+        Self::Idempotency,
+    ];
 
     const fn label(self) -> &'static [u8] {
         match self {
@@ -75,17 +83,32 @@ fn expand(prk: &Prk, label: &[u8]) -> Zeroizing<[u8; 32]> {
 
 /// Eight bytes of a SHA-256 in hex: names a key without telling anything of it.
 pub fn key_id(key: &[u8]) -> String {
-    digest::digest(&digest::SHA256, key).as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    let digest = digest::digest(&digest::SHA256, key);
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest.as_ref()[..8]);
+    format!("{:016x}", u64::from_be_bytes(first))
 }
 
 /// The current SECRET_KEY first, then its fallbacks: rows made with any of them are understood, new rows use the first.
 pub struct RootRing {
     roots: Vec<Root>,
+    /// PII_KEYRING: when there is one, its first key wraps service keys instead of SECRET_KEY's.
+    keyring: Vec<(String, Zeroizing<[u8; 32]>)>,
 }
 
 impl RootRing {
     pub fn new(current: &[u8], fallbacks: &[&[u8]]) -> Self {
-        Self { roots: std::iter::once(current).chain(fallbacks.iter().copied()).map(Root::new).collect() }
+        Self {
+            roots: std::iter::once(current).chain(fallbacks.iter().copied()).map(Root::new).collect(),
+            keyring: Vec::new(),
+        }
+    }
+
+    /// Lets these keys wrap service keys, each under the id its operator has given it.
+    #[must_use]
+    pub fn with_keyring(mut self, keyring: Vec<(String, Zeroizing<[u8; 32]>)>) -> Self {
+        self.keyring = keyring;
+        self
     }
 
     /// Id of the key that new rows are made with.
@@ -105,6 +128,12 @@ impl RootRing {
 
     /// Keys that wrap service keys: `(id, key)`, the first for wrapping, all for unwrapping.
     pub fn wrapping_keys(&self) -> impl Iterator<Item = (&str, &[u8; 32])> {
-        self.roots.iter().map(|root| (root.id.as_str(), &*root.wrap))
+        let keyring = self.keyring.iter().map(|(id, key)| (id.as_str(), &**key));
+        keyring.chain(self.roots.iter().map(|root| (root.id.as_str(), &*root.wrap)))
+    }
+
+    /// Ids of the roots, the current one first.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.roots.iter().map(|root| root.id.as_str())
     }
 }

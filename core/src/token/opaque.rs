@@ -58,7 +58,14 @@ fn message(id: Uuid, generation: u32, salt: &[u8]) -> Vec<u8> {
 }
 
 /// The token of a row; the same each time it is asked for. `None` when the ring no longer holds the row's key.
-pub fn derive(ring: &RootRing, purpose: Use, key_id: &str, id: Uuid, generation: u32, salt: &[u8]) -> Option<OpaqueToken> {
+pub fn derive(
+    ring: &RootRing,
+    purpose: Use,
+    key_id: &str,
+    id: Uuid,
+    generation: u32,
+    salt: &[u8],
+) -> Option<OpaqueToken> {
     let mac = hmac::sign(ring.key(key_id, purpose)?, &message(id, generation, salt));
     let bytes = Zeroizing::new([id.as_bytes().as_slice(), &generation.to_be_bytes(), mac.as_ref()].concat());
     let mut token = Zeroizing::new(String::with_capacity(TOKEN_LENGTH));
@@ -75,20 +82,20 @@ pub fn parse(purpose: Use, text: &str) -> Option<Presented> {
     let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text.strip_prefix(prefix(purpose))?).ok()?);
     let (id, rest) = bytes.split_first_chunk::<ID_LENGTH>()?;
     let (generation, mac) = rest.split_first_chunk::<GENERATION_LENGTH>()?;
-    Some(Presented { id: Uuid::from_bytes(*id), generation: u32::from_be_bytes(*generation), mac: mac.try_into().ok()? })
+    Some(Presented {
+        id: Uuid::from_bytes(*id),
+        generation: u32::from_be_bytes(*generation),
+        mac: mac.try_into().ok()?,
+    })
 }
 
 /// Whether the row that `salt` and `key_id` belong to made this token, in constant time. False once its key has been dropped.
 pub fn verify(ring: &RootRing, purpose: Use, key_id: &str, presented: &Presented, salt: &[u8]) -> bool {
     let message = message(presented.id, presented.generation, salt);
-    match ring.key(key_id, purpose) {
-        Some(key) => hmac::verify(key, &message, &presented.mac).is_ok(),
-        // The same work for a dropped key, so that time does not tell it from a forged token.
-        None => {
-            let _ = hmac::verify(ring.current_key(purpose), &message, &presented.mac);
-            false
-        }
-    }
+    let key = ring.key(key_id, purpose);
+    // The same work for a dropped key, so that time does not tell it from a forged token.
+    let matches = hmac::verify(key.unwrap_or_else(|| ring.current_key(purpose)), &message, &presented.mac).is_ok();
+    matches && key.is_some()
 }
 
 #[cfg(test)]

@@ -41,7 +41,11 @@ impl Email {
         }
         // Lower case can compose differently, so it is brought to NFC once more.
         let folded: String = local.to_lowercase().nfc().collect();
-        Ok(Self { display: format!("{local}@{domain}"), local_length: folded.len(), normal: format!("{folded}@{domain}") })
+        Ok(Self {
+            display: format!("{local}@{domain}"),
+            local_length: folded.len(),
+            normal: format!("{folded}@{domain}"),
+        })
     }
 
     /// Where mails go, as the person wrote it.
@@ -117,8 +121,12 @@ mod tests {
     #[test]
     fn every_spelling_of_one_mailbox_has_one_normal_form() {
         let spellings = [
-            "Ana.José@Example.com", "ana.josé@example.com", "ANA.JOSÉ@EXAMPLE.COM", "ana.jose\u{301}@example.com",
-            "ana.josé@example.com.", "ana.josé@ｅｘａｍｐｌｅ.com",
+            "Ana.José@Example.com",
+            "ana.josé@example.com",
+            "ANA.JOSÉ@EXAMPLE.COM",
+            "ana.jose\u{301}@example.com",
+            "ana.josé@example.com.",
+            "ana.josé@ｅｘａｍｐｌｅ.com",
         ];
         for spelling in spellings {
             assert_eq!(normal(spelling), "ana.josé@example.com", "{spelling}");
@@ -137,10 +145,31 @@ mod tests {
     fn what_is_no_address_is_refused() {
         let long = format!("{}@example.com", "a".repeat(65));
         for text in [
-            "", "a", "@example.com", "a@", "a@localhost", " a@example.com", "a@example.com ", "a b@example.com", "a@@example.com",
-            "a..b@example.com", ".a@example.com", "\"a\"@example.com", "a@exa mple.com", "a@example..com", "a@-example.com",
-            "a@[127.0.0.1]", "a@127.0.0.1", "a\r\nbcc:b@example.com", "a\u{0}@example.com", "a＠example.com", "a@example.com\n",
-            "a\u{202e}@example.com", "<a@example.com>", "a,b@example.com", &long,
+            "",
+            "a",
+            "@example.com",
+            "a@",
+            "a@localhost",
+            " a@example.com",
+            "a@example.com ",
+            "a b@example.com",
+            "a@@example.com",
+            "a..b@example.com",
+            ".a@example.com",
+            "\"a\"@example.com",
+            "a@exa mple.com",
+            "a@example..com",
+            "a@-example.com",
+            "a@[127.0.0.1]",
+            "a@127.0.0.1",
+            "a\r\nbcc:b@example.com",
+            "a\u{0}@example.com",
+            "a＠example.com",
+            "a@example.com\n",
+            "a\u{202e}@example.com",
+            "<a@example.com>",
+            "a,b@example.com",
+            &long,
         ] {
             assert!(Email::parse(text).is_err(), "{text:?}");
         }

@@ -37,6 +37,16 @@ id! {
 }
 
 impl EventId {
+    /// The id of the `ordinal`th event of one statement: events of one millisecond sort as they happened.
+    pub fn nth(now: Timestamp, ordinal: u16) -> Self {
+        /// UUIDv7 has 12 bits between the milliseconds and the variant (RFC 9562, 5.7).
+        const ORDINAL_MAX: u16 = 0x0fff;
+        let [high, low] = ordinal.min(ORDINAL_MAX).to_be_bytes();
+        let mut bytes = random::<10>();
+        bytes[..2].copy_from_slice(&[high, low]);
+        Self(uuid::Builder::from_unix_timestamp_millis(now.millis(), &bytes).into_uuid())
+    }
+
     /// The event's time, to the millisecond: what replay sees, and so what projections store.
     pub fn at(self) -> Timestamp {
         let millis = u64::from_be_bytes([
@@ -55,6 +65,5 @@ impl EventId {
 
 /// RFC 9562 UUIDv7: 48 bits of milliseconds, the rest from the system's random generator.
 fn uuid7(now: Timestamp) -> Uuid {
-    let [a, b, c, d, e, f, g, h, i, j] = random::<10>();
-    uuid::Builder::from_unix_timestamp_millis(now.millis(), &[a, b, c, d, e, f, g, h, i, j]).into_uuid()
+    uuid::Builder::from_unix_timestamp_millis(now.millis(), &random::<10>()).into_uuid()
 }

@@ -1,0 +1,123 @@
+//! What an operator does from the command line. The actor is `operator`; every change has a reason.
+
+use super::append::Batch;
+use super::{Context, Doorbook, FieldFault, Refusal, retrying};
+use crate::account::{Account, Command, Profile, Role, decide, evolve};
+use crate::event::{Actor, Event};
+use crate::password::{PasswordPlain, PersonAttributes};
+use crate::store::log::StreamKind;
+use crate::store::project::accounts::EmailClaim;
+use crate::store::query::accounts;
+use crate::value::{AccountId, ClientOrigin, CredentialId, Email, Locale, StreamId, TokenId};
+
+use super::profile::ProfileView;
+
+impl Context {
+    /// An operator at the command line.
+    pub fn operator(trace: uuid::Uuid) -> Self {
+        let here = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        Self { origin: ClientOrigin::new(here, "doorbook cli", trace), actor: Actor::Operator }
+    }
+}
+
+/// An account made by an operator: verified by his word, with the roles he gives it.
+pub struct OperatorAccount {
+    pub email: Email,
+    pub password: PasswordPlain,
+    pub roles: Vec<Role>,
+    pub locale: Locale,
+    pub reason: String,
+}
+
+impl Doorbook {
+    pub async fn create_account(&self, new: &OperatorAccount, context: &Context) -> Result<AccountId, Refusal> {
+        let person = PersonAttributes { email: new.email.as_str(), ..PersonAttributes::default() };
+        self.check_password(&new.password, "password", &person)?;
+        let phc = self.hasher.hash(&new.password).await?;
+        let now = self.now();
+        let email_key = self.vault.email_key(&new.email);
+        if accounts::email_taken(&self.db, email_key, now).await? {
+            return Err(Refusal::EmailTaken);
+        }
+        let (id, credential, token) = (AccountId::new(now), CredentialId::new(now), TokenId::new(now));
+        let profile =
+            Profile { email: new.email.as_str().to_owned(), first_name: String::new(), last_name: String::new() };
+        let registered = decide(
+            &Account::default(),
+            Command::Register { locale: new.locale, credential, profile, verification: token },
+        )?;
+        // An operator vouches for the address, so no verification is asked for.
+        let mut events: Vec<_> = registered.into_iter().take(1).collect();
+        let mut account = evolve(Account::default(), &events[0], now);
+        let grants = new.roles.iter().map(|role| Command::GrantRole { role: *role, reason: new.reason.clone() });
+        for command in std::iter::once(Command::VouchForEmail).chain(grants) {
+            for event in decide(&account, command)? {
+                account = evolve(account, &event, now);
+                events.push(event);
+            }
+        }
+        let data_key = self.vault.new_data_key(now);
+        let mut batch = Batch::new(context, now);
+        let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+        batch.write.open_stream(StreamId(id.0), StreamKind::Account, Some(id), count);
+        batch.write.claim_email(id, &EmailClaim { key: email_key, key_id: self.vault.email_key_id() }, now);
+        batch.write.insert_data_key(id, &data_key);
+        batch.write.insert_account(id, &account, &data_key.key)?;
+        batch.write.insert_credential(id, credential, phc.as_str(), now);
+        for (event, version) in events.into_iter().zip(1..) {
+            batch.event(StreamId(id.0), version, Some(id), None, Event::Account(event), Some(&data_key.key))?;
+        }
+        batch.commit(self).await?;
+        Ok(id)
+    }
+
+    /// One command of an operator on an existing account. True when it changed anything.
+    pub async fn command_account(
+        &self,
+        account: AccountId,
+        command: &Command,
+        context: &Context,
+    ) -> Result<bool, Refusal> {
+        retrying(async || {
+            let loaded = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
+            let events = decide(&loaded.account, command.clone())?;
+            if events.is_empty() {
+                return Ok(false);
+            }
+            let mut batch = Batch::new(context, self.now());
+            batch.account(&loaded, events, None)?;
+            if matches!(command, Command::Unlock) {
+                self.clear_login_bucket(&mut batch, &loaded);
+            }
+            crate::failpoint!("admin.read");
+            batch.commit(self).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    pub async fn find_account(&self, email: &Email) -> Result<Option<AccountId>, Refusal> {
+        let found = accounts::by_email(&self.db, &self.vault, self.vault.email_key(email)).await?;
+        Ok(found.map(|loaded| loaded.id))
+    }
+
+    /// A page of accounts by id, at most `limit`.
+    pub async fn list_accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<ProfileView>, Refusal> {
+        let mut views = Vec::new();
+        for id in accounts::page(&self.db, after, limit).await? {
+            views.push(self.profile(id).await?);
+        }
+        Ok(views)
+    }
+}
+
+/// A reason every change by an operator needs.
+pub fn parse_reason(text: &str) -> Result<String, FieldFault> {
+    /// In characters.
+    const LENGTH_MAX: usize = 500;
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > LENGTH_MAX || text.chars().any(char::is_control) {
+        return Err(FieldFault::new("reason", "invalid", format!("must hold 1 to {LENGTH_MAX} printable characters")));
+    }
+    Ok(text.to_owned())
+}

@@ -1,0 +1,174 @@
+//! What every command shares: events with their ids, personal data and causes, and the projections they imply.
+
+use super::{Context, Doorbook, Refusal};
+use crate::account::{Account, AccountEvent, evolve};
+use crate::clock::Timestamp;
+use crate::event::{Actor, Event, Personal};
+use crate::store::StoreError;
+use crate::store::keys::DataKey;
+use crate::store::log::{NewEvent, StreamKind};
+use crate::store::project::outbox::{NewDelivery, NewJob, Priority, Recipient};
+use crate::store::query::accounts::Loaded;
+use crate::store::write::Write;
+use crate::value::{AccountId, DeliveryId, EventId, JobId, SessionId, StreamId, TokenId};
+
+use serde::{Deserialize, Serialize};
+
+/// A statement in the making, with the events it will append.
+pub(crate) struct Batch<'a> {
+    pub write: Write,
+    pub now: Timestamp,
+    context: &'a Context,
+    events: Vec<NewEvent>,
+}
+
+/// When and from where, for the text of a mail; sealed in the delivery.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MailContext {
+    pub at: Timestamp,
+    pub address: String,
+    pub user_agent: String,
+}
+
+/// A mail that an event promises.
+pub(crate) struct MailOrder {
+    pub template: &'static str,
+    pub account: AccountId,
+    pub token: Option<TokenId>,
+    pub recipient: Recipient,
+    pub priority: Priority,
+}
+
+impl<'a> Batch<'a> {
+    pub fn new(context: &'a Context, now: Timestamp) -> Self {
+        Self { write: Write::new(), now, context, events: Vec::new() }
+    }
+
+    /// Adds one event. Its stream must be guarded for this version in the same batch.
+    pub fn event(
+        &mut self,
+        stream: StreamId,
+        version: i64,
+        subject: Option<AccountId>,
+        session: Option<SessionId>,
+        event: Event,
+        key: Option<&DataKey>,
+    ) -> Result<EventId, Refusal> {
+        let id = EventId::nth(self.now, u16::try_from(self.events.len()).unwrap_or(u16::MAX));
+        let personal = match self.context.actor {
+            // What the system does by itself comes from nowhere.
+            Actor::System | Actor::Operator => event.personal(),
+            Actor::Account(_) | Actor::Stranger => Personal {
+                address: Some(self.context.origin.address.to_string()),
+                user_agent: Some(self.context.origin.user_agent.clone()),
+                ..event.personal()
+            },
+        };
+        let sealed = match key {
+            Some(key) if personal != Personal::default() => Some((key.key.seal_json(id.0, &personal)?, key.id)),
+            _ => None,
+        };
+        self.events.push(NewEvent {
+            id,
+            stream,
+            version,
+            subject,
+            event,
+            sealed,
+            actor: self.context.actor,
+            session,
+            trace: self.context.origin.trace_id,
+            causation: None,
+        });
+        Ok(id)
+    }
+
+    /// Appends to an account: guard, events, its row, and the end of its sessions where an event means that. Returns the account
+    /// as it will be and the ids of the events.
+    pub fn account(
+        &mut self,
+        loaded: &Loaded,
+        events: Vec<AccountEvent>,
+        session: Option<SessionId>,
+    ) -> Result<(Account, Vec<EventId>), Refusal> {
+        let before = &loaded.account;
+        let after = events.iter().fold(before.clone(), |account, event| evolve(account, event, self.now));
+        let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+        if after.session_epoch == before.session_epoch {
+            self.write.extend_account(loaded.id, loaded.version, count);
+        } else {
+            self.write.end_epoch(loaded.id, loaded.version, count, after.session_epoch, loaded.logins);
+        }
+        if after != *before {
+            self.write.update_account(loaded.id, &after, loaded.data_key.as_ref())?;
+        }
+        for event in &events {
+            if let Some(spared) = event.ends_sessions() {
+                let (name, _) = Event::Account(event.clone()).stored();
+                self.write.end_sessions(loaded.id, spared, &name, self.now, after.session_epoch);
+            }
+        }
+        let mut ids = Vec::with_capacity(events.len());
+        for (event, version) in events.into_iter().zip(loaded.version + 1..) {
+            ids.push(self.event(
+                StreamId(loaded.id.0),
+                version,
+                Some(loaded.id),
+                session,
+                Event::Account(event),
+                loaded.data_key.as_ref(),
+            )?);
+        }
+        Ok((after, ids))
+    }
+
+    /// Queues a mail for what `cause` says: delivery, job and `MailQueued`, in this very statement.
+    pub fn mail(&mut self, order: &MailOrder, cause: EventId, key: Option<&DataKey>) -> Result<(), Refusal> {
+        let id = DeliveryId::new(self.now);
+        let context = MailContext {
+            at: self.now,
+            address: self.context.origin.address.to_string(),
+            user_agent: self.context.origin.user_agent.clone(),
+        };
+        self.write.open_stream(StreamId(id.0), StreamKind::Notification, Some(order.account), 1);
+        let queued = crate::notification::NotificationEvent::MailQueued { template: order.template.to_owned() };
+        self.event(StreamId(id.0), 1, Some(order.account), None, Event::Notification(queued), None)?;
+        if let Some(event) = self.events.last_mut() {
+            event.causation = Some(cause);
+        }
+        self.write.insert_delivery(NewDelivery {
+            id,
+            event: cause,
+            template: order.template,
+            account: order.account,
+            token: order.token,
+            recipient: order.recipient,
+            context: key.map(|key| key.key.seal_json(id.0, &context)).transpose()?,
+            created_at: self.now,
+        });
+        self.write.insert_job(&NewJob {
+            id: JobId::new(self.now),
+            kind: crate::job::MAIL,
+            reference: id.0,
+            priority: order.priority,
+            run_at: self.now,
+            trace: self.context.origin.trace_id,
+        });
+        Ok(())
+    }
+
+    /// Whether it would write nothing.
+    pub const fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Runs the statement.
+    pub async fn commit(mut self, doorbook: &Doorbook) -> Result<(), StoreError> {
+        if !self.events.is_empty() {
+            self.write.events(self.events);
+        }
+        let now = self.write.run(&doorbook.db).await?;
+        doorbook.clock.observe(now);
+        Ok(())
+    }
+}

@@ -1,0 +1,166 @@
+//! Changing the address: the new one confirms, the old one is told and may undo.
+
+use super::append::{Batch, MailOrder};
+use super::idempotent::{IdempotencyHeader, Progress};
+use super::{Context, Doorbook, EMAIL_CHANGE_EXPIRY, Refusal, UNDO_WINDOW, access::Caller, retrying};
+use crate::account::{Command, decide};
+use crate::password::PasswordPlain;
+use crate::store::keys::DataKey;
+use crate::store::project::accounts::EmailClaim;
+use crate::store::project::outbox::{Priority, Recipient};
+use crate::store::project::tokens::TokenKind;
+use crate::store::query::accounts;
+use crate::store::query::accounts::Loaded;
+use crate::store::query::tokens::TokenRow;
+use crate::value::{Email, TokenId};
+
+impl Doorbook {
+    /// Mails a link to the new address. Whether that address has an account already is told to nobody but its owner.
+    pub async fn request_email_change(
+        &self,
+        caller: Caller,
+        password: &PasswordPlain,
+        new_email: &Email,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        if let Progress::Done = self.begin(header, context).await? {
+            return Ok(());
+        }
+        let owner = accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+        self.confirm_password(&owner, password, "password", context).await?;
+        self.count(self.identifier_bucket("email_change", new_email), self.policy.reset, &context.origin).await?;
+        retrying(async || {
+            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let owner =
+                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+            let data_key = owner.data_key.as_ref().ok_or(Refusal::Unauthenticated)?;
+            let now = self.now();
+            let token = TokenId::new(now);
+            let command = Command::RequestEmailChange { token, new_email: new_email.as_str().to_owned() };
+            let mut batch = Batch::new(context, now);
+            let (_, ids) = batch.account(&owner, decide(&owner.account, command)?, Some(caller.session))?;
+            let mut row = self.new_token(token, owner.id, TokenKind::Change, EMAIL_CHANGE_EXPIRY, now);
+            row.detail = Some(data_key.key.seal_json(token.0, &new_email.as_str())?);
+            batch.write.open_token(row);
+            let order = MailOrder {
+                template: "email_change_confirm",
+                account: owner.id,
+                token: Some(token),
+                recipient: Recipient::Token,
+                priority: Priority::Urgent,
+            };
+            for cause in ids {
+                batch.mail(&order, cause, Some(data_key))?;
+            }
+            if let Some(key) = key {
+                batch.write.put_idempotency(&key, 202, Some(caller.session));
+            }
+            Ok(batch.commit(self).await?)
+        })
+        .await
+    }
+
+    /// The link that went to the new address.
+    pub async fn confirm_email_change(
+        &self,
+        token: &str,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        retrying(async || {
+            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let row = self.mailed_token(TokenKind::Change, token, context).await?;
+            let owner = self.owner_of(&row).await?;
+            let context = context.clone().acting(owner.id);
+            let (new_email, data_key) = detail(&row, &owner)?;
+            let old_email = owner.email().ok_or(Refusal::InvalidToken)?;
+            let new_key = self.vault.email_key(&new_email);
+            let old_key = self.vault.email_key(&old_email);
+            let now = self.now();
+            if accounts::email_owner(&self.db, new_key, now).await?.is_some_and(|other| other != owner.id) {
+                return Err(Refusal::EmailTaken);
+            }
+            let command = Command::ConfirmEmailChange { token: row.token_id, new_email: new_email.as_str().to_owned() };
+            let events = decide(&owner.account, command).map_err(|_| Refusal::InvalidToken)?;
+            let mut batch = Batch::new(&context, now);
+            let (_, ids) = batch.account(&owner, events, None)?;
+            batch.write.use_token(row.token_id, now);
+            let undo = TokenId::new(now);
+            if new_key != old_key {
+                batch.write.reserve_email(owner.id, old_key, now.plus(UNDO_WINDOW));
+                batch.write.claim_email(owner.id, &EmailClaim { key: new_key, key_id: self.vault.email_key_id() }, now);
+            }
+            batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Verify], now);
+            let mut undo_row = self.new_token(undo, owner.id, TokenKind::Undo, UNDO_WINDOW, now);
+            undo_row.detail = Some(data_key.key.seal_json(undo.0, &old_email.as_str())?);
+            batch.write.open_token(undo_row);
+            for cause in ids {
+                let to_old = MailOrder {
+                    template: "email_change_notice",
+                    account: owner.id,
+                    token: Some(undo),
+                    recipient: Recipient::Token,
+                    priority: Priority::Urgent,
+                };
+                batch.mail(&to_old, cause, Some(data_key))?;
+                batch.mail(&super::password::notice("email_changed", owner.id), cause, Some(data_key))?;
+            }
+            if let Some(key) = key {
+                batch.write.put_idempotency(&key, 204, None);
+            }
+            Ok(batch.commit(self).await?)
+        })
+        .await
+    }
+
+    /// The link that went to the old address: it is current again, the new one is free, and every session is over.
+    pub async fn undo_email_change(
+        &self,
+        token: &str,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        retrying(async || {
+            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let row = self.mailed_token(TokenKind::Undo, token, context).await?;
+            let owner = self.owner_of(&row).await?;
+            let context = context.clone().acting(owner.id);
+            let (old_email, _) = detail(&row, &owner)?;
+            let current = owner.email().ok_or(Refusal::InvalidToken)?;
+            let (old_key, current_key) = (self.vault.email_key(&old_email), self.vault.email_key(&current));
+            let now = self.now();
+            let command = Command::UndoEmailChange { token: row.token_id, old_email: old_email.as_str().to_owned() };
+            let events = decide(&owner.account, command).map_err(|_| Refusal::InvalidToken)?;
+            let mut batch = Batch::new(&context, now);
+            let (_, ids) = batch.account(&owner, events, None)?;
+            batch.write.use_token(row.token_id, now);
+            if old_key != current_key {
+                batch.write.release_email(owner.id, current_key);
+                batch.write.claim_email(owner.id, &EmailClaim { key: old_key, key_id: self.vault.email_key_id() }, now);
+            }
+            // Undos of other changes stay usable: each old address may take the account back.
+            batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Change, TokenKind::Verify], now);
+            for cause in ids {
+                batch.mail(
+                    &super::password::notice("email_change_undone", owner.id),
+                    cause,
+                    owner.data_key.as_ref(),
+                )?;
+            }
+            if let Some(key) = key {
+                batch.write.put_idempotency(&key, 204, None);
+            }
+            Ok(batch.commit(self).await?)
+        })
+        .await
+    }
+}
+
+/// The address a token is about.
+fn detail<'a>(row: &TokenRow, owner: &'a Loaded) -> Result<(Email, &'a DataKey), Refusal> {
+    let (Some(sealed), Some(key)) = (&row.detail, &owner.data_key) else { return Err(Refusal::InvalidToken) };
+    let text: String = key.key.open_json(row.token_id.0, sealed)?;
+    let email = Email::parse(&text).map_err(|error| Refusal::Internal(format!("stored address: {error}")))?;
+    Ok((email, key))
+}

@@ -1,0 +1,77 @@
+//! What time has ended becomes an event. Nothing depends on it: time is checked at use.
+
+use super::append::Batch;
+use super::{Context, Doorbook, Refusal};
+use crate::account::{Command, decide};
+use crate::event::{Actor, Event};
+use crate::session::SessionEvent;
+use crate::store::StoreError;
+use crate::store::project::tokens::TokenKind;
+use crate::store::query::tokens::TokenRow;
+use crate::store::query::{accounts, sessions, tokens};
+use crate::value::{ClientOrigin, StreamId};
+
+/// Rows looked at in one run; the job comes back for more.
+const BATCH: i64 = 500;
+
+impl Context {
+    /// What the system does by itself.
+    pub fn system(trace: uuid::Uuid) -> Self {
+        let nowhere = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        Self { origin: ClientOrigin::new(nowhere, "", trace), actor: Actor::System }
+    }
+}
+
+impl Doorbook {
+    /// Appends the expiry events that are due; how many rows were closed. Several workers may do so at once: each row is
+    /// closed by one.
+    pub async fn expire(&self, context: &Context) -> Result<usize, Refusal> {
+        let mut closed = 0;
+        for row in tokens::run_out(&self.db, BATCH).await? {
+            closed += usize::from(won(self.expire_token(&row, context).await)?);
+        }
+        for (session, account, version) in sessions::run_out(&self.db, BATCH).await? {
+            let mut batch = Batch::new(context, self.now());
+            let stream = StreamId(session.0);
+            batch.write.extend_stream(stream, version, 1);
+            batch.event(
+                stream,
+                version + 1,
+                Some(account),
+                Some(session),
+                Event::Session(SessionEvent::SessionExpired),
+                None,
+            )?;
+            batch.write.end_session(session, "expired", batch.now);
+            closed += usize::from(won(batch.commit(self).await.map_err(Refusal::from))?);
+        }
+        Ok(closed)
+    }
+
+    async fn expire_token(&self, row: &TokenRow, context: &Context) -> Result<(), Refusal> {
+        let token = row.token_id;
+        let command = match TokenKind::parse(&row.kind) {
+            Some(TokenKind::Reset) => Some(Command::ExpireReset { token }),
+            Some(TokenKind::Verify) => Some(Command::ExpireVerification { token }),
+            Some(TokenKind::Change) => Some(Command::ExpireEmailChange { token }),
+            // The end of a time to undo is no event of its own: the change named it.
+            Some(TokenKind::Undo) | None => None,
+        };
+        let owner = accounts::by_id(&self.db, &self.vault, row.account_id).await?;
+        let mut batch = Batch::new(context, self.now());
+        if let (Some(owner), Some(command)) = (&owner, command) {
+            batch.account(owner, decide(&owner.account, command)?, None)?;
+        }
+        batch.write.expire_token(token, row.now);
+        Ok(batch.commit(self).await?)
+    }
+}
+
+/// A row that somebody else has closed or used meanwhile is no error.
+fn won(result: Result<(), Refusal>) -> Result<bool, Refusal> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(Refusal::Unavailable(StoreError::Conflict)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

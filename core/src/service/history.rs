@@ -1,0 +1,57 @@
+//! An account's own security history.
+
+use super::{Doorbook, Refusal};
+use crate::clock::Timestamp;
+use crate::event::Personal;
+use crate::store::log;
+use crate::value::{AccountId, EventId, SessionId};
+
+/// Most entries of one page.
+pub const PAGE_MAX: u32 = 100;
+
+/// One event as its subject sees it.
+#[derive(Debug)]
+pub struct HistoryEntry {
+    pub id: EventId,
+    pub name: String,
+    pub at: Timestamp,
+    pub by_owner: bool,
+    pub session: Option<SessionId>,
+    pub address: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+impl Doorbook {
+    /// Events about the account, newest first, older than `before`.
+    pub async fn history(
+        &self,
+        account: AccountId,
+        before: Option<EventId>,
+        limit: u32,
+    ) -> Result<Vec<HistoryEntry>, Refusal> {
+        let key = self.vault.account_key(&self.db, account).await?;
+        let limit = i64::from(limit.clamp(1, PAGE_MAX));
+        let mut connection = self.db.acquire().await.map_err(crate::store::StoreError::from)?;
+        let mut entries = Vec::new();
+        for event in log::of_subject(&mut connection, account, before, limit).await? {
+            let personal: Option<Personal> = match (&event.pii, &key) {
+                (Some(sealed), Some(key)) if event.pii_key_id == Some(key.id) => {
+                    Some(key.key.open_json(event.event_id.0, sealed)?)
+                }
+                _ => None,
+            };
+            let (address, user_agent) =
+                personal.map(|personal| (personal.address, personal.user_agent)).unwrap_or_default();
+            entries.push(HistoryEntry {
+                id: event.event_id,
+                name: event.name,
+                at: event.recorded_at,
+                by_owner: event.actor_id == Some(account.0),
+                session: event.session_id.map(SessionId),
+                address,
+                user_agent,
+            });
+        }
+        Ok(entries)
+    }
+}

@@ -1,0 +1,63 @@
+//! Idempotency-Key: a write that is repeated with the same key has happened once. The outcome is stored in the statement of the
+//! write; the answer is made anew from the request or from state, so nothing of either is kept but MACs.
+
+use aws_lc_rs::hmac;
+
+use super::{Context, Doorbook, Refusal};
+use crate::event::Actor;
+use crate::store::project::idempotency::IdempotencyKey;
+use crate::store::query::counters;
+use crate::token::keys::Use;
+
+/// Longest key accepted, in characters.
+pub const KEY_LENGTH_MAX: usize = 255;
+
+/// What came with the request: the header, the route and the body without passwords in a canonical form.
+#[derive(Clone, Debug)]
+pub struct IdempotencyHeader {
+    pub key: String,
+    pub route: &'static str,
+    pub body: String,
+}
+
+impl Doorbook {
+    /// `Ok(Some(key))`: go on and write the key with the command. `Ok(None)`: no key was sent. `Err(Done)`: it has happened.
+    pub(crate) async fn begin(
+        &self,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<Progress, Refusal> {
+        let Some(header) = header else { return Ok(Progress::Go(None)) };
+        let key = self.idempotency_key(header, context);
+        match counters::replay(&self.db, &key).await? {
+            None => Ok(Progress::Go(Some(key))),
+            Some(replay) if !replay.same_request => Err(Refusal::IdempotencyMismatch),
+            Some(replay) if replay.session_over => Err(Refusal::IdempotencySessionOver),
+            Some(_) => Ok(Progress::Done),
+        }
+    }
+
+    fn idempotency_key(&self, header: &IdempotencyHeader, context: &Context) -> IdempotencyKey {
+        let caller = match context.actor {
+            Actor::Account(account) => account.0.to_string(),
+            Actor::Stranger | Actor::Operator | Actor::System => context.origin.network().to_string(),
+        };
+        let mac = |label: &str, text: &str| -> [u8; 32] {
+            let tag = hmac::sign(self.roots.current_key(Use::Idempotency), format!("{label}\0{text}").as_bytes());
+            let mut bytes = [0; 32];
+            bytes.copy_from_slice(tag.as_ref());
+            bytes
+        };
+        IdempotencyKey {
+            scope: mac("scope", &format!("{}\0{caller}", header.route)),
+            key: mac("key", &header.key),
+            request: mac("request", &header.body),
+        }
+    }
+}
+
+/// Whether there is anything to do.
+pub(crate) enum Progress {
+    Go(Option<IdempotencyKey>),
+    Done,
+}

@@ -1,0 +1,382 @@
+//! Login: reserve, verify, settle. Unknown, wrong, disabled and unverified take the same steps and get the same answer.
+
+use uuid::Uuid;
+
+use super::append::Batch;
+use super::limits::{Bucket, wait};
+use super::{Context, Doorbook, FieldFault, Refusal, RegistrationMode, retrying};
+use crate::account::{AccountEvent, Command, Status, decide};
+use crate::attempt::{AttemptEvent, LoginFailure};
+use crate::event::Event;
+use crate::limit::{Admission, Target};
+use crate::password::PasswordPlain;
+use crate::session::{LoginMethod, RevokeReason, SessionEvent};
+use crate::store::StoreError;
+use crate::store::log::StreamKind;
+use crate::store::project::sessions::NewSession;
+use crate::store::query::accounts::Loaded;
+use crate::store::query::{accounts, counters, sessions};
+use crate::store::write::Write;
+use crate::token::keys::Use;
+use crate::token::opaque::{self, OpaqueToken};
+use crate::token::random;
+use crate::value::{AccountId, DeviceId, Email, SessionId, StreamId};
+
+pub struct Login {
+    pub email: Email,
+    pub password: PasswordPlain,
+    pub remember_device: bool,
+    pub device_token: Option<String>,
+}
+
+/// What a client gets for a session.
+#[derive(Debug)]
+pub struct Tokens {
+    pub access: String,
+    pub refresh: OpaqueToken,
+    pub expires_in: std::time::Duration,
+    pub session: SessionId,
+    /// Only after a login that asked to remember the device.
+    pub device: Option<OpaqueToken>,
+}
+
+/// A verified guess on its way to be settled.
+struct Guess<'a> {
+    email: &'a Email,
+    bucket: Bucket,
+    target: Target,
+    reservation: Uuid,
+    known_device: Option<DeviceId>,
+}
+
+impl Doorbook {
+    pub async fn login(&self, login: &Login, context: &Context) -> Result<Tokens, Refusal> {
+        let owner = accounts::by_email(&self.db, &self.vault, self.vault.email_key(&login.email)).await?;
+        let owner_id = owner.as_ref().map(|owner| owner.id);
+        let known_device = self.known_device(login.device_token.as_deref(), owner_id).await?;
+        if known_device.is_none() {
+            self.network_may_fail(context).await?;
+        }
+        let epoch = owner.as_ref().map_or(0, |owner| owner.account.session_epoch);
+        let bucket = self.login_bucket(&login.email, known_device, epoch);
+        let guess = self.guess(&login.email, bucket, known_device);
+        self.reserve(&guess).await?;
+        crate::failpoint!("login.reserved");
+        let secret = owner.as_ref().and_then(|owner| owner.secret.as_deref());
+        let verified = match self.hasher.verify(secret, &login.password).await {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.release(&guess).await?;
+                return Err(error.into());
+            }
+        };
+        crate::failpoint!("login.verified");
+        let tokens = match self.judge(owner.as_ref(), verified.matches) {
+            Err(failure) => return Err(self.settle_failure(&guess, owner_id, failure, context).await),
+            Ok(owner) => self.settle_success(&guess, owner, login.remember_device, context).await?,
+        };
+        if verified.rehash
+            && let Some(owner) = &owner
+        {
+            self.rehash(owner.id, &login.password, context).await;
+        }
+        Ok(tokens)
+    }
+
+    /// Checks the password of somebody who is logged in already, by the same counter as a login.
+    pub(crate) async fn confirm_password(
+        &self,
+        owner: &Loaded,
+        password: &PasswordPlain,
+        field: &'static str,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        let email = owner.email().ok_or(Refusal::Unauthenticated)?;
+        let bucket = self.identifier_bucket("login", &email);
+        let guess = self.guess(&email, bucket, None);
+        self.reserve(&guess).await?;
+        let verified = match self.hasher.verify(owner.secret.as_deref(), password).await {
+            Ok(verified) => verified,
+            Err(error) => {
+                self.release(&guess).await?;
+                return Err(error.into());
+            }
+        };
+        if verified.matches {
+            return self.settle_confirmed(&guess).await;
+        }
+        match self.settle_failure(&guess, Some(owner.id), LoginFailure::WrongPassword, context).await {
+            Refusal::InvalidCredentials => Err(Refusal::Invalid(vec![FieldFault::new(
+                field,
+                "password_incorrect",
+                "is not the account's password",
+            )])),
+            other => Err(other),
+        }
+    }
+
+    async fn settle_confirmed(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
+        let (bucket, rule) = (guess.bucket, self.policy.login);
+        retrying(async || {
+            let (row, now) = counters::read(&self.db, bucket.key).await?;
+            let counter = row.counter.settle_success(rule, now, guess.reservation);
+            let mut write = Write::new();
+            write.put_counter(bucket.key, bucket.kind, row.version, &counter, counter.forgotten_at(rule, now));
+            write.run(&self.db).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn judge<'a>(&self, owner: Option<&'a Loaded>, matches: bool) -> Result<&'a Loaded, LoginFailure> {
+        let owner = owner.ok_or(LoginFailure::UnknownAccount)?;
+        if !matches {
+            return Err(LoginFailure::WrongPassword);
+        }
+        if owner.account.status != Status::Active || owner.account.locked_at.is_some() || owner.data_key.is_none() {
+            return Err(LoginFailure::AccountDisabled);
+        }
+        if self.policy.registration_mode == RegistrationMode::Verified && owner.account.email_verified_at.is_none() {
+            return Err(LoginFailure::EmailNotVerified);
+        }
+        Ok(owner)
+    }
+
+    fn guess<'a>(&self, email: &'a Email, bucket: Bucket, known_device: Option<DeviceId>) -> Guess<'a> {
+        let [a, b, c, d, ..] = self.vault.bucket("login_target", &[email.normal_form().as_bytes()]);
+        let target = Target(u32::from_be_bytes([a, b, c, d]));
+        Guess { email, bucket, target, reservation: Uuid::from_bytes(random()), known_device }
+    }
+
+    /// A device has its own bucket, so that whoever fills the identifier's cannot lock its owner out; and a new one after a reset,
+    /// so that a block of the device ends like the identifier's.
+    fn login_bucket(&self, email: &Email, device: Option<DeviceId>, epoch: i64) -> Bucket {
+        match device {
+            None => self.identifier_bucket("login", email),
+            Some(device) => Bucket {
+                key: self.vault.bucket(
+                    "login_device",
+                    &[email.limit_form().as_bytes(), device.0.as_bytes(), &epoch.to_be_bytes()],
+                ),
+                kind: "login_device",
+            },
+        }
+    }
+
+    async fn known_device(&self, token: Option<&str>, owner: Option<AccountId>) -> Result<Option<DeviceId>, Refusal> {
+        let Some(presented) = token.and_then(|token| opaque::parse(Use::Device, token)) else { return Ok(None) };
+        let device = DeviceId(presented.id);
+        let Some(row) = sessions::device(&self.db, device).await? else { return Ok(None) };
+        let genuine = opaque::verify(&self.roots, Use::Device, &row.key_id, &presented, &row.salt);
+        Ok((genuine && Some(row.account_id) == owner).then_some(device))
+    }
+
+    async fn network_may_fail(&self, context: &Context) -> Result<(), Refusal> {
+        let bucket = self.network_bucket("login_network", &context.origin);
+        let since = self.now().minus(self.policy.login.window);
+        if counters::members(&self.db, bucket.key, since).await? >= i64::from(self.policy.login_address_max) {
+            return Err(Refusal::Limited { retry_after: self.policy.login.window });
+        }
+        Ok(())
+    }
+
+    async fn reserve(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
+        let (bucket, rule) = (guess.bucket, self.policy.login);
+        retrying(async || {
+            let (row, now) = counters::read(&self.db, bucket.key).await?;
+            crate::failpoint!("login.read");
+            match row.counter.reserve(rule, now, guess.reservation, guess.target) {
+                Admission::Blocked { until } => Err(Refusal::Blocked { retry_after: wait(until, now) }),
+                Admission::Busy => Err(Refusal::Busy),
+                Admission::Granted(counter) => {
+                    let mut write = Write::new();
+                    write.put_counter(bucket.key, bucket.kind, row.version, &counter, counter.forgotten_at(rule, now));
+                    self.clock.observe(write.run(&self.db).await?);
+                    Ok(())
+                }
+            }
+        })
+        .await
+    }
+
+    /// Nothing was verified, so nothing counts.
+    async fn release(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
+        let (bucket, rule) = (guess.bucket, self.policy.login);
+        retrying(async || {
+            let (row, now) = counters::read(&self.db, bucket.key).await?;
+            let counter = row.counter.release(rule, now, guess.reservation);
+            let mut write = Write::new();
+            write.put_counter(bucket.key, bucket.kind, row.version, &counter, counter.forgotten_at(rule, now));
+            write.run(&self.db).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The failure, its event and the block it may begin are one statement. Returns what the client is told.
+    async fn settle_failure(
+        &self,
+        guess: &Guess<'_>,
+        owner: Option<AccountId>,
+        reason: LoginFailure,
+        context: &Context,
+    ) -> Refusal {
+        let settled = retrying(async || {
+            let rule = self.policy.login;
+            let (row, now) = counters::read(&self.db, guess.bucket.key).await?;
+            let failure = row.counter.settle_failure(rule, now, guess.reservation);
+            let mut batch = Batch::new(context, self.now());
+            // Asked in every case: the question costs time.
+            let loaded = accounts::by_id(&self.db, &self.vault, owner.unwrap_or(AccountId(Uuid::nil()))).await?;
+            // Guards in order: account, stream of attempts, counter.
+            if failure.locked
+                && let Some(loaded) = &loaded
+                && let Ok(events) = decide(&loaded.account, Command::Lock { failures: crate::limit::CONSECUTIVE_FAILURES_MAX })
+                && !events.is_empty()
+            {
+                batch.account(loaded, events, None)?;
+            }
+            let mut events = vec![AttemptEvent::LoginFailed { reason }];
+            events.extend(failure.blocked_until.map(|until| AttemptEvent::LoginBlocked { until }));
+            let account = loaded.as_ref().map(|loaded| (loaded.id, loaded.data_key.as_ref()));
+            self.attempts(&mut batch, &guess.bucket, rule.window, account, events).await?;
+            let forgotten = failure.counter.forgotten_at(rule, now);
+            batch.write.put_counter(guess.bucket.key, guess.bucket.kind, row.version, &failure.counter, forgotten);
+            let network = self.network_bucket("login_network", &context.origin);
+            batch.write.put_member(network.key, self.identifier_bucket("login", guess.email).key, now);
+            crate::failpoint!("login.settling");
+            batch.commit(self).await?;
+            tracing::info!(target: "authentication", reason = ?reason, address = %context.origin.address, "login failed");
+            Ok(())
+        })
+        .await;
+        settled.err().unwrap_or(Refusal::InvalidCredentials)
+    }
+
+    async fn settle_success(
+        &self,
+        guess: &Guess<'_>,
+        read: &Loaded,
+        remember: bool,
+        context: &Context,
+    ) -> Result<Tokens, Refusal> {
+        retrying(async || {
+            let owner = accounts::by_id(&self.db, &self.vault, read.id).await?.ok_or(Refusal::InvalidCredentials)?;
+            // The password was right for what was read before hashing. What has changed since then decides.
+            if owner.account.session_epoch != read.account.session_epoch
+                || owner.account.status != Status::Active
+                || owner.account.locked_at.is_some()
+            {
+                return Err(self.settle_failure(guess, Some(read.id), LoginFailure::WrongPassword, context).await);
+            }
+            self.begin_session(guess, &owner, remember, context).await
+        })
+        .await
+    }
+
+    async fn begin_session(
+        &self,
+        guess: &Guess<'_>,
+        owner: &Loaded,
+        remember: bool,
+        context: &Context,
+    ) -> Result<Tokens, Refusal> {
+        let data_key = owner.data_key.as_ref().ok_or(Refusal::InvalidCredentials)?;
+        let context = context.clone().acting(owner.id);
+        let (row, counted_at) = counters::read(&self.db, guess.bucket.key).await?;
+        let live = sessions::live(&self.db, owner.id, i64::from(self.policy.sessions_max) + 10).await?;
+        let now = self.now();
+        let session = SessionId::new(now);
+        let absolute_end = now.plus(self.policy.refresh_lifetime);
+        let mut batch = Batch::new(&context, now);
+        let (device, device_token) = self.device(&mut batch, guess, owner.id, remember);
+        batch.write.begin_session(owner.id, owner.account.session_epoch, owner.logins);
+        batch.write.open_stream(StreamId(session.0), StreamKind::Session, Some(owner.id), 1);
+        let event = SessionEvent::LoggedIn {
+            method: LoginMethod::Password,
+            device,
+            device_known: guess.known_device.is_some(),
+            session_epoch: owner.account.session_epoch,
+        };
+        batch.event(StreamId(session.0), 1, Some(owner.id), Some(session), Event::Session(event), Some(data_key))?;
+        for surplus in
+            live.iter().skip(usize::try_from(self.policy.sessions_max.saturating_sub(1)).unwrap_or(usize::MAX))
+        {
+            batch.end_session(
+                owner.id,
+                surplus.session_id,
+                surplus.stream_version,
+                RevokeReason::Surplus,
+                Some(data_key),
+            )?;
+        }
+        let rule = self.policy.login;
+        let counter = row.counter.settle_success(rule, counted_at, guess.reservation);
+        let forgotten = counter.forgotten_at(rule, counted_at);
+        batch.write.put_counter(guess.bucket.key, guess.bucket.kind, row.version, &counter, forgotten);
+        let salt = random();
+        let origin = super::append::MailContext {
+            at: now,
+            address: context.origin.address.to_string(),
+            user_agent: context.origin.user_agent.clone(),
+        };
+        batch.write.insert_session(NewSession {
+            id: session,
+            account: owner.id,
+            session_epoch: owner.account.session_epoch,
+            key_id: self.roots.current_id(),
+            salt,
+            device,
+            origin: data_key.key.seal_json(session.0, &origin)?,
+            created_at: now,
+            absolute_end,
+            idle_end: self.policy.session_idle.map(|idle| now.plus(idle)),
+        });
+        batch.write.touch_login(owner.id, now);
+        crate::failpoint!("login.settling");
+        batch.commit(self).await?;
+        crate::failpoint!("login.committed");
+        self.tokens(owner.id, session, 1, self.roots.current_id(), &salt, absolute_end, device_token)
+    }
+
+    fn device(
+        &self,
+        batch: &mut Batch<'_>,
+        guess: &Guess<'_>,
+        account: AccountId,
+        remember: bool,
+    ) -> (Option<DeviceId>, Option<OpaqueToken>) {
+        if guess.known_device.is_some() || !remember {
+            return (guess.known_device, None);
+        }
+        let (device, salt) = (DeviceId::new(batch.now), random());
+        batch.write.insert_device(device, account, self.roots.current_id(), salt, batch.now);
+        let token = opaque::derive(&self.roots, Use::Device, self.roots.current_id(), device.0, 0, &salt);
+        (Some(device), token)
+    }
+
+    /// Stores the same password with the parameters in force. The login has succeeded already: a failure here is tried again at
+    /// the next one.
+    async fn rehash(&self, account: AccountId, password: &PasswordPlain, context: &Context) {
+        let attempt = async {
+            let phc = self.hasher.hash(password).await?;
+            let owner = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
+            let events = decide(&owner.account, Command::RehashPassword)?;
+            let context = context.clone().acting(account);
+            let mut batch = Batch::new(&context, self.now());
+            for event in &events {
+                if let AccountEvent::PasswordRehashed { credential, version } = event {
+                    batch.write.replace_credential(account, *credential, *version, phc.as_str(), batch.now);
+                }
+            }
+            batch.account(&owner, events, None)?;
+            batch.commit(self).await.map_err(Refusal::from)
+        };
+        match attempt.await {
+            Ok(()) | Err(Refusal::Unavailable(StoreError::Conflict)) => {}
+            Err(error) => {
+                tracing::warn!(%account, %error, "a password could not be stored with the parameters in force");
+            }
+        }
+    }
+}

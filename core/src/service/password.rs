@@ -1,0 +1,211 @@
+//! Changing a password with the old one, and resetting it with a mailed link.
+
+use uuid::Uuid;
+
+use super::append::{Batch, MailOrder};
+use super::idempotent::{IdempotencyHeader, Progress};
+use super::limits::{Bucket, per_network};
+use super::{Context, Doorbook, Refusal, access::Caller, retrying};
+use crate::account::{Command, Status, decide};
+use crate::attempt::AttemptEvent;
+use crate::password::{PasswordPlain, PersonAttributes};
+use crate::store::project::outbox::{Priority, Recipient};
+use crate::store::project::tokens::TokenKind;
+use crate::store::query::accounts::Loaded;
+use crate::store::query::{accounts, counters};
+use crate::value::{AccountId, CredentialId, Email, TokenId};
+
+impl Doorbook {
+    /// Other sessions end, this one stays; the old password is dead at once.
+    pub async fn change_password(
+        &self,
+        caller: Caller,
+        current: &PasswordPlain,
+        new: &PasswordPlain,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        if let Progress::Done = self.begin(header, context).await? {
+            return Ok(());
+        }
+        let owner = accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+        self.check_password(new, "new_password", &attributes(&owner))?;
+        self.confirm_password(&owner, current, "current_password", context).await?;
+        let phc = self.hasher.hash(new).await?;
+        let (proven, epoch) = (owner.account.credential, owner.account.session_epoch);
+        retrying(async || {
+            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let owner =
+                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+            if owner.account.credential != proven || owner.account.session_epoch != epoch {
+                // Somebody changed or reset it between our proof and this write: the proof proves nothing any more.
+                return Err(Refusal::Unauthenticated);
+            }
+            let now = self.now();
+            let credential = CredentialId::new(now);
+            let events = decide(&owner.account, Command::ChangePassword { credential, kept_session: caller.session })?;
+            let mut batch = Batch::new(context, now);
+            let (after, ids) = batch.account(&owner, events, Some(caller.session))?;
+            // An open change of address may be a thief's: it must not outlive the password he had.
+            batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Change], now);
+            if let Some(set) = after.credential {
+                batch.write.replace_credential(owner.id, set.id, set.version, phc.as_str(), now);
+            }
+            let order = notice("password_changed", owner.id);
+            for cause in ids {
+                batch.mail(&order, cause, owner.data_key.as_ref())?;
+            }
+            if let Some(key) = key {
+                batch.write.put_idempotency(&key, 204, Some(caller.session));
+            }
+            Ok(batch.commit(self).await?)
+        })
+        .await
+    }
+
+    /// Always the same answer and the same work: for an address without an active account every row is written too, and the
+    /// worker finds nobody to send to.
+    pub async fn request_reset(
+        &self,
+        email: &Email,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        if let Progress::Done = self.begin(header, context).await? {
+            return Ok(());
+        }
+        self.count(
+            self.network_bucket("reset_network", &context.origin),
+            per_network(self.policy.reset),
+            &context.origin,
+        )
+        .await?;
+        let bucket = self.identifier_bucket("reset", email);
+        retrying(async || {
+            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let owner = accounts::by_email(&self.db, &self.vault, self.vault.email_key(email)).await?;
+            let (row, at) = counters::read(&self.db, bucket.key).await?;
+            let mut batch = Batch::new(context, self.now());
+            if let Some(key) = &key {
+                batch.write.put_idempotency(key, 202, None);
+            }
+            let Ok(counter) = row.counter.count(self.policy.reset, at) else {
+                return if key.is_some() { Ok(batch.commit(self).await?) } else { Ok(()) };
+            };
+            let token = TokenId::new(batch.now);
+            let stranger = self.vault.stranger_key(&self.db, batch.now).await?;
+            let (account, causes, data_key) = match &owner {
+                Some(owner) if owner.account.status == Status::Active => {
+                    let events = decide(&owner.account, Command::RequestReset { token })?;
+                    let (_, ids) = batch.account(owner, events, None)?;
+                    (owner.id, ids, owner.data_key.as_ref())
+                }
+                other => {
+                    let subject = other.as_ref().map(|owner| (owner.id, owner.data_key.as_ref()));
+                    let event = AttemptEvent::PasswordResetRequestedForUnknown;
+                    let ids =
+                        self.attempts(&mut batch, &bucket, self.policy.reset.window, subject, vec![event]).await?;
+                    (Self::phantom(&bucket), ids, Some(&*stranger))
+                }
+            };
+            batch.write.open_token(self.new_token(
+                token,
+                account,
+                TokenKind::Reset,
+                self.policy.reset_expiry,
+                batch.now,
+            ));
+            let order = MailOrder {
+                template: "reset",
+                account,
+                token: Some(token),
+                recipient: Recipient::Account,
+                priority: Priority::Urgent,
+            };
+            for cause in causes {
+                batch.mail(&order, cause, data_key)?;
+            }
+            let forgotten = counter.forgotten_at(self.policy.reset, at);
+            batch.write.put_counter(bucket.key, bucket.kind, row.version, &counter, forgotten);
+            Ok(batch.commit(self).await?)
+        })
+        .await
+    }
+
+    /// The account that an address without one would have, always the same: its newer link voids its older one, row for row as
+    /// for a real account.
+    fn phantom(bucket: &Bucket) -> AccountId {
+        AccountId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &bucket.key))
+    }
+
+    /// Spends the link: new password, all sessions over, blocks and locks lifted. Nobody is logged in by it.
+    pub async fn confirm_reset(
+        &self,
+        token: &str,
+        new: &PasswordPlain,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        if let Progress::Done = self.begin(header, context).await? {
+            return Ok(());
+        }
+        let row = self.mailed_token(TokenKind::Reset, token, context).await?;
+        let owner = self.owner_of(&row).await?;
+        self.check_password(new, "new_password", &attributes(&owner))?;
+        let phc = self.hasher.hash(new).await?;
+        retrying(async || {
+            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let row = self.mailed_token(TokenKind::Reset, token, context).await?;
+            let owner = self.owner_of(&row).await?;
+            let context = context.clone().acting(owner.id);
+            let now = self.now();
+            let credential = CredentialId::new(now);
+            let events = decide(&owner.account, Command::ResetPassword { token: row.token_id, credential })
+                .map_err(|_| Refusal::InvalidToken)?;
+            let mut batch = Batch::new(&context, now);
+            let (after, ids) = batch.account(&owner, events, None)?;
+            batch.write.use_token(row.token_id, now);
+            batch.write.void_tokens_but(owner.id, &[TokenKind::Reset, TokenKind::Change], row.token_id, now);
+            if let Some(set) = after.credential {
+                batch.write.replace_credential(owner.id, set.id, set.version, phc.as_str(), now);
+            }
+            self.clear_login_bucket(&mut batch, &owner);
+            if let Some(cause) = ids.first() {
+                batch.mail(&notice("password_reset_done", owner.id), *cause, owner.data_key.as_ref())?;
+            }
+            if let Some(key) = key {
+                batch.write.put_idempotency(&key, 204, None);
+            }
+            Ok(batch.commit(self).await?)
+        })
+        .await
+    }
+
+    /// The identifier may try again as if nothing had happened. (Known devices begin a new bucket with the new epoch.)
+    pub(crate) fn clear_login_bucket(&self, batch: &mut Batch<'_>, owner: &Loaded) {
+        if let Some(email) = owner.email() {
+            batch.write.clear_counters(&[self.identifier_bucket("login", &email).key]);
+        }
+    }
+}
+
+/// What a password must not resemble.
+pub(crate) fn attributes(owner: &Loaded) -> PersonAttributes<'_> {
+    owner.account.profile.as_ref().map_or_else(PersonAttributes::default, |profile| PersonAttributes {
+        email: &profile.email,
+        first_name: &profile.first_name,
+        last_name: &profile.last_name,
+    })
+}
+
+/// A mail to the account's address about something that has happened.
+pub(crate) const fn notice(template: &'static str, account: AccountId) -> MailOrder {
+    MailOrder { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice }
+}
+
+impl Loaded {
+    /// The current address; `None` once it has been erased.
+    pub(crate) fn email(&self) -> Option<Email> {
+        self.account.profile.as_ref().and_then(|profile| Email::parse(&profile.email).ok())
+    }
+}

@@ -1,0 +1,139 @@
+//! Refresh: the newest token is spent for its successor; the one before gets the same successor within the grace; an older
+//! genuine one ends the family.
+
+use super::append::{Batch, MailOrder};
+use super::login::Tokens;
+use super::{Context, Doorbook, Refusal, retrying};
+use crate::clock::Timestamp;
+use crate::event::Event;
+use crate::session::{Family, Presentation, RevokeReason, SessionEvent, judge};
+use crate::store::StoreError;
+use crate::store::project::outbox::{Priority, Recipient};
+use crate::store::query::sessions::{self, SessionRow};
+use crate::token::keys::Use;
+use crate::token::opaque::{self, OpaqueToken};
+use crate::value::{AccountId, EventId, SessionId, StreamId};
+
+impl SessionRow {
+    fn generation(&self) -> u32 {
+        u32::try_from(self.generation).unwrap_or(u32::MAX)
+    }
+
+    fn family(&self) -> Family {
+        Family {
+            generation: self.generation(),
+            rotated_at: self.rotated_at,
+            absolute_end: self.absolute_end,
+            idle_end: self.idle_end,
+            revoked: self.revoked_at.is_some() || self.outlived,
+        }
+    }
+}
+
+impl Doorbook {
+    pub async fn refresh(&self, token: &str, context: &Context) -> Result<Tokens, Refusal> {
+        self.token_guesses_left(&context.origin).await?;
+        retrying(async || {
+            let Some((row, presented)) = self.genuine_refresh(token).await? else {
+                return Err(self.bad_token(&context.origin, Refusal::Unauthenticated).await);
+            };
+            self.clock.observe(row.now);
+            crate::failpoint!("refresh.read");
+            match judge(&row.family(), presented, row.now, self.policy.refresh_grace) {
+                Presentation::Ended => Err(Refusal::Unauthenticated),
+                Presentation::Repeated => self.answer(&row, row.generation(), &row.key_id),
+                Presentation::Current => {
+                    let key_id = self.roots.current_id();
+                    let idle_end = self.policy.session_idle.map(|idle| row.now.plus(idle));
+                    if !sessions::rotate(&self.db, row.session_id, row.generation, key_id, idle_end).await? {
+                        // Somebody rotated or revoked meanwhile: what the row says now decides.
+                        return Err(Refusal::Unavailable(StoreError::Conflict));
+                    }
+                    crate::failpoint!("refresh.committed");
+                    self.answer(&row, row.generation().saturating_add(1), key_id)
+                }
+                Presentation::Reused => {
+                    self.end_reused(&row, presented, context).await?;
+                    Err(Refusal::Unauthenticated)
+                }
+            }
+        })
+        .await
+    }
+
+    /// The session of a refresh token that this service made, and its generation.
+    pub(crate) async fn genuine_refresh(&self, token: &str) -> Result<Option<(SessionRow, u32)>, Refusal> {
+        let Some(presented) = opaque::parse(Use::Refresh, token) else { return Ok(None) };
+        let Some(row) = sessions::by_id(&self.db, SessionId(presented.id)).await? else { return Ok(None) };
+        // A generation was made with the key that was current then; which one that was is kept for the last two only.
+        let genuine = self.roots.ids().any(|id| opaque::verify(&self.roots, Use::Refresh, id, &presented, &row.salt));
+        Ok(genuine.then_some((row, presented.generation)))
+    }
+
+    fn answer(&self, row: &SessionRow, generation: u32, key_id: &str) -> Result<Tokens, Refusal> {
+        self.tokens(row.account_id, row.session_id, generation, key_id, &row.salt, row.absolute_end, None)
+    }
+
+    async fn end_reused(&self, row: &SessionRow, generation: u32, context: &Context) -> Result<(), Refusal> {
+        let key = self.vault.account_key(&self.db, row.account_id).await?;
+        let mut batch = Batch::new(context, self.now());
+        batch.write.extend_stream(StreamId(row.session_id.0), row.stream_version, 2);
+        let stream = StreamId(row.session_id.0);
+        let reused = Event::Session(SessionEvent::RefreshTokenReused { generation });
+        let cause = batch.event(
+            stream,
+            row.stream_version + 1,
+            Some(row.account_id),
+            Some(row.session_id),
+            reused,
+            key.as_ref(),
+        )?;
+        let revoked = Event::Session(SessionEvent::SessionRevoked { reason: RevokeReason::TokenReuse });
+        batch.event(
+            stream,
+            row.stream_version + 2,
+            Some(row.account_id),
+            Some(row.session_id),
+            revoked,
+            key.as_ref(),
+        )?;
+        batch.write.end_session(row.session_id, RevokeReason::TokenReuse.as_str(), batch.now);
+        let order = MailOrder {
+            template: "token_reused",
+            account: row.account_id,
+            token: None,
+            recipient: Recipient::Account,
+            priority: Priority::Notice,
+        };
+        batch.mail(&order, cause, key.as_ref())?;
+        tracing::warn!(target: "authentication", session = %row.session_id, "a spent refresh token came back: the session is ended");
+        Ok(batch.commit(self).await?)
+    }
+
+    /// Access and refresh token of one generation of a session.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a column of the session row; a struct would only name them again"
+    )]
+    pub(crate) fn tokens(
+        &self,
+        account: AccountId,
+        session: SessionId,
+        generation: u32,
+        key_id: &str,
+        salt: &[u8],
+        absolute_end: Timestamp,
+        device: Option<OpaqueToken>,
+    ) -> Result<Tokens, Refusal> {
+        let now = self.clock.now();
+        // A repeated refresh of a key that has been dropped cannot be answered: the family's holder logs in again.
+        let refresh = opaque::derive(&self.roots, Use::Refresh, key_id, session.0, generation, salt)
+            .ok_or(Refusal::Unauthenticated)?;
+        let expires_at = now.plus(self.policy.access_lifetime).min(absolute_end);
+        let access = self
+            .access
+            .sign(account, session, EventId::new(now).0, now, expires_at)
+            .map_err(|error| Refusal::Internal(format!("signing an access token: {error}")))?;
+        Ok(Tokens { access, refresh, expires_in: expires_at.since(now), session, device })
+    }
+}

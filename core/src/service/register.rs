@@ -1,0 +1,230 @@
+//! Registration: the same answer and the same work for a free and a taken address; who owns a taken one gets a mail instead.
+
+use super::append::{Batch, MailOrder};
+use super::idempotent::{IdempotencyHeader, Progress};
+use super::limits::Bucket;
+use super::{Context, Doorbook, FieldFault, Refusal, RegistrationMode, retrying};
+use crate::account::{Account, AccountEvent, Command, Profile, decide, evolve};
+use crate::attempt::AttemptEvent;
+use crate::limit::Rule;
+use crate::password::{PasswordPlain, PersonAttributes, PhcString};
+use crate::store::project::accounts::EmailClaim;
+use crate::store::project::idempotency::IdempotencyKey;
+use crate::store::project::outbox::{Priority, Recipient};
+use crate::store::project::tokens::{NewToken, TokenKind};
+use crate::store::query::{accounts, counters};
+use crate::token::random;
+use crate::value::{AccountId, CredentialId, Email, Locale, PersonName, StreamId, TokenId};
+
+pub struct Registration {
+    pub email: Email,
+    pub password: PasswordPlain,
+    pub first_name: PersonName,
+    pub last_name: PersonName,
+    pub locale: Option<Locale>,
+    pub idempotency: Option<IdempotencyHeader>,
+}
+
+/// Mails to the owner of a taken address, per address. Source: settings contract.
+const TAKEN_MAILS: Rule = Rule { max: 3, window: std::time::Duration::from_hours(1), block: std::time::Duration::ZERO };
+
+impl Doorbook {
+    pub async fn register(&self, registration: Registration, context: &Context) -> Result<(), Refusal> {
+        if self.policy.registration_mode == RegistrationMode::Closed {
+            return Err(Refusal::RegistrationClosed);
+        }
+        self.check_password(&registration.password, "password", &registration.attributes())?;
+        if let Progress::Done = self.begin(registration.idempotency.as_ref(), context).await? {
+            return Ok(());
+        }
+        self.count(self.network_bucket("register", &context.origin), self.policy.registration, &context.origin).await?;
+        // Hashed in every case: a taken address costs what a free one costs.
+        let phc = self.hasher.hash(&registration.password).await?;
+        retrying(async || {
+            let Progress::Go(key) = self.begin(registration.idempotency.as_ref(), context).await? else {
+                return Ok(());
+            };
+            let email_key = self.vault.email_key(&registration.email);
+            match accounts::by_email(&self.db, &self.vault, email_key).await? {
+                Some(owner) => self.attempt_for_taken(&registration, &owner, key.as_ref(), context).await,
+                None => self.insert_account(&registration, &phc, email_key, key.as_ref(), context).await,
+            }
+        })
+        .await
+    }
+
+    async fn insert_account(
+        &self,
+        registration: &Registration,
+        phc: &PhcString,
+        email_key: [u8; 32],
+        key: Option<&IdempotencyKey>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        let now = self.now();
+        if accounts::email_taken(&self.db, email_key, now).await? {
+            // Reserved for the owner of a change that can still be undone: nobody gets it, and nobody is told.
+            return self.attempt_for_reserved(registration, key, context).await;
+        }
+        let (account, credential, token) = (AccountId::new(now), CredentialId::new(now), TokenId::new(now));
+        let data_key = self.vault.new_data_key(now);
+        let locale = registration.locale.unwrap_or(self.policy.default_locale);
+        let command = Command::Register { locale, credential, profile: registration.profile(), verification: token };
+        let events = decide(&Account::default(), command)?;
+        let after = events.iter().fold(Account::default(), |account, event| evolve(account, event, now));
+        let mut batch = Batch::new(context, now);
+        let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+        batch.write.open_stream(StreamId(account.0), crate::store::log::StreamKind::Account, Some(account), count);
+        batch.write.claim_email(account, &EmailClaim { key: email_key, key_id: self.vault.email_key_id() }, now);
+        batch.write.insert_data_key(account, &data_key);
+        batch.write.insert_account(account, &after, &data_key.key)?;
+        batch.write.insert_credential(account, credential, phc.as_str(), now);
+        let mut cause = None;
+        for (event, version) in events.into_iter().zip(1..) {
+            let requests = matches!(event, AccountEvent::EmailVerificationRequested { .. });
+            let event = crate::event::Event::Account(event);
+            let id = batch.event(StreamId(account.0), version, Some(account), None, event, Some(&data_key.key))?;
+            if requests {
+                cause = Some(id);
+            }
+        }
+        batch.write.open_token(self.new_token(token, account, TokenKind::Verify, self.policy.verification_expiry, now));
+        if let Some(cause) = cause {
+            let order = MailOrder {
+                template: "verify",
+                account,
+                token: Some(token),
+                recipient: Recipient::Account,
+                priority: Priority::Urgent,
+            };
+            batch.mail(&order, cause, Some(&data_key.key))?;
+        }
+        if let Some(key) = key {
+            batch.write.put_idempotency(key, 201, None);
+        }
+        Ok(batch.commit(self).await?)
+    }
+
+    /// Somebody tried to register an address that has an account. Its owner is told, at most three times an hour; a link to an
+    /// unverified account sets a new password and verifies, so nobody can squat on an address.
+    async fn attempt_for_taken(
+        &self,
+        registration: &Registration,
+        owner: &accounts::Loaded,
+        key: Option<&IdempotencyKey>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        let now = self.now();
+        let bucket = self.identifier_bucket("register_taken", &registration.email);
+        let verified = owner.account.email_verified_at.is_some();
+        let mut batch = Batch::new(context, now);
+        let (row, counted_at) = counters::read(&self.db, bucket.key).await?;
+        let attempt = AttemptEvent::RegistrationAttemptedForTakenEmail { verified };
+        let may_mail = match row.counter.count(TAKEN_MAILS, counted_at) {
+            Ok(counter) => {
+                let forgotten = counter.forgotten_at(TAKEN_MAILS, counted_at);
+                batch.write.put_counter(bucket.key, bucket.kind, row.version, &counter, forgotten);
+                true
+            }
+            Err(_) => false,
+        };
+        let ids = self
+            .attempts(&mut batch, &bucket, TAKEN_MAILS.window, Some((owner.id, owner.data_key.as_ref())), vec![attempt])
+            .await?;
+        if may_mail && owner.account.status == crate::account::Status::Active {
+            let token = (!verified).then(|| TokenId::new(now));
+            if let Some(token) = token {
+                batch.write.open_token(self.new_token(
+                    token,
+                    owner.id,
+                    TokenKind::Reset,
+                    self.policy.reset_expiry,
+                    now,
+                ));
+            }
+            let order = MailOrder {
+                template: if verified { "registration_attempt" } else { "registration_unverified" },
+                account: owner.id,
+                token,
+                recipient: Recipient::Account,
+                priority: Priority::Urgent,
+            };
+            for cause in ids {
+                batch.mail(&order, cause, owner.data_key.as_ref())?;
+            }
+        }
+        if let Some(key) = key {
+            batch.write.put_idempotency(key, 201, None);
+        }
+        Ok(batch.commit(self).await?)
+    }
+
+    async fn attempt_for_reserved(
+        &self,
+        registration: &Registration,
+        key: Option<&IdempotencyKey>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        let bucket: Bucket = self.identifier_bucket("register_taken", &registration.email);
+        let mut batch = Batch::new(context, self.now());
+        let attempt = AttemptEvent::RegistrationAttemptedForTakenEmail { verified: true };
+        self.attempts(&mut batch, &bucket, TAKEN_MAILS.window, None, vec![attempt]).await?;
+        if let Some(key) = key {
+            batch.write.put_idempotency(key, 201, None);
+        }
+        Ok(batch.commit(self).await?)
+    }
+
+    /// A token row with a fresh salt under the current key.
+    pub(crate) fn new_token(
+        &self,
+        id: TokenId,
+        account: AccountId,
+        kind: TokenKind,
+        life: std::time::Duration,
+        now: crate::clock::Timestamp,
+    ) -> NewToken<'_> {
+        NewToken {
+            id,
+            account,
+            kind,
+            key_id: self.roots.current_id(),
+            salt: random(),
+            detail: None,
+            created_at: now,
+            expires_at: now.plus(life),
+        }
+    }
+
+    /// The password rules in force, for every path that sets a password.
+    pub(crate) fn check_password(
+        &self,
+        password: &PasswordPlain,
+        field: &'static str,
+        person: &PersonAttributes<'_>,
+    ) -> Result<(), Refusal> {
+        self.policy.password.check(password, person).map_err(|violations| {
+            Refusal::Invalid(
+                violations.into_iter().map(|broken| FieldFault::new(field, broken.code, broken.message)).collect(),
+            )
+        })
+    }
+}
+
+impl Registration {
+    fn profile(&self) -> Profile {
+        Profile {
+            email: self.email.as_str().to_owned(),
+            first_name: self.first_name.as_str().to_owned(),
+            last_name: self.last_name.as_str().to_owned(),
+        }
+    }
+
+    fn attributes(&self) -> PersonAttributes<'_> {
+        PersonAttributes {
+            email: self.email.as_str(),
+            first_name: self.first_name.as_str(),
+            last_name: self.last_name.as_str(),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Ending and listing sessions.
+
+use super::append::{Batch, MailContext};
+use super::idempotent::{IdempotencyHeader, Progress};
+use super::{Context, Doorbook, Refusal, access::Caller, retrying};
+use crate::account::{Command, decide};
+use crate::clock::Timestamp;
+use crate::event::Event;
+use crate::session::{RevokeReason, SessionEvent};
+use crate::store::keys::DataKey;
+use crate::store::query::{accounts, sessions};
+use crate::value::{AccountId, SessionId, StreamId};
+
+/// Most sessions listed; SESSIONS_MAX is far below.
+const LISTED_MAX: i64 = 1_000;
+
+/// A session as its owner sees it.
+#[derive(Debug)]
+pub struct SessionView {
+    pub id: SessionId,
+    pub address: Option<String>,
+    pub user_agent: Option<String>,
+    pub device_remembered: bool,
+    pub created_at: Timestamp,
+    pub last_used_at: Timestamp,
+    pub expires_at: Timestamp,
+    pub current: bool,
+}
+
+impl Batch<'_> {
+    /// Ends one session by somebody's hand.
+    pub fn end_session(
+        &mut self,
+        account: AccountId,
+        session: SessionId,
+        version: i64,
+        reason: RevokeReason,
+        key: Option<&DataKey>,
+    ) -> Result<(), Refusal> {
+        self.write.extend_stream(StreamId(session.0), version, 1);
+        let event = Event::Session(SessionEvent::SessionRevoked { reason });
+        self.event(StreamId(session.0), version + 1, Some(account), Some(session), event, key)?;
+        self.write.end_session(session, reason.as_str(), self.now);
+        Ok(())
+    }
+}
+
+impl Doorbook {
+    /// Ends the session of a refresh token; access token and all. Repeating it changes nothing, and nothing is told of a token
+    /// that was never ours.
+    pub async fn logout(&self, refresh: &str, context: &Context) -> Result<(), Refusal> {
+        self.token_guesses_left(&context.origin).await?;
+        retrying(async || {
+            let Some((row, _)) = self.genuine_refresh(refresh).await? else {
+                return match self.bad_token(&context.origin, Refusal::Unauthenticated).await {
+                    Refusal::Unauthenticated => Ok(()),
+                    limited => Err(limited),
+                };
+            };
+            if row.revoked_at.is_some() {
+                return Ok(());
+            }
+            let key = self.vault.account_key(&self.db, row.account_id).await?;
+            let context = context.clone().acting(row.account_id);
+            let mut batch = Batch::new(&context, self.now());
+            let stream = StreamId(row.session_id.0);
+            batch.write.extend_stream(stream, row.stream_version, 1);
+            let event = Event::Session(SessionEvent::LoggedOut);
+            batch.event(
+                stream,
+                row.stream_version + 1,
+                Some(row.account_id),
+                Some(row.session_id),
+                event,
+                key.as_ref(),
+            )?;
+            batch.write.end_session(row.session_id, "logged_out", batch.now);
+            crate::failpoint!("logout.read");
+            Ok(batch.commit(self).await?)
+        })
+        .await
+    }
+
+    /// Ends every session of the caller, this one too.
+    pub async fn logout_all(
+        &self,
+        caller: Caller,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        retrying(async || {
+            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let owner =
+                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+            let events = decide(&owner.account, Command::RevokeAllSessions { reason: "owner".to_owned() })?;
+            let mut batch = Batch::new(context, self.now());
+            batch.account(&owner, events, Some(caller.session))?;
+            if let Some(key) = key {
+                batch.write.put_idempotency(&key, 204, Some(caller.session));
+            }
+            crate::failpoint!("revoke.read");
+            Ok(batch.commit(self).await?)
+        })
+        .await
+    }
+
+    pub async fn list_sessions(&self, caller: Caller) -> Result<Vec<SessionView>, Refusal> {
+        let key = self.vault.account_key(&self.db, caller.account).await?;
+        let mut views = Vec::new();
+        for row in sessions::live(&self.db, caller.account, LISTED_MAX).await? {
+            let origin: Option<MailContext> = match (&row.origin, &key) {
+                (Some(sealed), Some(key)) => Some(key.key.open_json(row.session_id.0, sealed)?),
+                _ => None,
+            };
+            let (address, user_agent) = origin.map(|origin| (origin.address, origin.user_agent)).unzip();
+            views.push(SessionView {
+                id: row.session_id,
+                address,
+                user_agent,
+                device_remembered: row.device_id.is_some(),
+                created_at: row.created_at,
+                last_used_at: row.last_used_at,
+                expires_at: row.absolute_end,
+                current: row.session_id == caller.session,
+            });
+        }
+        Ok(views)
+    }
+
+    /// Ends one of the caller's sessions. Somebody else's id is answered like one that does not exist.
+    pub async fn revoke_session(&self, caller: Caller, session: SessionId, context: &Context) -> Result<(), Refusal> {
+        retrying(async || {
+            let row = sessions::by_id(&self.db, session).await?;
+            let Some(row) = row.filter(|row| row.account_id == caller.account && row.revoked_at.is_none()) else {
+                return Err(Refusal::NotFound);
+            };
+            let key = self.vault.account_key(&self.db, caller.account).await?;
+            let mut batch = Batch::new(context, self.now());
+            batch.end_session(caller.account, session, row.stream_version, RevokeReason::Owner, key.as_ref())?;
+            Ok(batch.commit(self).await?)
+        })
+        .await
+    }
+}
