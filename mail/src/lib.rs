@@ -1,1 +1,10 @@
-//! placeholder
+//! The mails of Doorbook: their wording ([`Template`]), their form as messages ([`OutgoingMail`]) and their way out
+//! ([`Transport`]). Knows neither the database nor the accounts: everything comes in as an argument, the time too.
+
+mod message;
+mod template;
+mod transport;
+
+pub use message::{MessageError, MessageId, OutgoingMail, Sender};
+pub use template::{Link, Locale, Origin, Recipient, RenderError, Rendered, Template};
+pub use transport::{Accepted, COMMAND_TIMEOUT, ConfigError, Login, Security, SendError, SmtpConfig, Transport};

@@ -1,0 +1,198 @@
+//! What the mails say. The wording is one file a language; the two layouts (text and HTML) are shared by all mails, so
+//! the parts of a mail can never say different things.
+
+mod english;
+mod greeting;
+mod spanish;
+
+use std::fmt;
+use std::net::IpAddr;
+
+use askama::Template as _;
+use time::OffsetDateTime;
+use url::Url;
+
+/// The language of a mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Locale {
+    En,
+    Es,
+}
+
+/// A link, most of them with a token: `Debug` hides it.
+pub struct Link(Url);
+
+impl From<Url> for Link {
+    fn from(url: Url) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Link(…)")
+    }
+}
+
+/// When something was done, and from which client address if that is known.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub at: OffsetDateTime,
+    pub address: Option<IpAddr>,
+}
+
+/// Who reads the mail. The name may be any text: it greets only if it looks like a name.
+#[derive(Default, Clone, Copy)]
+pub struct Recipient<'a> {
+    pub first_name: Option<&'a str>,
+}
+
+/// Every mail Doorbook sends to account holders.
+pub enum Template {
+    /// To a new account: the link confirms its address.
+    Verify { link: Link, valid_hours: u32 },
+    /// To the owner of a confirmed address that somebody registered again; the link is the reset page, without token.
+    RegistrationAttempt { origin: Origin, reset_page: Link },
+    /// To an address registered again before it was confirmed; the link sets a new password and confirms.
+    RegistrationUnverified { origin: Origin, link: Link, valid_hours: u32 },
+    /// The link lets its holder choose a new password.
+    Reset { link: Link, valid_hours: u32 },
+    /// After a change of the password; the link is for the owner who did not do it.
+    PasswordChanged { origin: Origin, reset_page: Link },
+    /// After a reset of the password; the link is for the owner who did not do it.
+    PasswordResetDone { origin: Origin, reset_page: Link },
+    /// To the new address: the link makes it the account's.
+    EmailChangeConfirm { link: Link, valid_hours: u32 },
+    /// To the old address: the link undoes the change. The new address is given in full and masked here.
+    EmailChangeNotice { origin: Origin, new_address: String, undo: Link, valid_days: u32 },
+    /// After the change took effect; the link is for the owner who did not do it. Masked like above.
+    EmailChanged { origin: Origin, new_address: String, reset_page: Link },
+    /// To the address that is the account's again.
+    EmailChangeUndone { origin: Origin, reset_page: Link },
+    /// A spent refresh token came back, so its session was ended.
+    TokenReused { origin: Origin, reset_page: Link },
+}
+
+/// Tokens, addresses and client addresses stay out of logs.
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Template({})", self.name())
+    }
+}
+
+/// A mail in words. No `Debug`: it has the link in it.
+pub struct Rendered {
+    pub subject: String,
+    pub text: String,
+    pub html: String,
+}
+
+/// The layouts are checked at compile time; what is left is memory.
+#[derive(Debug, thiserror::Error)]
+#[error("the mail could not be rendered: {0}")]
+pub struct RenderError(#[from] askama::Error);
+
+impl Template {
+    /// The name in events and deliveries. Stable: it is stored for ever.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Verify { .. } => "verify",
+            Self::RegistrationAttempt { .. } => "registration_attempt",
+            Self::RegistrationUnverified { .. } => "registration_unverified",
+            Self::Reset { .. } => "reset",
+            Self::PasswordChanged { .. } => "password_changed",
+            Self::PasswordResetDone { .. } => "password_reset_done",
+            Self::EmailChangeConfirm { .. } => "email_change_confirm",
+            Self::EmailChangeNotice { .. } => "email_change_notice",
+            Self::EmailChanged { .. } => "email_changed",
+            Self::EmailChangeUndone { .. } => "email_change_undone",
+            Self::TokenReused { .. } => "token_reused",
+        }
+    }
+
+    /// Puts the mail into words. `site_name` is what the reader knows the product by: the host of the frontend.
+    pub fn render(&self, locale: Locale, recipient: &Recipient<'_>, site_name: &str) -> Result<Rendered, RenderError> {
+        let name = recipient.first_name.and_then(greeting::usable_name);
+        let (language, greeting, wording, footer) = match locale {
+            Locale::En => {
+                ("en", english::greeting(name), english::wording(self, site_name), english::footer(site_name))
+            }
+            Locale::Es => {
+                ("es", spanish::greeting(name), spanish::wording(self, site_name), spanish::footer(site_name))
+            }
+        };
+        let link = self.link().0.as_str();
+        let text = TextLayout { greeting: &greeting, wording: &wording, link, footer: &footer }.render()?;
+        let html = HtmlLayout { language, greeting: &greeting, wording: &wording, link, footer: &footer }.render()?;
+        Ok(Rendered { subject: wording.subject, text, html })
+    }
+
+    fn link(&self) -> &Link {
+        match self {
+            Self::Verify { link, .. }
+            | Self::RegistrationUnverified { link, .. }
+            | Self::Reset { link, .. }
+            | Self::EmailChangeConfirm { link, .. } => link,
+            Self::RegistrationAttempt { reset_page, .. }
+            | Self::PasswordChanged { reset_page, .. }
+            | Self::PasswordResetDone { reset_page, .. }
+            | Self::EmailChanged { reset_page, .. }
+            | Self::EmailChangeUndone { reset_page, .. }
+            | Self::TokenReused { reset_page, .. } => reset_page,
+            Self::EmailChangeNotice { undo, .. } => undo,
+        }
+    }
+}
+
+/// The words of one mail: paragraphs, the link's label, paragraphs.
+struct Wording {
+    subject: String,
+    before: Vec<String>,
+    action: &'static str,
+    after: Vec<String>,
+}
+
+#[derive(askama::Template)]
+#[template(path = "mail.txt", escape = "none")]
+struct TextLayout<'a> {
+    greeting: &'a str,
+    wording: &'a Wording,
+    link: &'a str,
+    footer: &'a str,
+}
+
+#[derive(askama::Template)]
+#[template(path = "mail.html")]
+struct HtmlLayout<'a> {
+    language: &'a str,
+    greeting: &'a str,
+    wording: &'a Wording,
+    link: &'a str,
+    footer: &'a str,
+}
+
+/// First character and domain: enough for the owner to recognise the address, too little for a thief to use it.
+fn masked(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((local, domain)) => format!("{}***@{domain}", local.chars().take(1).collect::<String>()),
+        None => "***".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_masked_address_keeps_its_first_character_and_its_domain() {
+        assert_eq!(masked("maria.lopez@example.com"), "m***@example.com");
+        assert_eq!(masked("ñandú@example.com"), "ñ***@example.com");
+        assert_eq!(masked("@example.com"), "***@example.com");
+        assert_eq!(masked("no address"), "***");
+    }
+
+    #[test]
+    fn masking_twice_is_masking_once() {
+        assert_eq!(masked(&masked("maria@example.com")), masked("maria@example.com"));
+    }
+}

@@ -1,0 +1,258 @@
+//! The mails in English.
+
+use time::{Month, OffsetDateTime, UtcOffset};
+
+use super::{Origin, Template, Wording, masked};
+
+pub(super) fn greeting(name: Option<&str>) -> String {
+    name.map_or_else(|| "Hello,".to_owned(), |name| format!("Hello {name},"))
+}
+
+pub(super) fn footer(site: &str) -> String {
+    format!("Sent automatically by {site}. Answers to this mail are not read.")
+}
+
+pub(super) fn wording(template: &Template, site: &str) -> Wording {
+    match template {
+        Template::Verify { valid_hours, .. } => verify(site, *valid_hours),
+        Template::RegistrationAttempt { origin, .. } => registration_attempt(site, origin),
+        Template::RegistrationUnverified { origin, valid_hours, .. } => {
+            registration_unverified(site, origin, *valid_hours)
+        }
+        Template::Reset { valid_hours, .. } => reset(site, *valid_hours),
+        Template::PasswordChanged { origin, .. } => password_changed(site, origin),
+        Template::PasswordResetDone { origin, .. } => password_reset_done(site, origin),
+        Template::EmailChangeConfirm { valid_hours, .. } => email_change_confirm(site, *valid_hours),
+        Template::EmailChangeNotice { origin, new_address, valid_days, .. } => {
+            email_change_notice(site, origin, &masked(new_address), *valid_days)
+        }
+        Template::EmailChanged { origin, new_address, .. } => email_changed(site, origin, &masked(new_address)),
+        Template::EmailChangeUndone { origin, .. } => email_change_undone(site, origin),
+        Template::TokenReused { origin, .. } => token_reused(site, origin),
+    }
+}
+
+fn verify(site: &str, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Confirm your e-mail address for {site}"),
+        before: vec![format!(
+            "An account at {site} was registered with this e-mail address. To confirm that the address is yours, open \
+             this link:"
+        )],
+        action: "Confirm e-mail address",
+        after: vec![
+            format!("The link works for {}.", hours(valid_hours)),
+            "If you did not register, you need do nothing: the address stays unconfirmed.".to_owned(),
+        ],
+    }
+}
+
+fn registration_attempt(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("Someone tried to register your address at {site}"),
+        before: vec![
+            format!(
+                "{} someone tried to register a new account at {site} with your e-mail address. You already have an \
+                 account, so nothing was created and nothing was changed.",
+                on_from(origin)
+            ),
+            "If it was you and you no longer know your password, you can choose a new one here:".to_owned(),
+        ],
+        action: "Reset password",
+        after: vec![
+            "If it was not you, you need do nothing. Our answer did not reveal that you have an account.".to_owned(),
+        ],
+    }
+}
+
+fn registration_unverified(site: &str, origin: &Origin, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Finish your registration at {site}"),
+        before: vec![
+            format!(
+                "{} someone registered at {site} with your e-mail address. The address had been registered before but \
+                 was never confirmed.",
+                on_from(origin)
+            ),
+            "If it was you, choose your password and confirm your address here:".to_owned(),
+        ],
+        action: "Choose password and confirm address",
+        after: vec![
+            format!(
+                "The link works for {}. The password you choose replaces any given before, and everybody who is \
+                 logged in to the account is logged out.",
+                hours(valid_hours)
+            ),
+            "If it was not you, you need do nothing: the address stays unconfirmed.".to_owned(),
+        ],
+    }
+}
+
+fn reset(site: &str, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Reset your password for {site}"),
+        before: vec![format!(
+            "Someone, we hope you, asked to reset the password of your account at {site}. To choose a new password, \
+             open this link:"
+        )],
+        action: "Choose a new password",
+        after: vec![
+            format!("The link works once and for {}.", hours(valid_hours)),
+            "If you did not ask for this, you need do nothing: your password stays as it is.".to_owned(),
+        ],
+    }
+}
+
+fn password_changed(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("Your password for {site} was changed"),
+        before: vec![
+            format!(
+                "{} the password of your account at {site} was changed. All other sessions were logged out.",
+                on_from(origin)
+            ),
+            "If it was you, you need do nothing. If it was not you, secure your account now:".to_owned(),
+        ],
+        action: "Reset password",
+        after: vec![],
+    }
+}
+
+fn password_reset_done(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("Your password for {site} was reset"),
+        before: vec![
+            format!(
+                "{} a new password for your account at {site} was set with a link from one of our mails. All sessions \
+                 were logged out; log in with the new password.",
+                on_from(origin)
+            ),
+            "If it was you, you need do nothing else. If it was not you, someone may be able to read your mail: secure \
+             your mailbox first, then your account here:"
+                .to_owned(),
+        ],
+        action: "Reset password",
+        after: vec![],
+    }
+}
+
+fn email_change_undone(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("The change of your e-mail address at {site} was undone"),
+        before: vec![
+            format!(
+                "{} the change of the e-mail address of your account at {site} was undone. This address is the account's \
+                 again, and all sessions were logged out.",
+                on_from(origin)
+            ),
+            "If you did not ask for that change in the first place, someone may know your password. Choose a new one here:"
+                .to_owned(),
+        ],
+        action: "Reset password",
+        after: vec![],
+    }
+}
+
+fn token_reused(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("A session of your account at {site} was ended"),
+        before: vec![
+            format!(
+                "{} a key of one of your sessions at {site} was used a second time, after it had been replaced. That can \
+                 mean that somebody copied it, so the session was ended on every device that held it.",
+                on_from(origin)
+            ),
+            "You can simply log in again. If something else about your account looks unfamiliar, choose a new password here:"
+                .to_owned(),
+        ],
+        action: "Reset password",
+        after: vec![],
+    }
+}
+
+fn email_change_confirm(site: &str, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Confirm your new e-mail address for {site}"),
+        before: vec![format!(
+            "This e-mail address was given as the new address of an account at {site}. To confirm the change, open \
+             this link:"
+        )],
+        action: "Confirm the new address",
+        after: vec![
+            format!("The link works for {}.", hours(valid_hours)),
+            "If you know nothing of this, you need do nothing: without your confirmation the address is not used."
+                .to_owned(),
+        ],
+    }
+}
+
+fn email_change_notice(site: &str, origin: &Origin, new_address: &str, valid_days: u32) -> Wording {
+    Wording {
+        subject: format!("A new e-mail address for your account at {site}"),
+        before: vec![
+            format!(
+                "{} a change of the e-mail address of your account at {site} to {new_address} was requested.",
+                on_from(origin)
+            ),
+            "If it was you, you need do nothing. If it was not you, undo the change here:".to_owned(),
+        ],
+        action: "Undo the change",
+        after: vec![format!(
+            "The link works for {}, also after the new address has been confirmed.",
+            counted(valid_days, "day", "days")
+        )],
+    }
+}
+
+fn email_changed(site: &str, origin: &Origin, new_address: &str) -> Wording {
+    Wording {
+        subject: format!("The e-mail address of your account at {site} was changed"),
+        before: vec![
+            format!(
+                "{} the e-mail address of your account at {site} was changed to {new_address}. From now on log in with \
+                 the new address.",
+                on_from(origin)
+            ),
+            "If it was you, you need do nothing else. If it was not you, secure your account now:".to_owned(),
+        ],
+        action: "Reset password",
+        after: vec![],
+    }
+}
+
+fn hours(count: u32) -> String {
+    counted(count, "hour", "hours")
+}
+
+fn counted(count: u32, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Opens a sentence with when and from where.
+fn on_from(origin: &Origin) -> String {
+    let at = moment(origin.at);
+    match origin.address {
+        Some(address) => format!("On {at}, from the IP address {address},"),
+        None => format!("On {at}, from an unknown IP address,"),
+    }
+}
+
+/// In UTC and said so: the reader's zone is unknown.
+fn moment(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    let month = match at.month() {
+        Month::January => "January",
+        Month::February => "February",
+        Month::March => "March",
+        Month::April => "April",
+        Month::May => "May",
+        Month::June => "June",
+        Month::July => "July",
+        Month::August => "August",
+        Month::September => "September",
+        Month::October => "October",
+        Month::November => "November",
+        Month::December => "December",
+    };
+    format!("{} {month} {} at {:02}:{:02} UTC", at.day(), at.year(), at.hour(), at.minute())
+}

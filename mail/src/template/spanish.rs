@@ -1,0 +1,259 @@
+//! The mails in Spanish.
+
+use time::{Month, OffsetDateTime, UtcOffset};
+
+use super::{Origin, Template, Wording, masked};
+
+pub(super) fn greeting(name: Option<&str>) -> String {
+    name.map_or_else(|| "Hola:".to_owned(), |name| format!("Hola, {name}:"))
+}
+
+pub(super) fn footer(site: &str) -> String {
+    format!("Enviado automáticamente por {site}. Nadie lee las respuestas a este correo.")
+}
+
+pub(super) fn wording(template: &Template, site: &str) -> Wording {
+    match template {
+        Template::Verify { valid_hours, .. } => verify(site, *valid_hours),
+        Template::RegistrationAttempt { origin, .. } => registration_attempt(site, origin),
+        Template::RegistrationUnverified { origin, valid_hours, .. } => {
+            registration_unverified(site, origin, *valid_hours)
+        }
+        Template::Reset { valid_hours, .. } => reset(site, *valid_hours),
+        Template::PasswordChanged { origin, .. } => password_changed(site, origin),
+        Template::PasswordResetDone { origin, .. } => password_reset_done(site, origin),
+        Template::EmailChangeConfirm { valid_hours, .. } => email_change_confirm(site, *valid_hours),
+        Template::EmailChangeNotice { origin, new_address, valid_days, .. } => {
+            email_change_notice(site, origin, &masked(new_address), *valid_days)
+        }
+        Template::EmailChanged { origin, new_address, .. } => email_changed(site, origin, &masked(new_address)),
+        Template::EmailChangeUndone { origin, .. } => email_change_undone(site, origin),
+        Template::TokenReused { origin, .. } => token_reused(site, origin),
+    }
+}
+
+fn verify(site: &str, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Confirma tu dirección de correo para {site}"),
+        before: vec![format!(
+            "Se ha registrado una cuenta en {site} con esta dirección de correo. Para confirmar que la dirección es \
+             tuya, abre este enlace:"
+        )],
+        action: "Confirmar la dirección",
+        after: vec![
+            format!("El enlace es válido durante {}.", hours(valid_hours)),
+            "Si no fuiste tú, no tienes que hacer nada: la dirección quedará sin confirmar.".to_owned(),
+        ],
+    }
+}
+
+fn registration_attempt(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("Alguien intentó registrar tu dirección en {site}"),
+        before: vec![
+            format!(
+                "{} alguien intentó registrar una cuenta nueva en {site} con tu dirección de correo. Ya tienes una \
+                 cuenta, así que no se ha creado ni cambiado nada.",
+                on_from(origin)
+            ),
+            "Si fuiste tú y no recuerdas tu contraseña, puedes elegir una nueva aquí:".to_owned(),
+        ],
+        action: "Restablecer la contraseña",
+        after: vec![
+            "Si no fuiste tú, no tienes que hacer nada. Nuestra respuesta no reveló que tienes una cuenta.".to_owned(),
+        ],
+    }
+}
+
+fn registration_unverified(site: &str, origin: &Origin, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Termina tu registro en {site}"),
+        before: vec![
+            format!(
+                "{} alguien se registró en {site} con tu dirección de correo. La dirección ya se había registrado \
+                 antes, pero nunca se confirmó.",
+                on_from(origin)
+            ),
+            "Si fuiste tú, elige tu contraseña y confirma tu dirección aquí:".to_owned(),
+        ],
+        action: "Elegir contraseña y confirmar la dirección",
+        after: vec![
+            format!(
+                "El enlace es válido durante {}. La contraseña que elijas sustituirá a cualquier otra anterior y se \
+                 cerrarán todas las sesiones abiertas de la cuenta.",
+                hours(valid_hours)
+            ),
+            "Si no fuiste tú, no tienes que hacer nada: la dirección quedará sin confirmar.".to_owned(),
+        ],
+    }
+}
+
+fn reset(site: &str, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Restablece tu contraseña de {site}"),
+        before: vec![format!(
+            "Alguien, esperamos que tú, ha pedido restablecer la contraseña de tu cuenta en {site}. Para elegir una \
+             contraseña nueva, abre este enlace:"
+        )],
+        action: "Elegir una contraseña nueva",
+        after: vec![
+            format!("El enlace sirve una sola vez y es válido durante {}.", hours(valid_hours)),
+            "Si no lo has pedido tú, no tienes que hacer nada: tu contraseña no cambia.".to_owned(),
+        ],
+    }
+}
+
+fn password_changed(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("Se ha cambiado tu contraseña de {site}"),
+        before: vec![
+            format!(
+                "{} se cambió la contraseña de tu cuenta en {site}. Se han cerrado todas las demás sesiones.",
+                on_from(origin)
+            ),
+            "Si fuiste tú, no tienes que hacer nada. Si no fuiste tú, protege tu cuenta ahora:".to_owned(),
+        ],
+        action: "Restablecer contraseña",
+        after: vec![],
+    }
+}
+
+fn password_reset_done(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("Se ha restablecido tu contraseña de {site}"),
+        before: vec![
+            format!(
+                "{} se estableció una contraseña nueva para tu cuenta en {site} con un enlace de uno de nuestros \
+                 correos. Se han cerrado todas las sesiones; inicia sesión con la contraseña nueva.",
+                on_from(origin)
+            ),
+            "Si fuiste tú, no tienes que hacer nada más. Si no fuiste tú, es posible que alguien pueda leer tu correo: \
+             protege primero tu buzón y después tu cuenta aquí:"
+                .to_owned(),
+        ],
+        action: "Restablecer contraseña",
+        after: vec![],
+    }
+}
+
+fn email_change_undone(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("Se ha deshecho el cambio de tu dirección de correo en {site}"),
+        before: vec![
+            format!(
+                "{} se deshizo el cambio de la dirección de correo de tu cuenta en {site}. Esta dirección vuelve a ser la de \
+                 la cuenta y se han cerrado todas las sesiones.",
+                on_from(origin)
+            ),
+            "Si no pediste tú aquel cambio, es posible que alguien conozca tu contraseña. Elige una nueva aquí:"
+                .to_owned(),
+        ],
+        action: "Restablecer contraseña",
+        after: vec![],
+    }
+}
+
+fn token_reused(site: &str, origin: &Origin) -> Wording {
+    Wording {
+        subject: format!("Se ha cerrado una sesión de tu cuenta en {site}"),
+        before: vec![
+            format!(
+                "{} se usó por segunda vez una clave de una de tus sesiones en {site}, cuando ya había sido sustituida. Puede \
+                 significar que alguien la copió, así que la sesión se ha cerrado en todos los dispositivos que la tenían.",
+                on_from(origin)
+            ),
+            "Puedes volver a iniciar sesión sin más. Si algo más de tu cuenta te resulta extraño, elige una contraseña nueva \
+             aquí:"
+                .to_owned(),
+        ],
+        action: "Restablecer contraseña",
+        after: vec![],
+    }
+}
+
+fn email_change_confirm(site: &str, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Confirma tu nueva dirección de correo para {site}"),
+        before: vec![format!(
+            "Se ha indicado esta dirección de correo como la nueva dirección de una cuenta en {site}. Para confirmar \
+             el cambio, abre este enlace:"
+        )],
+        action: "Confirmar la dirección nueva",
+        after: vec![
+            format!("El enlace es válido durante {}.", hours(valid_hours)),
+            "Si no sabes de qué se trata, no tienes que hacer nada: sin tu confirmación la dirección no se utilizará."
+                .to_owned(),
+        ],
+    }
+}
+
+fn email_change_notice(site: &str, origin: &Origin, new_address: &str, valid_days: u32) -> Wording {
+    Wording {
+        subject: format!("Una nueva dirección de correo para tu cuenta en {site}"),
+        before: vec![
+            format!(
+                "{} se pidió cambiar la dirección de correo de tu cuenta en {site} a {new_address}.",
+                on_from(origin)
+            ),
+            "Si fuiste tú, no tienes que hacer nada. Si no fuiste tú, deshaz el cambio aquí:".to_owned(),
+        ],
+        action: "Deshacer el cambio",
+        after: vec![format!(
+            "El enlace es válido durante {}, también después de que se confirme la dirección nueva.",
+            counted(valid_days, "día", "días")
+        )],
+    }
+}
+
+fn email_changed(site: &str, origin: &Origin, new_address: &str) -> Wording {
+    Wording {
+        subject: format!("Se ha cambiado la dirección de correo de tu cuenta en {site}"),
+        before: vec![
+            format!(
+                "{} se cambió la dirección de correo de tu cuenta en {site} a {new_address}. A partir de ahora, inicia \
+                 sesión con la dirección nueva.",
+                on_from(origin)
+            ),
+            "Si fuiste tú, no tienes que hacer nada más. Si no fuiste tú, protege tu cuenta ahora:".to_owned(),
+        ],
+        action: "Restablecer contraseña",
+        after: vec![],
+    }
+}
+
+fn hours(count: u32) -> String {
+    counted(count, "hora", "horas")
+}
+
+fn counted(count: u32, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// Opens a sentence with when and from where.
+fn on_from(origin: &Origin) -> String {
+    let at = moment(origin.at);
+    match origin.address {
+        Some(address) => format!("El {at}, desde la dirección IP {address},"),
+        None => format!("El {at}, desde una dirección IP desconocida,"),
+    }
+}
+
+/// In UTC and said so: the reader's zone is unknown.
+fn moment(at: OffsetDateTime) -> String {
+    let at = at.to_offset(UtcOffset::UTC);
+    let month = match at.month() {
+        Month::January => "enero",
+        Month::February => "febrero",
+        Month::March => "marzo",
+        Month::April => "abril",
+        Month::May => "mayo",
+        Month::June => "junio",
+        Month::July => "julio",
+        Month::August => "agosto",
+        Month::September => "septiembre",
+        Month::October => "octubre",
+        Month::November => "noviembre",
+        Month::December => "diciembre",
+    };
+    format!("{} de {month} de {} a las {:02}:{:02} UTC", at.day(), at.year(), at.hour(), at.minute())
+}

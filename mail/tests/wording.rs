@@ -1,0 +1,76 @@
+//! Every mail in every language, word for word. After a wanted change: `INSTA_UPDATE=always cargo test`.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use doorbook_mail::{Link, Locale, Origin, Recipient, Template};
+use time::macros::datetime;
+
+fn link(path: &str) -> Link {
+    Link::from(format!("https://app.example.com/{path}").parse::<url::Url>().unwrap())
+}
+
+fn every_template() -> [Template; 11] {
+    let address = Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)));
+    let origin = Origin { at: datetime!(2026-11-03 23:05 -03:00), address };
+    let unknown = Origin { address: None, ..origin };
+    let new_address = "maria.lopez@example.net".to_owned();
+    [
+        Template::Verify { link: link("verify-email?token=abc"), valid_hours: 24 },
+        Template::RegistrationAttempt { origin, reset_page: link("reset-password") },
+        Template::RegistrationUnverified { origin, link: link("verify-email?token=abc"), valid_hours: 24 },
+        Template::Reset { link: link("reset-password?token=abc"), valid_hours: 1 },
+        Template::PasswordChanged { origin, reset_page: link("reset-password") },
+        Template::PasswordResetDone { origin: unknown, reset_page: link("reset-password") },
+        Template::EmailChangeUndone { origin, reset_page: link("reset-password") },
+        Template::TokenReused { origin, reset_page: link("reset-password") },
+        Template::EmailChangeConfirm { link: link("confirm-email?token=abc"), valid_hours: 24 },
+        Template::EmailChangeNotice {
+            origin,
+            new_address: new_address.clone(),
+            undo: link("undo-email?token=abc"),
+            valid_days: 7,
+        },
+        Template::EmailChanged { origin, new_address, reset_page: link("reset-password") },
+    ]
+}
+
+#[test]
+fn every_mail_says_what_it_said_before() {
+    for template in every_template() {
+        for (locale, language) in [(Locale::En, "en"), (Locale::Es, "es")] {
+            let mail = template.render(locale, &Recipient { first_name: Some("José") }, "app.example.com").unwrap();
+            let whole = format!("{}\n=== text ===\n{}\n=== html ===\n{}", mail.subject, mail.text, mail.html);
+            insta::assert_snapshot!(format!("{}_{language}", template.name()), whole);
+        }
+    }
+}
+
+#[test]
+fn every_mail_has_its_link_once_on_a_line_of_its_own_and_nothing_remote() {
+    for template in every_template() {
+        for locale in [Locale::En, Locale::Es] {
+            let mail = template.render(locale, &Recipient::default(), "app.example.com").unwrap();
+            let links: Vec<&str> = mail.text.lines().filter(|line| line.contains("://")).collect();
+            assert_eq!(links.len(), 1, "{template:?}");
+            assert!(links[0].starts_with("https://app.example.com/") && !links[0].contains(' '), "{template:?}");
+            for remote in ["<img", "<link", "<script", "<style", "src=", "url(", "@import"] {
+                assert!(!mail.html.contains(remote), "{template:?}: {remote}");
+            }
+            assert!(!mail.text.contains("maria.lopez") && !mail.html.contains("maria.lopez"), "{template:?}");
+        }
+    }
+}
+
+#[test]
+fn the_two_languages_have_nothing_but_the_facts_in_common() {
+    for template in every_template() {
+        let [english, spanish] = [Locale::En, Locale::Es]
+            .map(|locale| template.render(locale, &Recipient::default(), "app.example.com").unwrap());
+        assert_ne!(english.subject, spanish.subject);
+        assert!(english.html.contains("<html lang=\"en\"") && spanish.html.contains("<html lang=\"es\""));
+        let shared = |line: &&str| spanish.text.lines().any(|other| other == *line);
+        let common: Vec<&str> = english.text.lines().filter(|line| !line.is_empty()).filter(shared).collect();
+        assert_eq!(common.len(), 2, "link and signature mark only: {common:?}");
+    }
+}
