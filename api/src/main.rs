@@ -1,1 +1,125 @@
-fn main() {}
+//! The api process: settings, service, HTTP, until SIGTERM.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbook_api::config::{FrameOptions, HeaderConfig, Hsts, HttpConfig};
+use doorbook_api::edge::{self, Limits};
+use doorbook_api::routes::health::{Readiness, ReadinessProbe};
+use doorbook_api::server::{App, routes};
+use doorbook_core::config::{self, Environment, Process, Settings};
+use doorbook_core::service::health::Health;
+use doorbook_core::service::{Doorbook, start};
+use doorbook_core::telemetry;
+use futures::FutureExt as _;
+use poem::http::HeaderName;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Exit status for settings that cannot be used. Source: settings contract.
+const EXIT_SETTINGS: u8 = 2;
+/// Pause between two tries to reach the database at start.
+const START_RETRY: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let settings = match Environment::of_process().and_then(|environment| Settings::load(&environment, Process::Api)) {
+        Ok(settings) => settings,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(EXIT_SETTINGS);
+        }
+    };
+    if let Err(error) = telemetry::init(&settings.logging, "api") {
+        eprintln!("logging cannot be set up: {error}");
+        return ExitCode::FAILURE;
+    }
+    let threads = usize::try_from(settings.http.worker_threads).unwrap_or(1);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
+    match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(&settings))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: &Settings) -> anyhow::Result<()> {
+    settings.warn_of_debug();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let Some(doorbook) = open(settings).await? else { return Ok(()) };
+    let doorbook = Arc::new(doorbook);
+    let app = App::new(routes(readiness(Arc::clone(&doorbook))), &http(settings)?)?.with_data(doorbook);
+    let listener = TcpListener::bind(settings.http.api_bind).await?;
+    tracing::info!(address = %settings.http.api_bind, "serving");
+    edge::serve(listener, Arc::new(app), Limits::default(), stop).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The service, as soon as the database lets it start; `None` when the process is told to stop before.
+async fn open(settings: &Settings) -> anyhow::Result<Option<Doorbook>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    loop {
+        match start::start(settings).await {
+            Ok(doorbook) => return Ok(Some(doorbook)),
+            Err(error) if error.is_temporary() => tracing::warn!(%error, "waiting for the database"),
+            Err(error) => return Err(error.into()),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(START_RETRY) => {}
+            _ = terminate.recv() => return Ok(None),
+        }
+    }
+}
+
+fn readiness(doorbook: Arc<Doorbook>) -> ReadinessProbe {
+    Arc::new(move || {
+        let doorbook = Arc::clone(&doorbook);
+        async move {
+            match doorbook.health().await {
+                Health::Ready => Readiness::Ready,
+                Health::Degraded => Readiness::Degraded,
+                Health::Unavailable => Readiness::Unavailable,
+            }
+        }
+        .boxed()
+    })
+}
+
+fn http(settings: &Settings) -> anyhow::Result<HttpConfig> {
+    let (http, security) = (&settings.http, &settings.http.security);
+    Ok(HttpConfig {
+        allowed_hosts: http.allowed_hosts.patterns().map(str::to_owned).collect(),
+        trusted_proxies: http.trusted_proxies.clone(),
+        proxy_scheme_header: (
+            HeaderName::try_from(security.proxy_ssl_header.name.as_str())?,
+            security.proxy_ssl_header.value.clone(),
+        ),
+        ssl_redirect: security.ssl_redirect,
+        headers: HeaderConfig {
+            hsts: security.hsts.map(|hsts| Hsts {
+                seconds: hsts.max_age_seconds.into(),
+                include_subdomains: hsts.include_subdomains,
+                preload: hsts.preload,
+            }),
+            nosniff: security.content_type_nosniff,
+            xss_filter: security.browser_xss_filter,
+            frame_options: match security.frame_options {
+                config::FrameOptions::Deny => FrameOptions::Deny,
+                config::FrameOptions::SameOrigin => FrameOptions::SameOrigin,
+            },
+        },
+        cors_allowed_origins: http.cors_allowed_origins.clone(),
+        request_timeout: http.request_timeout,
+        docs: http.docs_enabled,
+    })
+}

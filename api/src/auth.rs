@@ -1,0 +1,23 @@
+//! Who asks: the bearer's access token, checked against session and account on every call.
+
+use std::sync::Arc;
+
+use doorbook_core::service::Doorbook;
+use doorbook_core::service::access::Caller;
+use poem::Request;
+use poem_openapi::SecurityScheme;
+use poem_openapi::auth::Bearer;
+
+use crate::bearer::bearer_token;
+use crate::problem::Problem;
+
+/// Access token from `POST /api/auth/login/` or `POST /api/auth/token/refresh/`.
+#[derive(SecurityScheme)]
+#[oai(ty = "bearer", bearer_format = "JWT", rename = "bearer", checker = "check")]
+pub struct Signed(pub Caller);
+
+/// The framework has found some bearer token; which one it took of several headers is not left to it.
+async fn check(request: &Request, _: Bearer) -> poem::Result<Caller> {
+    let doorbook = request.data::<Arc<Doorbook>>().ok_or_else(Problem::internal)?;
+    Ok(doorbook.authenticate(bearer_token(request)?).await.map_err(Problem::from)?)
+}

@@ -1,0 +1,82 @@
+//! Commands outlive their request: a client that hangs up or waits too long cancels nothing.
+
+use std::{future::Future, sync::LazyLock, time::Duration};
+
+use tokio::{sync::watch, time::timeout};
+use tracing::Instrument;
+
+use crate::problem::Problem;
+
+/// Commands running in this process. One counter for all, because it is the process that must not end before them.
+static RUNNING: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+
+struct Running;
+
+impl Running {
+    fn start() -> Self {
+        RUNNING.send_modify(|running| *running += 1);
+        Self
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.send_modify(|running| *running -= 1);
+    }
+}
+
+/// Runs `command` in its own task to the end and returns what it returned. Dropping the returned future stops the
+/// waiting, not the command. A command that panics is a 500.
+pub async fn run_to_end<T, E>(command: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<Problem> + Send + 'static,
+{
+    let running = Running::start();
+    let task = async move {
+        let _running = running;
+        command.await
+    };
+    match tokio::spawn(task.in_current_span()).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            tracing::error!(panicked = error.is_panic(), "a command did not finish");
+            Err(Problem::internal().into())
+        }
+    }
+}
+
+/// Waits until no command runs, at most `limit`. False: some still do.
+pub async fn finished(limit: Duration) -> bool {
+    let mut running = RUNNING.subscribe();
+    timeout(limit, running.wait_for(|count| *count == 0)).await.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_whose_caller_went_away_still_finishes() {
+        let (start, started) = oneshot::channel::<()>();
+        let (done, finished) = oneshot::channel::<()>();
+        let caller = tokio::spawn(run_to_end(async move {
+            started.await.expect("the test lets it start");
+            done.send(()).expect("the test waits");
+            Ok::<_, Problem>(())
+        }));
+        tokio::task::yield_now().await;
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        start.send(()).expect("the command lives");
+        finished.await.expect("the command ran to its end");
+    }
+
+    #[tokio::test]
+    async fn a_panicking_command_is_an_internal_error() {
+        let outcome = run_to_end(async { if true { panic!("on purpose") } else { Ok::<(), Problem>(()) } }).await;
+        assert_eq!(outcome, Err(Problem::internal()));
+    }
+}

@@ -1,0 +1,213 @@
+//! Connections: accepted within limits, given deadlines, and finished in order when the process stops.
+
+use std::{
+    convert::Infallible,
+    future::{Future, pending, poll_fn},
+    io::{self, ErrorKind},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use poem::{
+    http::uri::Scheme,
+    web::{LocalAddr, RemoteAddr},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    command,
+    server::App,
+    stream::{GuardedStream, Phase},
+};
+
+/// Most headers of a request. Source: hyper's default, and no browser sends half as many.
+const HEADERS_MAX: usize = 100;
+
+/// Largest head of a request, and largest buffer of a connection, in bytes.
+const HEAD_MAX: usize = 32 * 1024;
+
+/// Wait after the first failed accept; doubled up to `ACCEPT_BACKOFF_MAX`.
+const ACCEPT_BACKOFF_MIN: Duration = Duration::from_millis(10);
+const ACCEPT_BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// How long and how much of a refused request is read and thrown away after the answer. Closing with bytes unread
+/// would reset the connection, and the client would lose the answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 512 * 1024;
+
+/// What one connection, and all of them together, may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// From the first byte of a request's head, or from the start of the connection, to its last.
+    pub header_deadline: Duration,
+    /// Between two requests.
+    pub idle: Duration,
+    /// Without the client taking a byte of its answer.
+    pub write_stall: Duration,
+    /// For requests in flight when the process stops, and again for their commands.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            header_deadline: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            write_stall: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Serves until `stop` is done, then finishes what is in flight within `limits.drain`.
+pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, stop: impl Future<Output = ()>) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let (closing, _) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut backoff = ACCEPT_BACKOFF_MIN;
+    let mut stop = pin!(stop);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => break,
+            Some(_) = connections.join_next() => {}
+            (stream, peer, slot) = accept(&listener, &slots, &mut backoff) => {
+                let serving = connection(stream, peer, Arc::clone(&app), limits, closing.subscribe());
+                connections.spawn(async move {
+                    serving.await;
+                    drop(slot);
+                });
+            }
+        }
+    }
+    drop(listener);
+    closing.send_replace(true);
+    let drained = timeout(limits.drain, async { while connections.join_next().await.is_some() {} }).await.is_ok();
+    if !drained {
+        tracing::warn!(connections = connections.len(), "connections were cut at the end of the drain time");
+        connections.shutdown().await;
+    }
+    if !command::finished(limits.drain).await {
+        tracing::error!("commands were still running at the end of the drain time");
+    }
+}
+
+/// The next connection. Errors of single connections are skipped; others, such as no free descriptors, are waited out.
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    backoff: &mut Duration,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+    loop {
+        let Ok(slot) = Arc::clone(slots).acquire_owned().await else {
+            // Only a closed semaphore refuses, and nobody closes this one.
+            return pending().await;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                *backoff = ACCEPT_BACKOFF_MIN;
+                return (stream, peer, slot);
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, wait_ms = backoff.as_millis(), "cannot accept connections");
+                let wait = *backoff;
+                *backoff = (wait * 2).min(ACCEPT_BACKOFF_MAX);
+                sleep(wait).await;
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::Interrupted)
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    app: Arc<App>,
+    limits: Limits,
+    mut closing: watch::Receiver<bool>,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was refused");
+    }
+    let phase = Arc::new(Phase::default());
+    let stream = GuardedStream::new(stream, Arc::clone(&phase), limits.header_deadline, limits.write_stall);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let app = Arc::clone(&app);
+        let phase = Arc::clone(&phase);
+        phase.begin();
+        Box::pin(async move {
+            let addresses = (LocalAddr::default(), RemoteAddr(peer.into()));
+            let request = poem::Request::from((request, addresses.0, addresses.1, Scheme::HTTP));
+            let response = app.answer(request).await;
+            phase.end();
+            Ok::<_, Infallible>(response)
+        })
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // hyper starts this clock when it waits for the next request, so it bounds the idle time. The shorter one of
+        // the head itself is kept by the stream.
+        .header_read_timeout(limits.idle)
+        .max_headers(HEADERS_MAX)
+        .max_header_size(HEAD_MAX)
+        .max_buf_size(HEAD_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+
+    let ended = tokio::select! {
+        ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
+        () = closed(&mut closing) => None,
+    };
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        Pin::new(&mut connection).graceful_shutdown();
+        poll_fn(|cx| connection.poll_without_shutdown(cx)).await
+    };
+    match ended {
+        Ok(()) => linger(connection.into_parts().io.into_inner()).await,
+        Err(error) => tracing::debug!(%error, "a connection broke"),
+    }
+}
+
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, and with it the server.
+    drop(closing.wait_for(|closing| *closing).await);
+}
+
+/// Ends our side, then reads until the client has ended its own, within bounds.
+async fn linger(mut stream: GuardedStream) {
+    let finish = async {
+        stream.shutdown().await?;
+        let mut discarded = 0;
+        let mut buffer = [0; 4096];
+        while discarded < LINGER_BYTES_MAX {
+            match stream.read(&mut buffer).await? {
+                0 => break,
+                count => discarded += count,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Nothing more is owed to this client, whatever the outcome.
+    match timeout(LINGER, finish).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection broke after its answer"),
+    }
+}

@@ -1,0 +1,16 @@
+//! Doorbook's HTTP layer: connections, limits, errors, headers and the routes behind them.
+
+pub mod auth;
+pub mod bearer;
+pub mod body;
+pub mod command;
+pub mod config;
+pub mod docs;
+pub mod edge;
+pub mod middleware;
+pub mod openapi;
+pub mod problem;
+mod refusal;
+pub mod routes;
+pub mod server;
+mod stream;

@@ -1,0 +1,104 @@
+//! Cross-origin calls: an exact allow-list, nothing reflected, nothing granted when the list is empty.
+
+use poem::{
+    Request, Response,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+};
+
+use crate::problem::Problem;
+
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
+const REQUEST_HEADERS: HeaderValue =
+    HeaderValue::from_static("Authorization, Content-Type, Idempotency-Key, X-CSRF-Token, traceparent");
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static("Retry-After, traceparent, Location");
+/// Seconds a browser may remember a preflight.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
+const TRUE: HeaderValue = HeaderValue::from_static("true");
+
+pub struct Cors(Vec<HeaderValue>);
+
+impl Cors {
+    /// Origins that cannot stand in a header can never be sent by a browser either.
+    pub fn new(origins: &[String]) -> Self {
+        Self(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect())
+    }
+
+    /// The request's origin when it is on the list.
+    pub fn granted(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
+        self.0.iter().find(|allowed| *allowed == origin).cloned()
+    }
+
+    /// The answer to a preflight; `None` when the request is none.
+    pub fn preflight(&self, request: &Request) -> Result<Option<Response>, Problem> {
+        let headers = request.headers();
+        if *request.method() != Method::OPTIONS
+            || !headers.contains_key(header::ORIGIN)
+            || !headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+        {
+            return Ok(None);
+        }
+        self.granted(headers).ok_or_else(Problem::origin_not_allowed)?;
+        let mut response = Response::builder().status(StatusCode::NO_CONTENT).finish();
+        let answer = response.headers_mut();
+        answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        answer.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
+        answer.insert(header::ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+        Ok(Some(response))
+    }
+
+    /// Marks an answer, errors included, for the origin that was granted. Credentials are allowed to listed origins:
+    /// a front end on a sibling host needs them for its refresh cookie.
+    pub fn apply(granted: Option<HeaderValue>, headers: &mut HeaderMap) {
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = granted {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, TRUE);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED_HEADERS);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn granted(list: &[&str], origins: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for origin in origins {
+            headers.append(header::ORIGIN, origin.parse().unwrap());
+        }
+        Cors::new(&list.iter().map(|origin| (*origin).to_owned()).collect::<Vec<_>>()).granted(&headers).is_some()
+    }
+
+    #[test]
+    fn only_exactly_listed_origins_are_granted() {
+        let list = ["https://app.example.com", "https://admin.example.com:8443"];
+        assert!(granted(&list, &["https://app.example.com"]));
+        assert!(granted(&list, &["https://admin.example.com:8443"]));
+        for refused in [
+            "null",
+            "",
+            "*",
+            "http://app.example.com",
+            "https://app.example.com:443",
+            "https://app.example.com/",
+            "https://app.example.com.evil.com",
+            "https://evil.app.example.com",
+            "https://evilapp.example.com",
+            "https://admin.example.com",
+            "HTTPS://APP.EXAMPLE.COM",
+        ] {
+            assert!(!granted(&list, &[refused]), "{refused}");
+        }
+        assert!(!granted(&list, &["https://app.example.com", "https://app.example.com"]));
+    }
+
+    #[test]
+    fn an_empty_list_grants_nothing() {
+        for origin in ["https://app.example.com", "null", ""] {
+            assert!(!granted(&[], &[origin]), "{origin}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! The whole HTTP layer on one screen: what happens to a request, in order, and the routes.
+
+use std::sync::Arc;
+
+use hyper::body::{Body, Bytes};
+use poem::{
+    Endpoint, EndpointExt, PathPattern, Request, Response, Route,
+    endpoint::{BoxEndpoint, make_sync},
+    get,
+};
+use poem_openapi::OpenApi;
+use tracing::Instrument;
+
+use crate::{
+    config::HttpConfig,
+    docs::Docs,
+    middleware::{
+        client::{Client, TrustedProxies},
+        cors::Cors,
+        headers::SecurityHeaders,
+        host::AllowedHosts,
+        https::HttpsPolicy,
+        panic,
+        paths::{self, Paths},
+        timeout::Deadline,
+        trace::Trace,
+    },
+    openapi,
+    problem::Problem,
+    routes::{
+        email::Emails,
+        health::{HealthApi, ReadinessProbe},
+        history::History,
+        index::IndexApi,
+        login::Logins,
+        password::Passwords,
+        profile::Profiles,
+        register::Register,
+        sessions::Sessions,
+        token::TokenRoutes,
+    },
+};
+
+const DOCUMENT_PATH: &str = "/api/openapi.json";
+const DOCS_PATH: &str = "/docs";
+
+/// Every documented route.
+pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
+    (HealthApi { ready }, IndexApi, Register, Logins, TokenRoutes, Profiles, Passwords, Emails, Sessions, History)
+}
+
+/// Routes and everything around them.
+pub struct App {
+    request_timeout: std::time::Duration,
+    proxies: TrustedProxies,
+    hosts: AllowedHosts,
+    https: HttpsPolicy,
+    cors: Cors,
+    headers: SecurityHeaders,
+    paths: Paths,
+    routes: BoxEndpoint<'static>,
+}
+
+impl App {
+    pub fn new<A: OpenApi + 'static>(api: A, config: &HttpConfig) -> anyhow::Result<Self> {
+        let service = openapi::service(api);
+        let document = openapi::document(&service)?.to_string();
+        let docs = config.docs.then(|| Docs::new(&service, &document)).transpose()?;
+        let document = Bytes::from(document);
+        let mut others = vec![DOCUMENT_PATH];
+        let mut route = Route::new().at(
+            DOCUMENT_PATH,
+            get(make_sync(move |_| {
+                Response::builder().content_type("application/json; charset=utf-8").body(document.clone())
+            })),
+        );
+        if let Some(docs) = docs {
+            others.push(DOCS_PATH);
+            route = route.at(DOCS_PATH, get(make_sync(move |_| docs.page())));
+        }
+        Ok(Self {
+            request_timeout: config.request_timeout,
+            proxies: TrustedProxies::new(config.trusted_proxies.clone(), config.proxy_scheme_header.clone()),
+            hosts: AllowedHosts::new(&config.allowed_hosts),
+            https: HttpsPolicy::new(config.ssl_redirect),
+            cors: Cors::new(&config.cors_allowed_origins),
+            headers: SecurityHeaders::new(config.headers),
+            paths: Paths::new::<A>(&others),
+            routes: route.nest("/", service).boxed(),
+        })
+    }
+
+    /// Puts `data` within reach of extractors, which see the request alone.
+    #[must_use]
+    pub fn with_data<T: Clone + Send + Sync + 'static>(self, data: T) -> Self {
+        Self { routes: self.routes.data(data).boxed(), ..self }
+    }
+
+    /// The answer to any request. Never fails, never panics.
+    pub async fn answer(
+        self: Arc<Self>,
+        mut request: Request,
+    ) -> hyper::Response<impl Body<Data: Send, Error = std::io::Error> + Send + use<>> {
+        let trace = Trace::start(&request);
+        let client = self.proxies.resolve(&request);
+        let origin = self.cors.granted(request.headers());
+        let deadline = Deadline::after(self.request_timeout);
+        request.set_data(trace.id());
+        request.set_data(client.address);
+        request.set_data(deadline);
+
+        let routed = panic::caught(deadline.limit(self.route(request, client))).instrument(trace.span()).await;
+        let mut response = match routed {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => self.problem(error, &trace),
+            Err(problem) => problem.render(trace.path(), Some(trace.id())),
+        };
+        self.headers.apply(trace.path(), client.scheme, response.headers_mut());
+        Cors::apply(origin, response.headers_mut());
+        let route = response.data::<PathPattern>().and_then(|pattern| self.paths.get(&pattern.0));
+        let route = route.map(|route| route.path.as_str());
+        trace.finish(response, route)
+    }
+
+    /// Refuses what may not pass, then lets the routes answer.
+    async fn route(&self, mut request: Request, client: Client) -> Result<poem::Result<Response>, Problem> {
+        let path = request.uri().path();
+        // `CONNECT host` and `OPTIONS *` name no path.
+        if !path.starts_with('/') {
+            return Err(Problem::bad_request());
+        }
+        if !is_health(path) {
+            let host = self.hosts.check(&request)?;
+            if let Some(redirect) = self.https.check(&request, &client, &host)? {
+                return Ok(Ok(redirect));
+            }
+        }
+        if let Some(preflight) = self.cors.preflight(&request)? {
+            return Ok(Ok(preflight));
+        }
+        paths::normalise(&mut request);
+        Ok(self.routes.call(request).await)
+    }
+
+    /// A handler's or the framework's error; the pattern of its route goes to the access log.
+    fn problem(&self, error: poem::Error, trace: &Trace) -> Response {
+        let pattern = error.data::<PathPattern>().cloned();
+        let route = pattern.as_ref().and_then(|pattern| self.paths.get(&pattern.0));
+        let problem = Problem::from_framework(error, route.map(|route| &route.allow));
+        let mut response = problem.render(trace.path(), Some(trace.id()));
+        if let Some(pattern) = pattern {
+            response.set_data(pattern);
+        }
+        response
+    }
+}
+
+/// Load balancers and orchestrators ask these by address and over plain http.
+fn is_health(path: &str) -> bool {
+    path == "/health" || path.starts_with("/health/")
+}
