@@ -1,0 +1,58 @@
+//! What jobs do; one file a kind. A job is an id and a question: it asks the database whether it is still needed.
+
+pub mod expire;
+pub mod mail;
+pub mod partitions;
+pub mod purge;
+
+use doorbook_core::job;
+use doorbook_core::service::Doorbook;
+use doorbook_core::store::jobs::Claimed;
+
+use self::mail::Post;
+
+/// What the work says of itself; when and how often it is tried again is decided by the runner.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Done,
+    /// It may work later.
+    Retry {
+        error: String,
+    },
+    /// It never will; an operator may look at it.
+    Dead {
+        error: String,
+    },
+    /// The server has taken the mail.
+    Sent {
+        answer: String,
+    },
+    /// The server may take the mail later, or has taken it without our knowing: the Message-ID stays the same.
+    Deferred {
+        answer: String,
+    },
+    /// The server never will take the mail.
+    Refused {
+        answer: String,
+    },
+    /// Nobody needs the mail.
+    Unneeded {
+        reason: &'static str,
+    },
+}
+
+impl Verdict {
+    fn retry(error: &impl std::fmt::Display) -> Self {
+        Self::Retry { error: error.to_string() }
+    }
+}
+
+pub async fn run(doorbook: &Doorbook, post: &Post, job: &Claimed) -> Verdict {
+    match job.kind.as_str() {
+        job::MAIL => mail::run(doorbook, post, job).await,
+        job::EXPIRE => expire::run(doorbook, job).await,
+        job::PURGE => purge::run(doorbook).await,
+        job::PARTITIONS => partitions::run(doorbook).await,
+        unknown => Verdict::Dead { error: format!("this release knows no job of kind {unknown:?}") },
+    }
+}

@@ -1,0 +1,144 @@
+//! Carries out what events promise: relays due jobs to Redis, runs them, seals the log. Any number of workers may run; Postgres
+//! must be there for any work to be done, Redis need not.
+
+mod heartbeat;
+mod jobs;
+mod lane;
+mod local;
+mod metrics;
+mod ops;
+mod queue;
+mod relay;
+mod runner;
+mod schedule;
+mod sealer;
+mod settings;
+pub mod stop;
+mod sweep;
+mod trouble;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use doorbook_core::config::Settings;
+use doorbook_core::service::Doorbook;
+use doorbook_core::service::health::Health;
+use doorbook_core::service::start::{self, SettingsError};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::timeout;
+
+use crate::local::Local;
+use crate::metrics::Metrics;
+use crate::ops::Ops;
+use crate::queue::Queue;
+use crate::relay::Relay;
+use crate::runner::Runner;
+use crate::stop::{Stop, Switch};
+use crate::trouble::Trouble;
+
+/// Time for running jobs to finish at the end: two SMTP commands of 10 s and a little.
+const GRACE: Duration = Duration::from_secs(25);
+/// Pause between two tries to reach Postgres at the start.
+const OPEN_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("WORKER_OPS_BIND cannot be listened on: {0}")]
+    Listen(std::io::Error),
+    #[error("REDIS_URL cannot be used: {0}")]
+    Redis(String),
+    #[error(transparent)]
+    Post(#[from] settings::PostError),
+    #[error(transparent)]
+    Service(#[from] SettingsError),
+    #[error("a part of the worker ended by itself: {0}")]
+    Part(String),
+}
+
+/// Works until `stop`, then ends in order. An error means that the process should be started again.
+pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), RunError> {
+    let metrics = Arc::new(Metrics::default());
+    let process = heartbeat::process_name();
+    let post = settings::post(settings)?;
+    let queue = Queue::open(settings.redis.url.expose(), &process, Arc::clone(&metrics))
+        .map_err(|error| RunError::Redis(error.to_string()))?;
+    let listener = TcpListener::bind(settings.http.worker_ops_bind).await.map_err(RunError::Listen)?;
+    let opened = Arc::new(OnceLock::new());
+    let ops = Ops { metrics: Arc::clone(&metrics), doorbook: Arc::clone(&opened), stop: stop.clone() };
+    let mut parts = JoinSet::new();
+    parts.spawn(ops::run(listener, ops));
+    let Some(doorbook) = open(settings, &stop).await? else { return Ok(()) };
+    let _ = opened.set(Arc::clone(&doorbook));
+    tracing::info!(process, "the worker works");
+    let runner = Arc::new(Runner::new(Arc::clone(&doorbook), post, Arc::clone(&metrics), stop.clone()));
+    begin(&mut parts, Parts { doorbook, queue: Arc::new(queue), runner, metrics, process, stop: stop.clone() });
+    let ended = tokio::select! {
+        () = stop.wait() => Ok(()),
+        // At the end all parts return, and the first of them may be seen before the wish to end is.
+        Some(ended) = parts.join_next() => if stop.requested() { Ok(()) } else { Err(RunError::Part(reason(&ended))) },
+    };
+    switch.request();
+    tracing::info!("the worker ends");
+    if timeout(GRACE, async { while parts.join_next().await.is_some() {} }).await.is_err() {
+        tracing::warn!("jobs were still running after {} s; they will be offered again", GRACE.as_secs());
+    }
+    ended
+}
+
+/// Waits for a database that is away or not migrated yet. `None` when the process is to end before it is there.
+async fn open(settings: &Settings, stop: &Stop) -> Result<Option<Arc<Doorbook>>, SettingsError> {
+    let mut trouble = Trouble::new("opening the database");
+    loop {
+        match start::start(settings).await {
+            Ok(doorbook) if doorbook.health().await != Health::Unavailable => {
+                trouble.worked();
+                return Ok(Some(Arc::new(doorbook)));
+            }
+            Ok(_) => trouble.failed(&"it has not the migrations of this release: run `doorbook migrate`"),
+            Err(error) if error.is_temporary() => trouble.failed(&error),
+            Err(error) => return Err(error),
+        }
+        if !stop.pause(OPEN_EVERY).await {
+            return Ok(None);
+        }
+    }
+}
+
+struct Parts {
+    doorbook: Arc<Doorbook>,
+    queue: Arc<Queue>,
+    runner: Arc<Runner>,
+    metrics: Arc<Metrics>,
+    process: String,
+    stop: Stop,
+}
+
+/// Starts every loop of the process; each ends by itself when `stop` is requested.
+fn begin(parts: &mut JoinSet<()>, with: Parts) {
+    let Parts { doorbook, queue, runner, metrics, process, stop } = with;
+    let wake = Arc::new(Notify::new());
+    let (local, mut local_tasks) = Local::start(&runner, Arc::clone(&metrics));
+    parts.spawn(async move { while local_tasks.join_next().await.is_some() {} });
+    let relay = Relay::new(Arc::clone(&doorbook), Arc::clone(&queue), local, Arc::clone(&metrics), Arc::clone(&wake));
+    parts.spawn(relay.run(stop.clone()));
+    parts.spawn(relay::listen(Arc::clone(&doorbook), wake, stop.clone()));
+    parts.spawn(sweep::run(Arc::clone(&doorbook), Arc::clone(&queue), Arc::clone(&metrics), stop.clone()));
+    parts.spawn(schedule::run(Arc::clone(&doorbook), stop.clone()));
+    parts.spawn(sealer::run(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
+    parts.spawn(sealer::watch(Arc::clone(&doorbook), metrics, stop.clone()));
+    parts.spawn(heartbeat::run(doorbook, Arc::clone(&queue), Arc::clone(&runner), process, stop.clone()));
+    let (probing, cleaning, until) = (Arc::clone(&queue), Arc::clone(&queue), stop.clone());
+    parts.spawn(async move { probing.probe(until).await });
+    let until = stop.clone();
+    parts.spawn(async move { cleaning.janitor(until).await });
+    parts.spawn(queue.run(runner, stop));
+}
+
+fn reason(ended: &Result<(), JoinError>) -> String {
+    match ended {
+        Ok(()) => "it returned".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}

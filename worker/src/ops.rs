@@ -1,0 +1,90 @@
+//! The operators' port: is the process alive, can it work, and what are its numbers? Not for the public.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use doorbook_core::service::Doorbook;
+use doorbook_core::service::health::Health;
+use doorbook_core::store::jobs;
+use poem::http::StatusCode;
+use poem::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use poem::listener::TcpAcceptor;
+use poem::middleware::AddData;
+use poem::web::Data;
+use poem::{EndpointExt as _, IntoResponse as _, Response, Route, Server, get, handler};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use crate::metrics::Metrics;
+use crate::stop::Stop;
+
+/// A question to the database that takes longer has no good answer.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections that are still open at the end are cut after this long.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// What the port tells about.
+pub struct Ops {
+    pub metrics: Arc<Metrics>,
+    /// Empty until the database has answered for the first time.
+    pub doorbook: Arc<OnceLock<Arc<Doorbook>>>,
+    pub stop: Stop,
+}
+
+/// Serves until `stop`.
+pub async fn run(listener: TcpListener, ops: Ops) {
+    if let Err(error) = serve(listener, ops).await {
+        tracing::error!(%error, "the operators' port failed");
+    }
+}
+
+async fn serve(listener: TcpListener, ops: Ops) -> std::io::Result<()> {
+    let stop = ops.stop.clone();
+    let routes = Route::new()
+        .at("/health/live", get(live))
+        .at("/health/ready", get(ready))
+        .at("/metrics", get(metrics))
+        .with(AddData::new(Arc::new(ops)))
+        .after(|result| async move {
+            result.map(|answer: Response| answer.with_header(CACHE_CONTROL, "no-store").into_response())
+        });
+    let acceptor = TcpAcceptor::from_tokio(listener)?;
+    Server::new_with_acceptor(acceptor)
+        .run_with_graceful_shutdown(routes, async move { stop.wait().await }, Some(CLOSE_WITHIN))
+        .await
+}
+
+#[handler]
+fn live() -> &'static str {
+    "live\n"
+}
+
+/// Without Redis or mail the process is ready all the same: jobs run without the one and wait for the other.
+#[handler]
+async fn ready(ops: Data<&Arc<Ops>>) -> Response {
+    if ops.stop.requested() {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "ending\n");
+    }
+    let Some(doorbook) = ops.doorbook.get() else {
+        return answer(StatusCode::SERVICE_UNAVAILABLE, "the database is not open yet\n");
+    };
+    match timeout(QUERY_TIMEOUT, doorbook.health()).await {
+        Ok(Health::Ready) => answer(StatusCode::OK, "ready\n"),
+        Ok(Health::Degraded) => answer(StatusCode::OK, "degraded\n"),
+        Ok(Health::Unavailable) | Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the database is not usable\n"),
+    }
+}
+
+#[handler]
+async fn metrics(ops: Data<&Arc<Ops>>) -> Response {
+    let backlog = match ops.doorbook.get() {
+        Some(doorbook) => timeout(QUERY_TIMEOUT, jobs::backlog(&doorbook.db)).await.ok().and_then(Result::ok),
+        None => None,
+    };
+    let text = ops.metrics.render(backlog.as_ref());
+    Response::builder().header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8").body(text)
+}
+
+fn answer(status: StatusCode, text: &'static str) -> Response {
+    Response::builder().status(status).header(CONTENT_TYPE, "text/plain; charset=utf-8").body(text)
+}

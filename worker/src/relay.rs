@@ -1,0 +1,182 @@
+//! Hands due jobs over: from Postgres to Redis, or to this process itself when Redis cannot take them. The hand-over is committed
+//! before the push; what gets lost between the two is offered again by the sweep.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbook_core::service::Doorbook;
+use doorbook_core::store::StoreError;
+use doorbook_core::store::jobs::{self, Dispatch};
+use doorbook_core::store::project::outbox::Priority;
+use doorbook_core::store::wake::Wakes;
+use doorbook_core::value::JobId;
+use tokio::sync::Notify;
+
+use crate::lane::Lane;
+use crate::local::Local;
+use crate::metrics::Metrics;
+use crate::queue::{PushError, Queue, WINDOW};
+use crate::runner::Ticket;
+use crate::stop::Stop;
+use crate::trouble::Trouble;
+
+/// Pause between two looks for due jobs. Source: design 6.
+const POLL_EVERY: Duration = Duration::from_millis(100);
+/// Pause while Postgres is away.
+const ERROR_PAUSE: Duration = Duration::from_secs(1);
+/// Jobs of one priority that one statement hands over: other relays get their share, and a push stays short.
+const BATCH: i64 = 200;
+
+pub struct Relay {
+    pub doorbook: Arc<Doorbook>,
+    pub queue: Arc<Queue>,
+    pub local: Local,
+    pub metrics: Arc<Metrics>,
+    pub wake: Arc<Notify>,
+    full: [Trouble; Lane::ALL.len()],
+}
+
+impl Relay {
+    pub fn new(
+        doorbook: Arc<Doorbook>,
+        queue: Arc<Queue>,
+        local: Local,
+        metrics: Arc<Metrics>,
+        wake: Arc<Notify>,
+    ) -> Self {
+        Self {
+            doorbook,
+            queue,
+            local,
+            metrics,
+            wake,
+            full: Lane::ALL.map(|_| Trouble::new("handing jobs to Redis (they run here)")),
+        }
+    }
+
+    /// Relays until `stop`.
+    pub async fn run(mut self, stop: Stop) {
+        let mut trouble = Trouble::new("handing jobs over");
+        while !stop.requested() {
+            let pause = match self.round().await {
+                Ok(true) => continue,
+                Ok(false) => {
+                    trouble.worked();
+                    POLL_EVERY
+                }
+                Err(error) => {
+                    trouble.failed(&error);
+                    ERROR_PAUSE
+                }
+            };
+            tokio::select! {
+                going_on = stop.pause(pause) => if !going_on { return },
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// One hand-over. True when there may be more at once.
+    async fn round(&mut self) -> Result<bool, StoreError> {
+        let batch = self.batch();
+        if batch == 0 {
+            return Ok(false);
+        }
+        let dispatched = jobs::dispatch(&self.doorbook.db, batch, WINDOW).await?;
+        let mut left_over = Vec::new();
+        for lane in Lane::ALL {
+            let tickets: Vec<Ticket> =
+                dispatched.iter().filter(|job| Lane::of(job) == lane).map(Ticket::from).collect();
+            left_over.extend(self.hand_over(lane, tickets).await);
+        }
+        if !left_over.is_empty() {
+            jobs::give_back(&self.doorbook.db, &left_over).await?;
+            return Ok(false);
+        }
+        Ok(is_full(&dispatched, batch))
+    }
+
+    /// Without Redis, or while it holds too much, no more is dispatched than this process can take: what stays due costs nothing.
+    fn batch(&self) -> i64 {
+        if self.queue.is_up() && !self.full.iter().any(Trouble::persists) {
+            return BATCH;
+        }
+        i64::try_from(self.local.room() / Priority::ALL.len()).unwrap_or(BATCH).min(BATCH)
+    }
+
+    /// Returns what nobody could take.
+    async fn hand_over(&mut self, lane: Lane, tickets: Vec<Ticket>) -> Vec<(JobId, i32)> {
+        if tickets.is_empty() {
+            return Vec::new();
+        }
+        if self.queue.is_up() {
+            match self.queue.push(lane, &tickets).await {
+                Ok(()) => {
+                    self.full[lane as usize].worked();
+                    self.metrics.pushed.add(tickets.len() as u64);
+                    return Vec::new();
+                }
+                Err(error @ PushError::Full(_)) => self.full[lane as usize].failed(&error),
+                Err(error @ PushError::Down(_)) => tracing::debug!(?lane, %error, "run here instead"),
+            }
+        }
+        tickets
+            .into_iter()
+            .filter(|ticket| !self.local.take(lane, *ticket))
+            .map(|ticket| (ticket.job_id, ticket.dispatch_no))
+            .collect()
+    }
+}
+
+/// Whether some priority filled its batch, so that more of it may be due.
+fn is_full(dispatched: &[Dispatch], batch: i64) -> bool {
+    Priority::ALL.into_iter().any(|priority| {
+        let count = dispatched.iter().filter(|job| job.priority == priority.as_i16()).count();
+        i64::try_from(count).is_ok_and(|count| count >= batch)
+    })
+}
+
+/// Listens for word of due jobs and wakes the relay, until `stop`. When it cannot, the relay's polling alone goes on.
+pub async fn listen(doorbook: Arc<Doorbook>, wake: Arc<Notify>, stop: Stop) {
+    /// Pause before listening is tried again.
+    const RETRY_EVERY: Duration = Duration::from_secs(5);
+    let mut trouble = Trouble::new("listening for due jobs (polling goes on)");
+    loop {
+        tokio::select! {
+            () = stop.wait() => return,
+            error = pass_on(&doorbook, &wake, &mut trouble) => trouble.failed(&error),
+        }
+        if !stop.pause(RETRY_EVERY).await {
+            return;
+        }
+    }
+}
+
+async fn pass_on(doorbook: &Doorbook, wake: &Notify, trouble: &mut Trouble) -> StoreError {
+    let mut wakes = match Wakes::listen(&doorbook.db).await {
+        Ok(wakes) => wakes,
+        Err(error) => return error,
+    };
+    trouble.worked();
+    loop {
+        match wakes.next().await {
+            Ok(()) => wake.notify_one(),
+            Err(error) => return error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_full_when_one_priority_filled_it_and_not_when_all_did_together() {
+        let job = |priority| Dispatch { job_id: JobId(Uuid::nil()), dispatch_no: 1, priority, suspect: false };
+        assert!(!is_full(&[], 2));
+        assert!(!is_full(&[job(0), job(1), job(2)], 2));
+        assert!(is_full(&[job(0), job(2), job(2)], 2));
+    }
+}

@@ -1,0 +1,360 @@
+//! One job from its ticket to its outcome: claim, work under a lease that is renewed, settle. What fetched the ticket, Redis or
+//! this process itself, makes no difference; nothing that happens to a ticket can lose or double a job's effect in Postgres.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbook_core::clock::Timestamp;
+use doorbook_core::job;
+use doorbook_core::service::mail::Handover;
+use doorbook_core::service::{Doorbook, Refusal};
+use doorbook_core::store::StoreError;
+use doorbook_core::store::jobs::{self, Claimed, Dispatch, LEASE, Outcome, STARTS_MAX};
+use doorbook_core::token::random;
+use doorbook_core::value::{DeliveryId, JobId};
+use futures::FutureExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tracing::Instrument as _;
+
+use crate::jobs::mail::Post;
+use crate::jobs::{self as work, Verdict};
+use crate::metrics::Metrics;
+use crate::schedule;
+use crate::stop::Stop;
+
+/// Pause between two renewals of a lease: three may fail before it ends.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+/// Pause between two tries of a statement while Postgres is away.
+const STORE_PAUSE: Duration = Duration::from_millis(500);
+/// An outcome that is known is offered to an absent Postgres for this long. Longer than the lease: nobody can take the job over
+/// while the database is away, and the fence decides when it is back.
+const SETTLE_PATIENCE: Duration = Duration::from_mins(1);
+/// A ticket is kept for this long while Postgres is away; then the sweep offers its job anew.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What travels through Redis: which job, and which hand-over of it. Nothing else; Redis may be read by others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ticket {
+    pub job_id: JobId,
+    pub dispatch_no: i32,
+}
+
+impl From<&Dispatch> for Ticket {
+    fn from(dispatch: &Dispatch) -> Self {
+        Self { job_id: dispatch.job_id, dispatch_no: dispatch.dispatch_no }
+    }
+}
+
+/// Runs jobs; one a process.
+pub struct Runner {
+    doorbook: Arc<Doorbook>,
+    post: Post,
+    metrics: Arc<Metrics>,
+    stop: Stop,
+    running: watch::Sender<usize>,
+}
+
+impl Runner {
+    pub fn new(doorbook: Arc<Doorbook>, post: Post, metrics: Arc<Metrics>, stop: Stop) -> Self {
+        Self { doorbook, post, metrics, stop, running: watch::Sender::new(0) }
+    }
+
+    /// Runs the ticket's job, if this hand-over is still the valid one. Returns when its outcome is written.
+    pub async fn run(&self, ticket: Ticket) {
+        let _running = Running::enter(&self.running);
+        if self.stop.requested() {
+            self.give_back(ticket).await;
+            return;
+        }
+        let Some((job, leased_at)) = self.claim(ticket).await else { return };
+        let trace = job.trace_id.unwrap_or_default();
+        let span = tracing::info_span!("job", id = %job.job_id, kind = job.kind, attempt = job.attempt, %trace);
+        self.carry_out(&job, leased_at).instrument(span).await;
+    }
+
+    /// What the heartbeat says of mail.
+    pub fn mail_state(&self) -> String {
+        self.post.state()
+    }
+
+    /// Returns at that time, or when the process is to end.
+    pub async fn wait_until(&self, time: Instant) {
+        self.stop.pause(time.saturating_duration_since(Instant::now())).await;
+    }
+
+    /// Returns when no job runs.
+    pub async fn drained(&self) {
+        let mut running = self.running.subscribe();
+        let _ = running.wait_for(|count| *count == 0).await;
+    }
+
+    async fn give_back(&self, ticket: Ticket) {
+        if let Err(error) = jobs::give_back(&self.doorbook.db, &[(ticket.job_id, ticket.dispatch_no)]).await {
+            tracing::warn!(job = %ticket.job_id, %error, "not given back at the end; the sweep will offer it anew");
+        }
+    }
+
+    /// The job, and when its lease began at the latest.
+    async fn claim(&self, ticket: Ticket) -> Option<(Claimed, Instant)> {
+        let deadline = Instant::now() + CLAIM_PATIENCE;
+        loop {
+            let before = Instant::now();
+            match jobs::claim(&self.doorbook.db, ticket.job_id, ticket.dispatch_no).await {
+                Ok(claimed) => {
+                    let claimed = claimed?;
+                    self.doorbook.clock.observe(claimed.now);
+                    return Some((claimed, before));
+                }
+                Err(StoreError::Unavailable(_) | StoreError::Conflict)
+                    if before < deadline && !self.stop.requested() =>
+                {
+                    sleep(STORE_PAUSE).await;
+                }
+                Err(error) => {
+                    tracing::warn!(job = %ticket.job_id, %error, "not claimed; the sweep will offer it anew");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Sets a job aside that has ended its worker at every start: nobody runs it again by itself.
+    async fn set_aside(&self, job: &Claimed) {
+        self.metrics.quarantined.add(1);
+        tracing::error!(starts = job.starts, "set aside: its worker died at every start");
+        let answer = "quarantined: its worker died at every start".to_owned();
+        let ending = match job.kind.as_str() {
+            job::MAIL => Ending::Mail(Handover::Failed { answer }),
+            _ => Ending::Job(Outcome::Dead { error: answer }),
+        };
+        self.settle(job, &ending).await;
+    }
+
+    async fn carry_out(&self, job: &Claimed, leased_at: Instant) {
+        if job.starts > STARTS_MAX {
+            return self.set_aside(job).await;
+        }
+        let work = AssertUnwindSafe(work::run(&self.doorbook, &self.post, job)).catch_unwind();
+        let verdict = tokio::select! {
+            outcome = work => outcome.unwrap_or_else(|panic| {
+                self.metrics.panics.add(1);
+                let what = panic_text(panic.as_ref());
+                tracing::error!(what, "the job panicked");
+                Verdict::Retry { error: format!("panicked: {what}") }
+            }),
+            () = self.keep_lease(job, leased_at) => {
+                self.metrics.lost.add(1);
+                tracing::warn!("the lease is lost: work stops half-way");
+                return;
+            }
+        };
+        let [chance] = random();
+        let ending = conclude(job, verdict, self.doorbook.clock.now(), chance);
+        self.settle(job, &ending).await;
+    }
+
+    /// Renews the lease for as long as it is polled. Returns when the job is not this worker's any more.
+    async fn keep_lease(&self, job: &Claimed, leased_at: Instant) {
+        let mut leased_at = leased_at;
+        loop {
+            sleep(RENEW_EVERY).await;
+            let before = Instant::now();
+            match jobs::renew(&self.doorbook.db, job).await {
+                Ok(true) => leased_at = before,
+                Err(error) if leased_at.elapsed() < LEASE => tracing::warn!(%error, "the lease could not be renewed"),
+                Ok(false) | Err(_) => return,
+            }
+        }
+    }
+
+    async fn settle(&self, job: &Claimed, ending: &Ending) {
+        let deadline = Instant::now() + SETTLE_PATIENCE;
+        loop {
+            let error = match self.write(job, ending).await {
+                Ok(true) => return self.count(ending),
+                // A row or table that was locked for too long is a conflict too; then the job is still ours.
+                Ok(false) if !self.holds(job).await => {
+                    self.metrics.lost.add(1);
+                    return tracing::warn!("another worker has the job by now: its outcome counts, not ours");
+                }
+                Ok(false) => "something is locked".to_owned(),
+                Err(Refusal::Unavailable(error)) => error.to_string(),
+                Err(error) => {
+                    return tracing::error!(%error, "the outcome could not be written; the job will run again");
+                }
+            };
+            if Instant::now() >= deadline {
+                return tracing::error!(error, "the outcome could not be written for long; the job will run again");
+            }
+            tracing::warn!(error, "the outcome could not be written yet");
+            sleep(STORE_PAUSE).await;
+        }
+    }
+
+    /// Whether the job is this worker's, as far as anybody knows; its lease is renewed.
+    async fn holds(&self, job: &Claimed) -> bool {
+        !matches!(jobs::renew(&self.doorbook.db, job).await, Ok(false))
+    }
+
+    async fn write(&self, job: &Claimed, ending: &Ending) -> Result<bool, Refusal> {
+        match ending {
+            Ending::Job(outcome) => Ok(jobs::settle(&self.doorbook.db, job, outcome).await?),
+            Ending::Mail(handover) => self.doorbook.settle_mail(job, DeliveryId(job.reference), handover).await,
+        }
+    }
+
+    fn count(&self, ending: &Ending) {
+        match ending {
+            Ending::Job(Outcome::Done) | Ending::Mail(Handover::Sent { .. } | Handover::Suppressed { .. }) => {
+                self.metrics.done.add(1);
+                tracing::debug!("done");
+            }
+            Ending::Job(Outcome::Retry { at, error }) | Ending::Mail(Handover::Deferred { at, answer: error }) => {
+                self.metrics.retried.add(1);
+                tracing::warn!(error, again_at = ?at, "failed for now");
+            }
+            Ending::Job(Outcome::Dead { error }) | Ending::Mail(Handover::Failed { answer: error }) => {
+                self.metrics.dead.add(1);
+                tracing::error!(error, "given up");
+            }
+        }
+    }
+}
+
+/// How a job ends: what is written about it.
+enum Ending {
+    Job(Outcome),
+    /// With an event in the trail and the delivery's state, in the same statement.
+    Mail(Handover),
+}
+
+/// From what the work said to what is written: all rules about trying again are here. `chance` spreads the tries.
+fn conclude(job: &Claimed, verdict: Verdict, now: Timestamp, chance: u8) -> Ending {
+    let again_at = now.plus(job::back_off(u32::try_from(job.attempt).unwrap_or(0), chance));
+    let too_late = again_at > job.created_at.plus(job::LIFE);
+    match verdict {
+        Verdict::Done => Ending::Job(Outcome::Done),
+        Verdict::Sent { answer } => Ending::Mail(Handover::Sent { answer }),
+        Verdict::Unneeded { reason } => Ending::Mail(Handover::Suppressed { reason }),
+        Verdict::Deferred { answer } if too_late => Ending::Mail(Handover::Failed { answer }),
+        Verdict::Deferred { answer } => Ending::Mail(Handover::Deferred { answer, at: again_at }),
+        Verdict::Refused { answer } => Ending::Mail(Handover::Failed { answer }),
+        // The next tick does the same work: nothing to repeat, nobody to ask.
+        Verdict::Retry { error } if schedule::is_superseded(job, again_at) => {
+            tracing::warn!(error, "failed; the next tick does it");
+            Ending::Job(Outcome::Done)
+        }
+        Verdict::Retry { error } if !too_late => Ending::Job(Outcome::Retry { at: again_at, error }),
+        Verdict::Retry { error } if job.kind == job::MAIL => Ending::Mail(Handover::Failed { answer: error }),
+        Verdict::Retry { error } | Verdict::Dead { error } => Ending::Job(Outcome::Dead { error }),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without words")
+}
+
+/// Counts one running job until it is dropped, also by a panic.
+struct Running(watch::Sender<usize>);
+
+impl Running {
+    fn enter(running: &watch::Sender<usize>) -> Self {
+        running.send_modify(|count| *count += 1);
+        Self(running.clone())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CREATED: Timestamp = Timestamp::from_seconds(1_000_000);
+
+    fn claimed(kind: &str, attempt: i32) -> Claimed {
+        Claimed {
+            job_id: JobId(uuid::Uuid::from_u128(1)),
+            kind: kind.to_owned(),
+            reference: uuid::Uuid::from_u128(2),
+            attempt,
+            starts: 1,
+            fence: 1,
+            trace_id: None,
+            created_at: CREATED,
+            now: CREATED,
+        }
+    }
+
+    fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    #[test]
+    fn a_deferred_mail_is_tried_again_after_ever_longer_pauses() {
+        for (attempt, pause) in [(0, 10), (1, 20), (3, 80), (30, 3_600)] {
+            let verdict = Verdict::Deferred { answer: "451 later".into() };
+            let Ending::Mail(Handover::Deferred { at, answer }) =
+                conclude(&claimed(job::MAIL, attempt), verdict, CREATED, 0)
+            else {
+                panic!("not deferred");
+            };
+            assert_eq!((at, answer.as_str()), (CREATED.plus(seconds(pause)), "451 later"));
+        }
+    }
+
+    #[test]
+    fn a_mail_whose_next_try_lies_beyond_a_day_has_failed_whatever_kept_it() {
+        let late = CREATED.plus(seconds(24 * 3_600 - 5));
+        for verdict in
+            [Verdict::Deferred { answer: "451 later".into() }, Verdict::Retry { error: "panicked: index".into() }]
+        {
+            assert!(matches!(
+                conclude(&claimed(job::MAIL, 0), verdict, late, 0),
+                Ending::Mail(Handover::Failed { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn a_refused_mail_fails_at_once() {
+        let verdict = Verdict::Refused { answer: "550 no such user".into() };
+        let ending = conclude(&claimed(job::MAIL, 0), verdict, CREATED, 0);
+        assert!(matches!(ending, Ending::Mail(Handover::Failed { answer }) if answer == "550 no such user"));
+    }
+
+    #[test]
+    fn a_recurring_job_is_tried_again_until_its_next_tick_takes_over() {
+        let failed = || Verdict::Retry { error: "no connection".into() };
+        let ending = conclude(&claimed(job::PURGE, 0), failed(), CREATED, 0);
+        assert!(matches!(ending, Ending::Job(Outcome::Retry { at, .. }) if at == CREATED.plus(seconds(10))));
+        let ending = conclude(&claimed(job::PURGE, 0), failed(), CREATED.plus(seconds(3_595)), 0);
+        assert!(matches!(ending, Ending::Job(Outcome::Done)));
+    }
+
+    #[test]
+    fn an_unknown_kind_waits_for_an_operator() {
+        let ending = conclude(&claimed("dance", 0), Verdict::Dead { error: "unknown kind".into() }, CREATED, 0);
+        assert!(matches!(ending, Ending::Job(Outcome::Dead { .. })));
+    }
+
+    #[test]
+    fn a_ticket_names_a_job_and_a_hand_over_and_nothing_else() {
+        let ticket = Ticket { job_id: JobId(uuid::Uuid::from_u128(1)), dispatch_no: 4 };
+        let text = serde_json::to_string(&ticket).unwrap();
+        assert_eq!(text, r#"{"job_id":"00000000-0000-0000-0000-000000000001","dispatch_no":4}"#);
+        assert_eq!(serde_json::from_str::<Ticket>(&text).unwrap(), ticket);
+    }
+}

@@ -1,0 +1,49 @@
+//! Offers again what Redis or a dead worker has lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use doorbook_core::service::Doorbook;
+use doorbook_core::store::jobs;
+use tokio::time::Instant;
+
+use crate::metrics::Metrics;
+use crate::queue::Queue;
+use crate::stop::Stop;
+use crate::trouble::Trouble;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
+/// A handed-over job that nobody has claimed for this long is offered anew.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Pause between two sweeps without patience: each makes all waiting tickets stale, and a Redis that fails again and again must
+/// not turn every job around for ever.
+const IMPATIENT_EVERY: Duration = Duration::from_secs(10);
+
+/// Sweeps until `stop`: without patience at the start and when Redis has lost something.
+pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metrics>, stop: Stop) {
+    let mut trouble = Trouble::new("sweeping jobs");
+    let mut lost = true;
+    let mut impatient_at = Instant::now();
+    loop {
+        lost |= queue.take_lost();
+        let impatient = lost && Instant::now() >= impatient_at;
+        let patience = if impatient { Duration::ZERO } else { PATIENCE };
+        match jobs::sweep(&doorbook.db, patience).await {
+            Ok(offered) => {
+                trouble.worked();
+                if impatient {
+                    lost = false;
+                    impatient_at = Instant::now() + IMPATIENT_EVERY;
+                }
+                metrics.swept.add(offered);
+                if offered > 0 {
+                    tracing::info!(offered, impatient, "jobs offered again");
+                }
+            }
+            Err(error) => trouble.failed(&error),
+        }
+        if !stop.pause(SWEEP_EVERY).await {
+            return;
+        }
+    }
+}
