@@ -1,1 +1,136 @@
-fn main() {}
+//! `doorbook`: what operators do from the command line. One file a group of commands.
+//!
+//! Exit status: 0 done, 1 failed or something was found, 2 wrong usage or settings.
+
+mod account;
+mod events;
+mod jobs;
+mod keys;
+mod password;
+mod projections;
+mod schema;
+mod settings;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Status for wrong settings; clap gives the same for wrong usage.
+const WRONG_SETTINGS: u8 = 2;
+
+/// Operate Doorbook
+#[derive(Parser)]
+#[command(name = "doorbook", version, arg_required_else_help = true, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Apply the migrations that the database lacks, and grant the roles
+    Migrate,
+    /// Grant the database roles, or print the SQL that does
+    Roles {
+        /// Print the SQL instead of running it
+        #[arg(long)]
+        sql: bool,
+    },
+    /// Create, list and change accounts
+    #[command(subcommand)]
+    Account(account::Command),
+    /// Read the event log
+    #[command(subcommand)]
+    Events(events::Command),
+    /// Make, list and re-wrap keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// See to jobs that have failed for good
+    #[command(subcommand)]
+    Jobs(jobs::Command),
+    /// Compare what is derived from the log with a replay of it
+    #[command(subcommand)]
+    Projections(projections::Command),
+}
+
+/// What a command has come to.
+pub enum Outcome {
+    Done,
+    /// It ran to its end and found what it looks for, or nothing to work on.
+    Found,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = io::stdout().lock();
+    let outcome = run(cli.command, &mut out).await;
+    match outcome.and_then(|outcome| Ok(out.flush().map(|()| outcome)?)) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Found) => ExitCode::FAILURE,
+        // Whoever reads the output has seen enough.
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With standard error closed, the status alone tells.
+            let _ = writeln!(io::stderr(), "doorbook: {error:#}");
+            if settings::is_at_fault(&error) { ExitCode::from(WRONG_SETTINGS) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outcome> {
+    match command {
+        Command::Migrate => schema::migrate(out).await,
+        Command::Roles { sql } => schema::roles(sql, out).await,
+        Command::Account(command) => account::run(command, out).await,
+        Command::Events(command) => events::run(command, out).await,
+        Command::Keys(command) => keys::run(command, out).await,
+        Command::Jobs(command) => jobs::run(command, out).await,
+        Command::Projections(projections::Command::Check) => projections::check(out).await,
+    }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn refused(line: &str) -> String {
+        Cli::try_parse_from(line.split(' ')).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_grammar_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_change_of_an_account_needs_a_reason() {
+        for change in ["disable", "enable", "revoke-sessions"] {
+            assert!(refused(&format!("doorbook account {change} ana@example.com")).contains("--reason"), "{change}");
+        }
+        assert!(refused("doorbook account role grant ana@example.com admin").contains("--reason"));
+        assert!(refused("doorbook account role revoke ana@example.com admin").contains("--reason"));
+    }
+
+    #[test]
+    fn addresses_roles_and_ids_are_checked_before_anything_is_opened() {
+        assert!(refused("doorbook account create ana").contains("e-mail address"));
+        assert!(refused("doorbook account create ana@example.com --role owner").contains("admin"));
+        assert!(refused("doorbook events show 12").contains("invalid value '12'"));
+        assert!(refused("doorbook jobs redrive x").contains("invalid value 'x'"));
+        assert!(refused("doorbook events tail --last 0").contains("invalid value '0'"));
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_failure() {
+        let closed = |kind| is_closed_pipe(&anyhow::Error::from(io::Error::from(kind)));
+        assert!(closed(io::ErrorKind::BrokenPipe) && !closed(io::ErrorKind::StorageFull));
+    }
+}
