@@ -1,1 +1,32 @@
-//! placeholder
+//! Private servers for development and tests: Postgres, Redis and a mail sink that belong to one run, share nothing
+//! with the machine's own services and are gone when the run is, however it ends. Never part of a release image.
+
+pub mod auc;
+pub mod checks;
+pub mod ci;
+pub mod cluster;
+pub mod database;
+mod find;
+pub mod full;
+pub mod guard;
+mod install;
+mod marked;
+mod place;
+mod postgres;
+pub mod prepare;
+pub mod process;
+mod redis;
+mod run;
+mod secret;
+mod server;
+pub mod sink;
+pub mod stand;
+mod tour;
+pub mod up;
+
+pub use cluster::{Cluster, Options};
+pub use database::{Database, Role};
+pub use process::{Launch, Program, ensure_binaries};
+pub use run::{Run, free_port};
+pub use sink::{Mail, Sink};
+pub use stand::{Answer, Client, Stand};

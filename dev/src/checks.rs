@@ -1,0 +1,150 @@
+//! The checks of the security bar as they stand in the tests: which tests belong to an id, and which one-line change of the code
+//! each of them must notice. Read from the doc comments, `C026. Breaks when` + file + old and new text, so that neither can be
+//! forgotten when a test moves.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// Root of the checkout.
+pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Packages whose integration tests hold checks.
+const PACKAGES: [&str; 4] = ["dev", "core", "api", "worker"];
+
+/// A change that must make a test fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mutation {
+    pub file: String,
+    pub old: String,
+    pub new: String,
+}
+
+/// One test that names what it checks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Ids it belongs to; none for a rule that is not on the bar.
+    pub ids: Vec<String>,
+    pub package: String,
+    /// The integration test's target.
+    pub target: String,
+    /// Its path within the target.
+    pub test: String,
+    pub mutation: Option<Mutation>,
+}
+
+/// Every check of the checkout at `root`.
+pub fn all(root: &Path) -> Result<Vec<Check>> {
+    let mut checks = Vec::new();
+    for package in PACKAGES {
+        let folder = root.join(package).join("tests");
+        if !folder.is_dir() {
+            continue;
+        }
+        for file in sources(&folder)? {
+            let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let (target, module) = place(&folder, &file);
+            checks.extend(of_source(&text).into_iter().map(|(ids, mutation, name)| Check {
+                ids,
+                package: format!("doorbook-{package}"),
+                target: target.clone(),
+                test: if module.is_empty() { name } else { format!("{module}::{name}") },
+                mutation,
+            }));
+        }
+    }
+    Ok(checks)
+}
+
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry.context("cannot read a folder")?.path();
+        if path.is_dir() {
+            files.extend(sources(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Target and module of a test file: `book/limits.rs` is module `limits` of target `book`.
+fn place(folder: &Path, file: &Path) -> (String, String) {
+    let relative = file.strip_prefix(folder).unwrap_or(file).with_extension("");
+    let mut parts = relative.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    let target = parts.next().unwrap_or_default();
+    let module: Vec<String> = parts.filter(|part| part != "main" && part != "mod").collect();
+    (target, module.join("::"))
+}
+
+type Found = (Vec<String>, Option<Mutation>, String);
+
+/// Doc comments that name a check, each with the test behind it.
+fn of_source(text: &str) -> Vec<Found> {
+    let mut found = Vec::new();
+    let mut pending: Option<(Vec<String>, Option<Mutation>)> = None;
+    for line in text.lines() {
+        let line = line.trim();
+        if let Some(comment) = line.strip_prefix("/// ") {
+            let (ids, mutation) = (ids(comment), mutation(comment));
+            if !ids.is_empty() || mutation.is_some() {
+                let (mut all, earlier) = pending.take().unwrap_or_default();
+                all.extend(ids);
+                pending = Some((all, mutation.or(earlier)));
+            }
+        } else if let Some(name) = function(line)
+            && let Some((ids, mutation)) = pending.take()
+        {
+            found.push((ids, mutation, name));
+        }
+    }
+    found
+}
+
+/// Ids at the beginning of a comment: `C025, C026.`
+fn ids(comment: &str) -> Vec<String> {
+    let head = comment.split_once('.').map_or("", |(head, _)| head);
+    let parts: Vec<&str> = head.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+    let is_id =
+        |part: &&str| part.len() == 4 && part.starts_with('C') && part[1..].bytes().all(|byte| byte.is_ascii_digit());
+    if parts.iter().all(is_id) { parts.into_iter().map(str::to_owned).collect() } else { Vec::new() }
+}
+
+fn mutation(comment: &str) -> Option<Mutation> {
+    let (_, rest) = comment.split_once("Breaks when `")?;
+    let (file, rest) = rest.split_once("`: `")?;
+    let (old, new) = rest.split_once("` → `")?;
+    let new = new.trim_end_matches('.').strip_suffix('`')?;
+    let text = |escaped: &str| escaped.replace("\\n", "\n");
+    Some(Mutation { file: file.to_owned(), old: text(old), new: text(new) })
+}
+
+fn function(line: &str) -> Option<String> {
+    let rest = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "))?;
+    rest.split_once('(').map(|(name, _)| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_is_read_from_the_comment_above_its_test() {
+        let text = "/// C025, C026. Breaks when `core/src/a.rs`: `x\\ny` → `z`.\n#[tokio::test]\nasync fn it_holds() {\n/// Other.\nfn helper() {}";
+        let mutation = Mutation { file: "core/src/a.rs".into(), old: "x\ny".into(), new: "z".into() };
+        assert_eq!(of_source(text), [(vec!["C025".into(), "C026".into()], Some(mutation), "it_holds".into())]);
+    }
+
+    #[test]
+    fn every_mutation_of_this_checkout_has_its_place() {
+        for check in all(Path::new(ROOT)).unwrap() {
+            let Some(mutation) = &check.mutation else { continue };
+            let text = fs::read_to_string(Path::new(ROOT).join(&mutation.file)).unwrap_or_default();
+            let places = text.matches(&mutation.old).count();
+            assert_eq!(places, 1, "{}: {} holds {:?} {places} times", check.test, mutation.file, mutation.old);
+        }
+    }
+}

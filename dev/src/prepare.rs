@@ -1,0 +1,70 @@
+//! `cargo dev -- prepare`: writes `.sqlx`, what the `query!` macros need to check SQL without a database.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{Cluster, Database, Options};
+
+const CHECKED_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.sqlx");
+/// The crate with all the SQL.
+const CRATE_ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/src/lib.rs");
+
+/// Asks a freshly migrated database about every query. With `check`, fails when the files of the checkout are others.
+pub async fn prepare(check: bool) -> Result<()> {
+    let guard = std::env::current_exe().context("cannot find the running executable")?;
+    let cluster = Cluster::start(Options::temporary(guard)).await?;
+    let database = Database::fresh(&cluster).await?;
+    let folder = cluster.run().folder().join("sqlx");
+    fs::create_dir(&folder).context("cannot make a folder for the queries")?;
+    // Cargo knows nothing of the database that the macros ask: without a newer file it would not run them.
+    touch(Path::new(CRATE_ROOT))?;
+    let status = tokio::process::Command::new(cargo())
+        .args(["check", "--quiet", "--package", "doorbook-core"])
+        .env("DATABASE_URL", cluster.superuser_url(database.name()))
+        .env("SQLX_OFFLINE_DIR", &folder)
+        .env_remove("SQLX_OFFLINE")
+        .status()
+        .await
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "the queries do not fit the schema");
+    let fresh = read(&folder)?;
+    ensure!(!fresh.is_empty(), "cargo has written no query");
+    let kept = read(Path::new(CHECKED_IN))?;
+    if check {
+        ensure!(fresh == kept, ".sqlx is not what the code makes: run `cargo dev -- prepare` and commit it");
+        return Ok(());
+    }
+    for name in kept.keys().filter(|name| !fresh.contains_key(*name)) {
+        fs::remove_file(Path::new(CHECKED_IN).join(name)).with_context(|| format!("cannot remove {name}"))?;
+    }
+    for (name, text) in &fresh {
+        fs::write(Path::new(CHECKED_IN).join(name), text).with_context(|| format!("cannot write {name}"))?;
+    }
+    println!("{} queries in .sqlx", fresh.len());
+    Ok(())
+}
+
+pub(crate) fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time of a file of the checkout, not of an event")]
+fn touch(path: &Path) -> Result<()> {
+    let file = File::options().append(true).open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    file.set_modified(SystemTime::now()).with_context(|| format!("cannot touch {}", path.display()))
+}
+
+fn read(folder: &Path) -> Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let entry = entry.context("cannot read a folder")?;
+        let text =
+            fs::read_to_string(entry.path()).with_context(|| format!("cannot read {}", entry.path().display()))?;
+        files.insert(entry.file_name().to_string_lossy().into_owned(), text);
+    }
+    Ok(files)
+}
