@@ -1,0 +1,148 @@
+//! Changing the address: confirmed by the new mailbox, undone from the old one, reserved in between.
+
+use doorbook_core::service::access::Caller;
+use doorbook_core::service::{Doorbook, Refusal};
+
+use crate::common::*;
+
+const ANA: &str = "ana@example.com";
+const NEW: &str = "ana@new.example";
+
+async fn ana(book: &Doorbook) -> Caller {
+    register(book, ANA).await.unwrap();
+    let tokens = login(book, ANA, PASSWORD).await.unwrap();
+    book.authenticate(&tokens.access).await.unwrap()
+}
+
+async fn ask(book: &Doorbook, caller: Caller, address: &str) {
+    let context = anywhere().acting(caller.account);
+    book.request_email_change(caller, &password(PASSWORD), &email(address), None, &context).await.unwrap();
+}
+
+/// Asks for the change and confirms it with the link that went to the new address.
+async fn change(house: &House, book: &Doorbook, caller: Caller, address: &str) {
+    ask(book, caller, address).await;
+    let mail = house.mail(book, "email_change_confirm").await;
+    assert_eq!(mail.to, address, "the new mailbox confirms");
+    book.confirm_email_change(mail.token.unwrap().1.expose(), None, &anywhere()).await.unwrap();
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `row.detail = Some(data_key.key.seal_json(token.0, &new_email.as_str())?);` → `row.detail = Some(data_key.key.seal_json(token.0, &owner.email().unwrap().as_str())?);`.
+#[tokio::test]
+async fn nothing_changes_before_the_new_mailbox_confirms() {
+    let house = house().await;
+    let book = house.book().await;
+    let caller = ana(&book).await;
+    ask(&book, caller, NEW).await;
+    assert_eq!(book.profile(caller.account).await.unwrap().email, ANA);
+    assert!(matches!(login(&book, NEW, PASSWORD).await, Err(Refusal::InvalidCredentials)));
+    let link = house.link(&book, "email_change_confirm").await;
+    book.confirm_email_change(&link, None, &anywhere()).await.unwrap();
+    assert_eq!(book.profile(caller.account).await.unwrap().email, NEW);
+    login(&book, NEW, PASSWORD).await.unwrap();
+    assert!(matches!(login(&book, ANA, PASSWORD).await, Err(Refusal::InvalidCredentials)));
+    assert!(matches!(book.confirm_email_change(&link, None, &anywhere()).await, Err(Refusal::InvalidToken)));
+    assert_eq!(house.mail(&book, "email_change_notice").await.to, ANA);
+    assert_eq!(house.mail(&book, "email_changed").await.to, NEW);
+    house.assert_whole().await;
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `batch.write.release_email(owner.id, current_key);` → ``.
+#[tokio::test]
+async fn the_old_mailbox_can_take_the_account_back_and_end_every_session() {
+    let house = house().await;
+    let book = house.book().await;
+    let caller = ana(&book).await;
+    change(&house, &book, caller, NEW).await;
+    let thief = login(&book, NEW, PASSWORD).await.unwrap();
+    let undo = house.link(&book, "email_change_notice").await;
+    book.undo_email_change(&undo, None, &anywhere()).await.unwrap();
+    assert!(matches!(book.authenticate(&thief.access).await, Err(Refusal::Unauthenticated)));
+    assert!(matches!(login(&book, NEW, PASSWORD).await, Err(Refusal::InvalidCredentials)));
+    login(&book, ANA, PASSWORD).await.unwrap();
+    assert!(matches!(book.undo_email_change(&undo, None, &anywhere()).await, Err(Refusal::InvalidToken)));
+    assert_eq!(house.mail(&book, "email_change_undone").await.to, ANA);
+    register(&book, NEW).await.unwrap();
+    assert_eq!(house.number("select count(*) from accounts").await, 2, "the other address is free again");
+    house.assert_whole().await;
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `batch.write.reserve_email(owner.id, old_key, now.plus(UNDO_WINDOW));` → `batch.write.release_email(owner.id, old_key);`.
+#[tokio::test]
+async fn the_old_address_is_nobodys_while_the_change_can_be_undone() {
+    let house = house().await;
+    let book = house.book().await;
+    let caller = ana(&book).await;
+    change(&house, &book, caller, NEW).await;
+    register(&book, ANA).await.expect("answered like any other");
+    assert_eq!(house.number("select count(*) from accounts").await, 1);
+
+    register(&book, "bea@example.com").await.unwrap();
+    let bea = login(&book, "bea@example.com", PASSWORD).await.unwrap();
+    let bea = book.authenticate(&bea.access).await.unwrap();
+    ask(&book, bea, ANA).await;
+    let link = house.link(&book, "email_change_confirm").await;
+    assert!(matches!(book.confirm_email_change(&link, None, &anywhere()).await, Err(Refusal::EmailTaken)));
+
+    house.alter("update account_emails set reserved_until = now() where state = 'reserved'").await;
+    register(&book, ANA).await.unwrap();
+    assert_eq!(house.number("select count(*) from accounts").await, 3, "after the week it is anybody's");
+    house.assert_whole().await;
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `return Err(Refusal::EmailTaken);` → ``.
+#[tokio::test]
+async fn an_address_taken_before_the_confirmation_is_refused_and_nothing_changes() {
+    let house = house().await;
+    let book = house.book().await;
+    let caller = ana(&book).await;
+    ask(&book, caller, NEW).await;
+    let link = house.link(&book, "email_change_confirm").await;
+    register(&book, NEW).await.unwrap();
+    assert!(matches!(book.confirm_email_change(&link, None, &anywhere()).await, Err(Refusal::EmailTaken)));
+    assert_eq!(book.profile(caller.account).await.unwrap().email, ANA);
+    assert_eq!(house.number("select count(*) from events where type = 'EmailChanged'").await, 0);
+    house.assert_whole().await;
+}
+
+/// Many accounts confirm a change to the same address at once: one gets it, the others are told that it is taken.
+/// Breaks when `core/src/store/project/accounts.rs`: `where e.state = 'reserved' and (e.reserved_until <= {now} or e.account_id = {account}) returning 1` → `where true returning 1`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_accounts_that_confirm_one_address_at_once_one_gets_it() {
+    let house = house().await;
+    let books = [house.book().await, house.book().await];
+    let mut links = Vec::new();
+    for n in 0..8 {
+        let address = format!("user{n}@example.com");
+        register(&books[0], &address).await.unwrap();
+        let tokens = login(&books[0], &address, PASSWORD).await.unwrap();
+        let caller = books[0].authenticate(&tokens.access).await.unwrap();
+        house.alter("delete from counters").await;
+        ask(&books[0], caller, NEW).await;
+        links.push(house.link(&books[0], "email_change_confirm").await);
+    }
+    let outcomes = at_once(links.len(), |n| {
+        let (book, link) = (books[n % 2].clone(), links[n].clone());
+        async move { book.confirm_email_change(&link, None, &anywhere()).await }
+    })
+    .await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+    let taken = outcomes.iter().filter(|outcome| matches!(outcome, Err(Refusal::EmailTaken))).count();
+    assert_eq!(taken, links.len() - 1, "{outcomes:?}");
+    assert_eq!(house.number("select count(*) from events where type = 'EmailChanged'").await, 1);
+    house.assert_whole().await;
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `&[TokenKind::Reset, TokenKind::Verify], now);` → `&[TokenKind::Verify], now);`.
+#[tokio::test]
+async fn a_changed_address_makes_links_in_the_old_mailbox_worthless() {
+    let house = house().await;
+    let book = house.book().await;
+    let caller = ana(&book).await;
+    book.request_reset(&email(ANA), None, &anywhere()).await.unwrap();
+    let reset = house.link(&book, "reset").await;
+    change(&house, &book, caller, NEW).await;
+    let confirmed = book.confirm_reset(&reset, &password(OTHER_PASSWORD), None, &anywhere()).await;
+    assert!(matches!(confirmed, Err(Refusal::InvalidToken)));
+    login(&book, NEW, PASSWORD).await.unwrap();
+}

@@ -1,0 +1,386 @@
+//! Limits hold to the attempt and to the second, however many ask at once, and never shut the owner out.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use doorbook_core::account::Command;
+use doorbook_core::failpoint::Gate;
+use doorbook_core::limit::Rule;
+use doorbook_core::service::{Context, Doorbook};
+
+use crate::common::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const ANA: &str = "ana@example.com";
+
+/// Five failures a minute block for two.
+fn short() -> doorbook_core::service::Policy {
+    policy_with(|policy| policy.login = Rule { max: 5, window: MINUTE, block: 2 * MINUTE })
+}
+
+async fn fails(book: &Doorbook, address: &str, times: usize) {
+    for n in 1..=times {
+        assert_eq!(word(&login(book, address, OTHER_PASSWORD).await), "wrong", "attempt {n}");
+    }
+}
+
+/// C010. Breaks when `core/src/limit/mod.rs`: `        if in_window < max {` → `        if in_window <= max {`.
+#[tokio::test]
+async fn the_sixth_attempt_is_blocked_and_the_block_ends_when_it_says() {
+    let house = house().await;
+    let book = house.book_with(short(), &secrets()).await;
+    register(&book, ANA).await.unwrap();
+    fails(&book, ANA, 5).await;
+    let blocked = login(&book, ANA, PASSWORD).await;
+    assert_eq!(word(&blocked), "blocked");
+    let told = retry_after(&blocked).as_secs();
+    assert!((118..=120).contains(&told), "told to wait {told} s of 120");
+    house.age_limits(115).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked", "five seconds before the end");
+    house.age_limits(5).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok", "at the end");
+}
+
+/// C010. Breaks when `core/src/limit/mod.rs`: `            counter.hits.retain(|(_, whose)| *whose != target);` → `            let _ = &counter.hits;`.
+#[tokio::test]
+async fn a_success_forgets_the_failures_before_it_and_the_window_the_older_ones() {
+    let house = house().await;
+    let book = house.book_with(short(), &secrets()).await;
+    register(&book, ANA).await.unwrap();
+    for _ in 0..3 {
+        fails(&book, ANA, 4).await;
+        assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok");
+    }
+    fails(&book, ANA, 4).await;
+    house.age_limits(60).await;
+    fails(&book, ANA, 4).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok");
+    assert_eq!(house.events("LoginBlocked").await, 0);
+}
+
+/// C011. Breaks when `core/src/limit/mod.rs`: `        if counter.hits.len() + counter.held.len() >= usize` → `        if counter.hits.len() >= usize`.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hundred_guesses_at_once_in_two_processes_verify_five_passwords() {
+    let house = house().await;
+    let books = [house.book().await, house.book().await];
+    register(&books[0], ANA).await.unwrap();
+    let before: u64 = books.iter().map(|book| book.hasher.verifications()).sum();
+    let answers = together((0..200).map(|n| {
+        let book = Arc::clone(&books[n % 2]);
+        async move { word(&login(&book, ANA, OTHER_PASSWORD).await) }
+    }))
+    .await;
+    let after: u64 = books.iter().map(|book| book.hasher.verifications()).sum();
+    assert!(after - before <= 5, "{} passwords were verified", after - before);
+    for answer in answers {
+        assert!(matches!(answer, "wrong" | "blocked" | "busy" | "conflict"), "{answer}");
+    }
+    assert_eq!(house.events("LoginFailed").await, i64::try_from(after - before).unwrap());
+    assert_eq!(house.events("LoginBlocked").await, 1);
+}
+
+/// C011. Breaks when `core/src/limit/mod.rs`: `        Some(self.held.swap_remove(place).2)` → `        Some(self.held[place].2)`.
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_right_passwords_at_once_all_get_in_and_leave_no_trace() {
+    let house = house().await;
+    let books = [house.book().await, house.book().await];
+    register(&books[0], ANA).await.unwrap();
+    for _ in 0..dose(1, 20) {
+        let begun = Instant::now();
+        let answers = together((0..20).map(|n| {
+            let book = Arc::clone(&books[n % 2]);
+            async move { word(&patient_login(&book, ANA, PASSWORD).await) }
+        }))
+        .await;
+        assert_eq!(answers, ["ok"; 20]);
+        assert!(begun.elapsed() < Duration::from_secs(10), "took {:?}", begun.elapsed());
+        // A guess that was answered but not settled would become a failure after 30 s.
+        assert_eq!(
+            house.number("select count(*) from counters where kind = 'login' and state->'held' <> '[]'").await,
+            0,
+            "every reservation is settled"
+        );
+    }
+    assert_eq!(house.events("LoginFailed").await + house.events("LoginBlocked").await, 0);
+}
+
+/// C012. Breaks when `core/src/value/email.rs`: `        let folded: String = local.to_lowercase().nfc().collect();` → `        let folded: String = local.clone();`.
+#[tokio::test]
+async fn forty_spellings_of_one_mailbox_share_five_guesses() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, "josé.ana@bücher.example").await.unwrap();
+    let locals = ["josé.ana", "JOSÉ.ANA", "José.Ana", "jose\u{301}.ana", "JOSE\u{301}.ANA"];
+    let domains = [
+        "bücher.example",
+        "BÜCHER.EXAMPLE",
+        "bu\u{308}cher.example",
+        "xn--bcher-kva.example",
+        "XN--BCHER-KVA.EXAMPLE",
+        "bücher.example.",
+        "ｂüｃｈｅｒ.ｅｘａｍｐｌｅ",
+        "bücher。example",
+    ];
+    let before = book.hasher.verifications();
+    let mut spellings = 0;
+    for local in locals {
+        for domain in domains {
+            spellings += 1;
+            let address = format!("{local}@{domain}");
+            register(&book, &address).await.unwrap();
+            for _ in 0..5 {
+                let answer = word(&login(&book, &address, OTHER_PASSWORD).await);
+                assert!(matches!(answer, "wrong" | "blocked"), "{address}: {answer}");
+            }
+        }
+    }
+    assert_eq!(spellings, 40);
+    assert_eq!(book.hasher.verifications() - before, 5);
+    assert_eq!(house.number("select count(*) from accounts").await, 1, "one mailbox, one account");
+    for outside in [" josé.ana@bücher.example", "josé.ana@bücher.example ", "josé.ana@bücher.example\u{a0}"] {
+        assert!(doorbook_core::value::Email::parse(outside).is_err(), "{outside:?}");
+    }
+}
+
+/// C012. Breaks when `core/src/service/limits.rs`: `&[email.limit_form().as_bytes()]` → `&[email.normal_form().as_bytes()]`.
+#[tokio::test]
+async fn plus_tags_are_accounts_of_their_own_in_one_bucket() {
+    let house = house().await;
+    let book = house.book().await;
+    for address in ["ana@example.com", "ana+shop@example.com", "ana+bank@example.com"] {
+        register(&book, address).await.unwrap();
+    }
+    assert_eq!(house.number("select count(*) from accounts").await, 3);
+    fails(&book, "ana@example.com", 2).await;
+    fails(&book, "ana+shop@example.com", 2).await;
+    fails(&book, "Ana+nobody@example.com", 1).await;
+    assert_eq!(word(&login(&book, "ana+bank@example.com", PASSWORD).await), "blocked");
+}
+
+/// C012. Breaks when `core/src/limit/mod.rs`: `            counter.hits.retain(|(_, whose)| *whose != target);` → `            counter.hits.clear();`.
+#[tokio::test]
+async fn who_owns_a_plus_tag_of_a_mailbox_gets_no_more_guesses_at_its_other_accounts() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    register(&book, "ana+thief@example.com").await.unwrap();
+    fails(&book, ANA, 4).await;
+    assert_eq!(word(&login(&book, "ana+thief@example.com", PASSWORD).await), "ok");
+    fails(&book, ANA, 1).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked");
+}
+
+/// C015. Breaks when `core/src/service/login.rs`: `            Err(failure) => return Err(self.settle_failure(&guess, owner_id, failure, context).await),` → `            Err(LoginFailure::UnknownAccount) => return Err(Refusal::InvalidCredentials), Err(failure) => return Err(self.settle_failure(&guess, owner_id, failure, context).await),`.
+#[tokio::test]
+async fn a_block_tells_neither_whether_the_account_exists_nor_whether_the_password_is_right() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    for address in [ANA, "nobody@example.com"] {
+        fails(&book, address, 5).await;
+        let verified = book.hasher.verifications();
+        let mut waits = Vec::new();
+        for text in [PASSWORD, OTHER_PASSWORD, PASSWORD, OTHER_PASSWORD] {
+            let answer = login(&book, address, text).await;
+            assert_eq!(word(&answer), "blocked");
+            waits.push(retry_after(&answer).as_secs());
+        }
+        assert!(waits.iter().all(|wait| (897..=900).contains(wait)), "{address}: {waits:?}");
+        assert_eq!(book.hasher.verifications(), verified, "{address}: nothing is verified in a block");
+    }
+    assert_eq!(house.events("LoginBlocked").await, 2);
+    let kinds =
+        house.number("select count(distinct kind) from counters where state->>'blocked_until' is not null").await;
+    assert_eq!(kinds, 1, "both blocks are of one kind");
+}
+
+/// C016. Breaks when `core/src/service/login.rs`: `        let bucket = self.login_bucket(&login.email, known_device, epoch);` → `        let bucket = self.login_bucket(&login.email, None, epoch);`.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attack_from_fifty_addresses_never_keeps_the_owner_on_a_known_device_out() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let device = login(&book, ANA, PASSWORD).await.unwrap().device.unwrap().expose().to_owned();
+    let before = book.hasher.verifications();
+    let logins = dose(10, 60);
+    for round in 0..logins {
+        let attack = (0..5).map(|n| {
+            let (book, origin) = (Arc::clone(&book), from(&format!("198.51.100.{}", (round * 5 + n) % 50)));
+            async move { word(&login_from(&book, ANA, OTHER_PASSWORD, None, &origin).await) }
+        });
+        let home = anywhere();
+        let (attacked, owner) =
+            tokio::join!(together(attack), login_from(&book, ANA, PASSWORD, Some(device.clone()), &home));
+        assert_eq!(word(&owner), "ok", "round {round}");
+        assert!(!attacked.contains(&"ok"));
+    }
+    let guessed = book.hasher.verifications() - before - u64::try_from(logins).unwrap();
+    assert!(guessed <= 5, "{guessed} guesses of the attacker were verified");
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked", "a device nobody knows");
+}
+
+/// C016. Breaks when `core/src/service/password.rs`: `            self.clear_login_bucket(&mut batch, &owner);` → `            let _ = &owner;`.
+#[tokio::test]
+async fn the_mailed_link_works_during_a_block_and_ends_it() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    fails(&book, ANA, 5).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked");
+    reset(&house, &book, OTHER_PASSWORD).await;
+    assert_eq!(word(&login(&book, ANA, OTHER_PASSWORD).await), "ok");
+}
+
+async fn reset(house: &House, book: &Doorbook, text: &str) {
+    book.request_reset(&email(ANA), None, &anywhere()).await.unwrap();
+    book.confirm_reset(&house.reset_link().await, &password(text), None, &anywhere()).await.unwrap();
+}
+
+/// C016. Breaks when `core/src/service/login.rs`: `device.0.as_bytes(), &epoch.to_be_bytes()],` → `device.0.as_bytes(), &[u8::from(epoch < 0)]],`.
+#[tokio::test]
+async fn a_reset_also_ends_the_block_of_the_owners_own_device() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let device = login(&book, ANA, PASSWORD).await.unwrap().device.unwrap().expose().to_owned();
+    let on_device = async |text| login_from(&book, ANA, text, Some(device.clone()), &anywhere()).await;
+    for _ in 0..5 {
+        assert_eq!(word(&on_device(OTHER_PASSWORD).await), "wrong");
+    }
+    assert_eq!(word(&on_device(PASSWORD).await), "blocked");
+    reset(&house, &book, "copper meadow 91").await;
+    assert_eq!(word(&on_device("copper meadow 91").await), "ok");
+}
+
+/// C018. Breaks when `core/src/limit/mod.rs`: `            return Err(self.hits.first().map_or(now, |(oldest, _)| oldest.plus(rule.window)));` → `            return Err(now.plus(rule.window));`.
+#[tokio::test]
+async fn the_fourth_registration_from_one_address_waits_as_long_as_it_is_told() {
+    let house = house().await;
+    let rule = Rule { max: 3, window: MINUTE, block: Duration::ZERO };
+    let book = house.book_with(policy_with(|policy| policy.registration = rule), &secrets()).await;
+    register(&book, "ana1@example.com").await.unwrap();
+    house.age_limits(20).await;
+    register(&book, "ana2@example.com").await.unwrap();
+    register(&book, "ana3@example.com").await.unwrap();
+    let refused = register(&book, "ana4@example.com").await;
+    assert_eq!(word(&refused), "limited");
+    let told = i64::try_from(retry_after(&refused).as_secs()).unwrap();
+    assert!((38..=40).contains(&told), "told {told} s of 40");
+    house.age_limits(told - 2).await;
+    assert_eq!(word(&register(&book, "ana4@example.com").await), "limited", "two seconds early");
+    house.age_limits(3).await;
+    assert_eq!(word(&register(&book, "ana4@example.com").await), "ok");
+    assert_eq!(word(&register(&book, "ana5@example.com").await), "limited", "the window slides");
+    assert_eq!(house.number("select count(*) from accounts").await, 4);
+}
+
+/// C018. Breaks when `core/src/service/password.rs`: `                return if key.is_some() { Ok(batch.commit(self).await?) } else { Ok(()) };` → `                return Err(Refusal::Busy);`.
+#[tokio::test]
+async fn the_fourth_reset_in_an_hour_gets_the_same_answer_and_no_mail() {
+    let house = house().await;
+    let rule = Rule { max: 3, window: MINUTE, block: Duration::ZERO };
+    let book = house.book_with(policy_with(|policy| policy.reset = rule), &secrets()).await;
+    register(&book, ANA).await.unwrap();
+    let mails = "select count(*) from deliveries where template = 'reset'";
+    for address in [ANA, "nobody@example.com"] {
+        let before = house.number(mails).await;
+        for _ in 0..5 {
+            book.request_reset(&email(address), None, &anywhere()).await.unwrap();
+        }
+        assert_eq!(house.number(mails).await - before, 3, "{address}");
+        house.age_limits(60).await;
+        book.request_reset(&email(address), None, &anywhere()).await.unwrap();
+        assert_eq!(house.number(mails).await - before, 4, "{address}: a new window");
+    }
+}
+
+/// C018. Breaks when `core/src/service/limits.rs`: `    Rule { max: rule.max.saturating_mul(ADDRESS_FACTOR), ..rule }` → `    Rule { max: u32::MAX, ..rule }`.
+#[tokio::test]
+async fn one_network_asks_for_thirty_resets_whoever_they_are_for() {
+    let house = house().await;
+    let book = house.book().await;
+    for n in 0..30 {
+        book.request_reset(&email(&format!("nobody{n}@example.com")), None, &anywhere()).await.unwrap();
+    }
+    let next = book.request_reset(&email("nobody@example.com"), None, &anywhere()).await;
+    assert_eq!(word(&next), "limited");
+    book.request_reset(&email("nobody@example.com"), None, &from("203.0.113.8")).await.unwrap();
+}
+
+/// C011. Breaks when `core/src/limit/mod.rs`: `            self.fail(until, target);` → `            let _ = (until, target);`.
+#[tokio::test]
+async fn a_guess_whose_process_died_is_a_failure_after_thirty_seconds() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    for _ in 0..5 {
+        let (gate, mut hold) = Gate::new(&["login.verified"]);
+        let task = tokio::spawn({
+            let book = Arc::clone(&book);
+            gate.around(async move { login(&book, ANA, PASSWORD).await })
+        });
+        assert_eq!(hold.arrived().await, Some("login.verified"));
+        task.abort();
+        assert_eq!(hold.arrived().await, None, "it is gone");
+    }
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "busy", "five guesses are in flight, as far as one can know");
+    house.age_limits(29).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "busy");
+    house.age_limits(1).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked", "dying has bought no guess");
+    house.age_limits(900).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok");
+}
+
+/// C010. Breaks when `core/src/limit/mod.rs`: `            locked = counter.run(target) >= CONSECUTIVE_FAILURES_MAX;` → `            let _ = target;`.
+#[tokio::test]
+async fn the_hundredth_failure_in_a_row_locks_the_account_until_its_owner_resets_the_password() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let device = login(&book, ANA, PASSWORD).await.unwrap().device.unwrap().expose().to_owned();
+    for _ in 0..19 {
+        fails(&book, ANA, 5).await;
+        house.age_limits(1_200).await;
+    }
+    fails(&book, ANA, 4).await;
+    assert_eq!(house.events("AccountLocked").await, 0, "99 failures");
+    fails(&book, ANA, 1).await;
+    assert_eq!(house.events("AccountLocked").await, 1);
+    house.age_limits(86_400).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked", "time does not help");
+    assert_eq!(word(&login_from(&book, ANA, PASSWORD, Some(device), &anywhere()).await), "wrong");
+    reset(&house, &book, OTHER_PASSWORD).await;
+    assert_eq!(word(&login(&book, ANA, OTHER_PASSWORD).await), "ok");
+    assert_eq!(house.events("AccountUnlocked").await, 1);
+}
+
+/// C016. Breaks when `core/src/service/admin.rs`: `                self.clear_login_bucket(&mut batch, &loaded);` → `                let _ = &loaded;`.
+#[tokio::test]
+async fn an_operator_unlocks_as_a_reset_does() {
+    let house = house().await;
+    let book = house.book_with(policy_with(|policy| policy.login.max = 100), &secrets()).await;
+    register(&book, ANA).await.unwrap();
+    fails(&book, ANA, 100).await;
+    house.age_limits(86_400).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked");
+    let account = book.find_account(&email(ANA)).await.unwrap().unwrap();
+    let operator = Context::operator(uuid::Uuid::nil());
+    assert!(book.command_account(account, &Command::Unlock, &operator).await.unwrap());
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok");
+}
+
+/// C018. Breaks when `core/src/service/limits.rs`: `            self.note_exceeded(&bucket, rule, origin).await;` → `            let _ = (&bucket, origin);`.
+#[tokio::test]
+async fn a_limit_that_was_hit_is_noted_once_a_window_however_often_it_is_hit() {
+    let house = house().await;
+    let book = house
+        .book_with(policy_with(|policy| policy.registration = Rule { max: 1, ..policy.registration }), &secrets())
+        .await;
+    register(&book, "ana@example.com").await.unwrap();
+    for n in 0..5 {
+        let refused = register(&book, &format!("ben{n}@example.com")).await;
+        assert!(matches!(refused, Err(doorbook_core::service::Refusal::Limited { .. })));
+    }
+    assert_eq!(house.events("LimitExceeded").await, 1);
+}

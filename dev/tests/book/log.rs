@@ -1,0 +1,231 @@
+//! The log under load: whoever follows it by position misses nothing, whatever writers do.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use doorbook_core::store::{log, seal};
+use doorbook_dev::Role;
+use sqlx::{PgConnection, PgPool};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::common::*;
+
+const WRITERS: usize = 12;
+/// Rollbacks in a hundred transactions.
+const ROLLBACKS: u64 = 2;
+
+/// Chance decides how long a transaction lasts, when it gets its id, and whether it is rolled back.
+async fn write_until(db: PgPool, stop: Arc<AtomicBool>) -> Vec<Uuid> {
+    let mut committed = Vec::new();
+    let mut own_stream: Option<Uuid> = None;
+    while !stop.load(Ordering::Relaxed) {
+        let mut transaction = db.begin().await.unwrap();
+        if let Some(stream) = own_stream.filter(|_| chance(2) == 0) {
+            // A row lock takes the transaction id long before the first event takes its number.
+            let lock = "update streams set logins = logins + 1 where stream_id = $1";
+            sqlx::query(lock).bind(stream).execute(&mut *transaction).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_micros(chance(20_000))).await;
+        let stream = event_id(&mut transaction).await;
+        let count = i64::try_from(chance(3)).unwrap() + 1;
+        let open = "insert into streams (stream_id, kind, version) values ($1, 'attempts', $2)";
+        sqlx::query(open).bind(stream).bind(count).execute(&mut *transaction).await.unwrap();
+        let mut events = Vec::new();
+        for version in 1..=count {
+            let event = event_id(&mut transaction).await;
+            insert_event(&mut transaction, event, stream, version).await.unwrap();
+            events.push(event);
+            tokio::time::sleep(Duration::from_micros(chance(5_000))).await;
+        }
+        if chance(100) < ROLLBACKS {
+            transaction.rollback().await.unwrap();
+        } else {
+            transaction.commit().await.unwrap();
+            committed.extend(events);
+            own_stream = Some(stream);
+        }
+    }
+    committed
+}
+
+async fn event_id(db: &mut PgConnection) -> Uuid {
+    let now = doorbook_core::store::query::now(db).await.unwrap();
+    doorbook_core::value::EventId::new(now).0
+}
+
+async fn insert_event(db: &mut PgConnection, event: Uuid, stream: Uuid, version: i64) -> sqlx::Result<()> {
+    sqlx::query(
+        "insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind)
+         values ($1, 'expire', $2, $3, 'LimitExceeded', '{\"kind\": \"test\"}', 'stranger')",
+    )
+    .bind(event)
+    .bind(stream)
+    .bind(version)
+    .execute(db)
+    .await
+    .map(drop)
+}
+
+/// Seals without pause until told to stop.
+async fn seal_until(db: PgPool, stop: Arc<AtomicBool>) -> usize {
+    let mut sealed = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let mut connection = db.acquire().await.unwrap();
+        sealed += seal::seal_batch(&mut connection).await.unwrap();
+        drop(connection);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    sealed
+}
+
+/// What a reader of the log has seen, in its order.
+type Journal = Vec<(i64, Uuid)>;
+
+/// Reads on from the end of its journal: `limit` at a time, with a pause between.
+async fn follow(db: PgPool, mut journal: Journal, limit: i64, pause: Duration, stop: Arc<AtomicBool>) -> Journal {
+    loop {
+        let over = stop.load(Ordering::Relaxed);
+        let after = journal.last().map_or(0, |(position, _)| *position);
+        let mut connection = db.acquire().await.unwrap();
+        let page = log::sealed_after(&mut connection, after, limit).await.unwrap();
+        drop(connection);
+        if page.is_empty() && over {
+            return journal;
+        }
+        journal.extend(page.iter().map(|event| (event.position, event.event_id.0)));
+        if !over {
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// A reader that ends and begins anew from what it has kept, again and again.
+async fn follow_restarted(url: String, every: Duration, stop: Arc<AtomicBool>) -> Journal {
+    let mut journal = Journal::new();
+    loop {
+        let over = stop.load(Ordering::Relaxed);
+        let db = PgPool::connect(&url).await.unwrap();
+        let done = Arc::new(AtomicBool::new(over));
+        let life = tokio::spawn(follow(db.clone(), journal, 37, Duration::from_millis(3), done.clone()));
+        if !over {
+            tokio::time::sleep(every).await;
+        }
+        done.store(true, Ordering::Relaxed);
+        journal = life.await.unwrap();
+        db.close().await;
+        if over {
+            return journal;
+        }
+    }
+}
+
+fn spawn_followers(house: &House, db: &PgPool, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<Journal>> {
+    let speeds = [(1, 0), (100, 20), (1_000, 150)];
+    let restarted =
+        follow_restarted(house.database.url_for(Role::Auditor), Duration::from_millis(dose(500, 5_000)), stop.clone());
+    speeds
+        .into_iter()
+        .map(|(limit, millis)| {
+            tokio::spawn(follow(db.clone(), Journal::new(), limit, Duration::from_millis(millis), stop.clone()))
+        })
+        .chain([tokio::spawn(restarted)])
+        .collect()
+}
+
+/// With the sequence alone as the order, readers lose what commits late: here the transaction id is made the same for all.
+/// C079. Breaks when `migrations/0001_log.sql`: `xid xid8 not null default pg_current_xact_id(),` → `xid xid8 not null default '3'::xid8,`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_committed_event_is_read_once_in_order_by_everyone() {
+    let house = house().await;
+    let auditor = house.database.pool(Role::Auditor).await.unwrap();
+    let sealers: Vec<_> = [(); 2].map(|()| house.database.url_for(Role::Worker)).into();
+    let [stop_writing, stop_sealing, stop_reading] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
+
+    let writer_pool = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(u32::try_from(WRITERS).unwrap())
+        .connect(&house.database.url_for(Role::Worker))
+        .await
+        .unwrap();
+    let writers: Vec<_> =
+        (0..WRITERS).map(|_| tokio::spawn(write_until(writer_pool.clone(), stop_writing.clone()))).collect();
+    let mut running = Vec::new();
+    for url in &sealers {
+        let db = PgPool::connect(url).await.unwrap();
+        running.push(tokio::spawn(seal_until(db, stop_sealing.clone())));
+    }
+    let followers = spawn_followers(&house, &auditor, &stop_reading);
+
+    tokio::time::sleep(Duration::from_secs(dose(5, 60))).await;
+    stop_writing.store(true, Ordering::Relaxed);
+    let mut committed = Vec::new();
+    for writer in writers {
+        committed.extend(writer.await.unwrap());
+    }
+    stop_sealing.store(true, Ordering::Relaxed);
+    for sealer in running {
+        assert!(sealer.await.unwrap() > 0, "both sealers have worked");
+    }
+    house.seal().await;
+    stop_reading.store(true, Ordering::Relaxed);
+
+    let committed: HashSet<Uuid> = committed.into_iter().collect();
+    assert!(committed.len() > dose(500, 5_000), "only {} events", committed.len());
+    for (n, follower) in followers.into_iter().enumerate() {
+        let journal = follower.await.unwrap();
+        let positions: Vec<i64> = journal.iter().map(|(position, _)| *position).collect();
+        let read: HashSet<Uuid> = journal.iter().map(|(_, event)| *event).collect();
+        let skipped = committed.difference(&read).count();
+        assert_eq!(skipped, 0, "reader {n} missed {skipped} of {}", committed.len());
+        assert_eq!(journal.len(), committed.len(), "reader {n} read something twice or rolled back");
+        assert_eq!(positions, (1..=i64::try_from(journal.len()).unwrap()).collect::<Vec<_>>(), "reader {n}");
+    }
+    house.assert_whole().await;
+}
+
+/// C079. Breaks when `core/src/store/seal.rs`: `insert(&mut transaction, position, &settled).await?;` → `insert(&mut transaction, position + 1, &settled).await?;`.
+#[tokio::test]
+async fn positions_are_dense_whoever_seals() {
+    let house = house().await;
+    let book = house.book().await;
+    let pools = [house.database.pool(Role::Worker).await.unwrap(), house.database.pool(Role::Worker).await.unwrap()];
+    for n in 0..10 {
+        register(&book, &format!("user{n}@example.com")).await.unwrap();
+        at_once(4, |task| {
+            let db = pools[task % 2].clone();
+            async move { seal::seal_batch(&mut db.acquire().await.unwrap()).await.unwrap() }
+        })
+        .await;
+    }
+    house.seal().await;
+    let events = house.number("select count(*) from events").await;
+    assert_eq!(house.number("select count(*) from event_seals").await, events);
+    assert_eq!(house.number("select max(position) from event_seals").await, events);
+    let lag = seal::lag(&mut pools[0].acquire().await.unwrap()).await.unwrap();
+    assert_eq!((lag.waiting, lag.overdue), (0, 0));
+}
+
+/// C079. Breaks when `core/src/store/seal.rs`: `if count > 0 {` → `if count > 1 {`.
+#[tokio::test]
+async fn an_event_of_an_open_transaction_waits_and_everything_behind_it_too() {
+    let house = house().await;
+    let worker = house.database.pool(Role::Worker).await.unwrap();
+    let mut sealer = worker.acquire().await.unwrap();
+    let mut early = worker.begin().await.unwrap();
+    let (first, second) = (event_id(&mut early).await, event_id(&mut early).await);
+    insert_event(&mut early, first, first, 1).await.unwrap();
+    let mut late = worker.acquire().await.unwrap();
+    insert_event(&mut late, second, second, 1).await.unwrap();
+    assert_eq!(seal::seal_batch(&mut sealer).await.unwrap(), 0, "what commits late must not come behind a sealed one");
+    early.commit().await.unwrap();
+    house.seal().await;
+    let order = "select count(*) from event_seals where (position, event_id) in ((1, $1), (2, $2))";
+    let in_order: i64 = sqlx::query_scalar(order).bind(first).bind(second).fetch_one(&house.owner).await.unwrap();
+    assert_eq!(in_order, 2);
+    let third = event_id(&mut sealer).await;
+    insert_event(&mut late, third, second, 2).await.unwrap();
+    house.seal().await;
+    assert_eq!(house.number("select max(position) from event_seals").await, 3, "a single one is sealed too");
+}

@@ -1,0 +1,21 @@
+//! The service against real Postgres: flows, races and schedules below HTTP.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
+
+mod accounts;
+mod commands;
+mod common;
+mod email_change;
+mod expiry;
+mod flows;
+mod idempotency;
+mod issued;
+mod limits;
+mod log;
+mod races;
+mod refresh;
+mod restore;
+mod rights;
+mod schedules;
+mod sessions;
+mod tokens;
+mod whole;

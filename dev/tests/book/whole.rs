@@ -1,0 +1,73 @@
+//! Whether a database is whole: no half states, and the same rows as a replay of its log.
+
+use doorbook_core::store::keys::Vault;
+use doorbook_core::store::rebuild;
+use doorbook_core::token::keys::RootRing;
+
+use crate::common::{House, secrets};
+
+impl House {
+    /// Nothing is half written: what one statement should have written is all there or not at all, and a replay of the log comes to
+    /// the same rows.
+    pub async fn assert_whole(&self) {
+        for (what, sql) in HALVES {
+            assert_eq!(self.number(sql).await, 0, "{what}");
+        }
+        let secrets = secrets();
+        let vault = Vault::open(&self.owner, &RootRing::new(&secrets.secret_key, &[])).await.unwrap();
+        let report = rebuild::check(&self.owner, &vault).await.unwrap();
+        assert!(report.differences.is_empty(), "live rows are what the events come to: {:?}", report.differences);
+    }
+}
+
+/// Half states, and how many there are of each.
+const HALVES: [(&str, &str); 9] = [
+    (
+        "accounts without credential, address or data key",
+        "select count(*) from accounts a where not exists (select 1 from credentials c where c.account_id = a.account_id)
+             or not exists (select 1 from account_emails e where e.account_id = a.account_id and e.state = 'current')
+             or not exists (select 1 from keys.data_keys k where k.account_id = a.account_id)",
+    ),
+    (
+        "account streams without an account",
+        "select count(*) from streams s where s.kind = 'account'
+             and not exists (select 1 from accounts a where a.account_id = s.stream_id)",
+    ),
+    (
+        "streams whose versions are not dense",
+        "select count(*) from streams s
+         left join (select stream_id, count(*) n, max(version) top from events group by stream_id) e using (stream_id)
+         where s.version is distinct from e.top or s.version is distinct from e.n",
+    ),
+    (
+        "events without a stream",
+        "select count(*) from events e where not exists (select 1 from streams s where s.stream_id = e.stream_id)",
+    ),
+    (
+        "queued mails without delivery or job",
+        "select count(*) from events e where e.type = 'MailQueued' and not exists (
+             select 1 from deliveries d join jobs j on j.ref = d.delivery_id where d.delivery_id = e.stream_id)",
+    ),
+    (
+        "mail jobs without an event",
+        "select count(*) from jobs j where j.kind = 'mail' and not exists (
+             select 1 from events e where e.stream_id = j.ref and e.type = 'MailQueued')",
+    ),
+    (
+        "sessions without a login or logins without a session",
+        "select count(*) from sessions s full join (select * from events where type = 'LoggedIn') e
+             on e.stream_id = s.session_id where s.session_id is null or e.event_id is null",
+    ),
+    (
+        "requested links without a token",
+        "select count(*) from events e where e.payload ? 'token' and e.type like '%Requested'
+             and not exists (select 1 from tokens t where t.token_id::text = e.payload ->> 'token')",
+    ),
+    (
+        "credentials that are not the newest their events name",
+        "select count(*) from credentials c join (
+             select stream_id, max((payload ->> 'version')::int) top from events
+             where type in ('PasswordChanged', 'PasswordReset', 'PasswordRehashed') group by stream_id) e
+             on e.stream_id = c.account_id where c.version <> e.top",
+    ),
+];

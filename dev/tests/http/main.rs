@@ -1,0 +1,18 @@
+//! The api as its clients meet it: real processes over HTTP, most of them without a worker.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
+
+mod access_tokens;
+mod answers;
+mod common;
+mod crashes;
+mod guesses;
+mod input;
+mod insider;
+mod links;
+mod outages;
+mod passwords;
+mod problems;
+mod profile;
+mod sessions;
+mod timing;
+mod wire;

@@ -1,0 +1,145 @@
+//! Workers that die in the middle of it.
+
+use std::collections::HashSet;
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::{Duration, Instant};
+
+use doorbook_dev::sink::{Fault, Stage};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use crate::common::*;
+
+/// Connections that one worker opens to the mail server, so mails that can be between its answer and our commit.
+const CONNECTIONS: usize = 4;
+
+/// A job in flight is run again. Source: bar 6.
+const RUN_AGAIN_WITHIN: Duration = Duration::from_secs(30);
+
+/// SIGABRT: how a failpoint ends its process.
+const ABORTED: i32 = 6;
+
+/// C094. Breaks when `core/src/store/jobs.rs`: `LEASE: Duration = Duration::from_secs(20);` → `LEASE: Duration = Duration::from_secs(2_000);`.
+#[tokio::test]
+async fn a_worker_killed_again_and_again_loses_no_mail_and_doubles_only_what_the_server_had_taken() {
+    let house = house().await;
+    let count = dose(120, 1_000);
+    for _ in 0..2 * count {
+        house.stand.sink.fail(Stage::Body, Fault::Delay(Duration::from_millis(100)));
+    }
+    let all = house.register_all(0..count).await;
+    // Deliveries that were in flight at a kill, with the fence of that claim.
+    let mut cut = HashSet::new();
+    let kills = dose(8, 100);
+    for kill in 0..kills {
+        let mut worker = house.launch_worker(&[]).await;
+        // 0.3 s to 2 s, in leaps, so that no two in a row are alike.
+        sleep(Duration::from_millis(300 + u64::try_from(kill * 467 % 1_700).unwrap())).await;
+        worker.program.kill().await.unwrap();
+        cut.extend(in_flight(&house).await);
+    }
+    let _worker = house.worker().await;
+    house.until_settled(RUN_AGAIN_WITHIN).await;
+
+    let (copies, entries) = (house.copies(&all).await, house.entries().await);
+    let mut extra = 0;
+    for (registered, copies) in all.iter().zip(&copies) {
+        let delivery = entries[&registered.trace].delivery;
+        let cuts = cut.iter().filter(|(of, _)| *of == delivery).count();
+        assert!((1..=1 + cuts).contains(&copies.len()), "{} copies of a mail that was cut {cuts} times", copies.len());
+        extra += copies.len() - 1;
+    }
+    println!("figure: {kills} kills cut {} jobs, and {extra} mails went out again", cut.len());
+    assert!(extra <= CONNECTIONS * kills);
+}
+
+async fn in_flight(house: &House) -> Vec<(Uuid, i64)> {
+    let running = "select ref, fence from jobs where kind = 'mail' and state = 'running'";
+    sqlx::query_as(running).fetch_all(&house.owner).await.unwrap()
+}
+
+/// C094. Breaks when `worker/src/jobs/mail.rs`: `mail.delivery, mail.template))?` → `std::process::id(), mail.template))?`.
+#[tokio::test]
+async fn a_worker_that_dies_between_the_servers_answer_and_its_own_commit_leaves_a_twin_under_the_same_message_id() {
+    let house = house().await;
+    let registered = house.register(0).await;
+    let mut worker = house.launch_worker(&[("DOORBOOK_FAILPOINTS", "mail.sent=kill")]).await;
+    assert_eq!(worker.program.ended(SOON).await.unwrap().signal(), Some(ABORTED));
+    let first = house.entry(&registered).await;
+    assert_eq!((first.state.as_str(), first.job_state.as_str()), ("queued", "running"));
+
+    assert_eq!(house.let_leases_end().await, 1);
+    let _worker = house.worker().await;
+    house.until_settled(SOON).await;
+    assert_eq!(house.copies(&[registered]).await[0].len(), 2);
+}
+
+/// C094. Breaks when `core/src/store/jobs.rs`: `STARTS_MAX: i32 = 3;` → `STARTS_MAX: i32 = 30;`.
+#[tokio::test]
+async fn a_job_that_kills_its_worker_at_every_start_is_set_aside_after_three_and_the_others_go_out() {
+    let house = house().await;
+    let poison = house.register(0).await;
+    for _ in 0..3 {
+        let mut worker = house.launch_worker(&[("DOORBOOK_FAILPOINTS", "mail.claimed=kill")]).await;
+        assert_eq!(worker.program.ended(SOON).await.unwrap().signal(), Some(ABORTED));
+        assert_eq!(house.let_leases_end().await, 1);
+    }
+    let others = house.register_all(1..6).await;
+    let worker = house.worker().await;
+    house.until(SOON, "select count(*) from deliveries where state = 'sent'", 5).await;
+    house.until(SOON, "select count(*) from jobs where kind = 'mail' and state = 'dead'", 1).await;
+    house.assert_each_sent_once(&others).await;
+    assert_eq!(worker.metric("jobs_quarantined_total").await, Some(1));
+
+    let dead = house.stand.doorbook(&["jobs", "dead"]).await.unwrap();
+    let job = house.entry(&poison).await.job;
+    assert!(dead.contains(&job.to_string()) && dead.contains("quarantined"), "{dead}");
+    house.stand.doorbook(&["jobs", "redrive", &job.to_string()]).await.unwrap();
+    house.until_settled(SOON).await;
+    assert_eq!(house.copies(&[poison]).await[0].len(), 1);
+}
+
+/// C094. Breaks when `core/src/store/jobs.rs`: `where job_id = {id} and fence = {fence} and state = 'running' and` → `where job_id = {id} and {fence} > 0 and`.
+#[tokio::test]
+async fn a_worker_that_stood_still_for_longer_than_its_lease_does_not_settle_what_another_has_done() {
+    let house = house().await;
+    let mut sleeper = house.worker().await;
+    house.stand.sink.fail(Stage::Body, Fault::Delay(Duration::from_secs(1)));
+    let registered = house.register(0).await;
+    house.until(SOON, "select count(*) from jobs where kind = 'mail' and state = 'running'", 1).await;
+    sleeper.program.pause().unwrap();
+    assert_eq!(house.let_leases_end().await, 1);
+    let other = house.worker().await;
+    house.until_settled(SOON).await;
+    assert!(other.metric("jobs_done_total").await > Some(0));
+
+    sleeper.program.resume().unwrap();
+    let started = Instant::now();
+    while sleeper.metric("jobs_lost_total").await == Some(0) {
+        assert!(started.elapsed() < SOON, "the sleeper has not noticed");
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(house.entry(&registered).await.events, ["MailQueued", "MailSent"]);
+    // It may have stood still before its own copy had left.
+    assert!((1..=2).contains(&house.copies(&[registered]).await[0].len()));
+}
+
+/// C094. Breaks when `worker/src/lane.rs`: `PROBATION: Duration = Duration::from_secs(5);` → `PROBATION: Duration = Duration::from_secs(0);`.
+#[tokio::test]
+async fn a_mail_that_happens_to_be_in_flight_whenever_its_worker_is_killed_is_not_taken_for_the_killer() {
+    let house = house().await;
+    let all = house.register_all(0..3).await;
+    house.execute("update jobs set starts = 2").await;
+    for _ in 0..all.len() {
+        house.stand.sink.fail(Stage::Body, Fault::Delay(Duration::from_secs(1)));
+    }
+    for _ in 0..2 {
+        let mut worker = house.worker().await;
+        sleep(Duration::from_millis(700)).await;
+        worker.program.kill().await.unwrap();
+        house.let_leases_end().await;
+    }
+    let _worker = house.worker().await;
+    house.until_settled(SOON).await;
+    house.assert_each_sent_once(&all).await;
+}

@@ -1,0 +1,14 @@
+//! The worker as its users meet it: real processes, real SMTP, faults from outside.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
+
+mod common;
+mod crash;
+mod delivery;
+mod expiry;
+mod needed;
+mod process;
+mod queue;
+mod redis;
+mod schedule;
+mod seal;
+mod smtp;
