@@ -38,11 +38,11 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outco
 }
 
 async fn tail(last: i64, follow: bool, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    let pool = settings::pool(&settings::load()?)?;
-    let mut after = log::last_position(&mut *pool.acquire().await?).await?.saturating_sub(last).max(0);
+    let pool = settings::pool(&settings::load()?).await?;
+    let mut after = log::last_position(&pool).await?.saturating_sub(last).max(0);
     loop {
         // No connection is held during the pause.
-        let events = log::sealed_after(&mut *pool.acquire().await?, after, PAGE).await?;
+        let events = log::sealed_after(&pool, after, PAGE).await?;
         for event in &events {
             after = event.position;
             line(event, out)?;
@@ -73,8 +73,8 @@ fn line(event: &SealedEvent, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 async fn show(id: EventId, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    let pool = settings::pool(&settings::load()?)?;
-    let Some(event) = log::by_id(&mut *pool.acquire().await?, id).await? else {
+    let pool = settings::pool(&settings::load()?).await?;
+    let Some(event) = log::by_id(&pool, id).await? else {
         anyhow::bail!("there is no event {id}");
     };
     fields(&event, out)?;

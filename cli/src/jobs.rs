@@ -22,7 +22,7 @@ pub enum Command {
 }
 
 pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    let pool = settings::pool(&settings::load()?)?;
+    let pool = settings::pool(&settings::load()?).await?;
     match command {
         Command::Dead { limit } => {
             for job in jobs::dead(&pool, limit).await? {

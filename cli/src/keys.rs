@@ -27,8 +27,8 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outco
         Command::List => list(out).await?,
         Command::Rewrap => {
             let settings = settings::load()?;
-            let owner = settings::owner_pool(&settings)?;
-            let changed = keys::rewrap(&mut *owner.acquire().await?, &settings::roots(&settings)).await?;
+            let owner = settings::owner_pool(&settings).await?;
+            let changed = keys::rewrap(&owner, &settings::roots(&settings)).await?;
             writeln!(out, "{changed} service keys were wrapped anew.")?;
         }
     }
@@ -39,7 +39,7 @@ async fn list(out: &mut impl Write) -> anyhow::Result<()> {
     let settings = settings::load()?;
     let roots = settings::roots(&settings);
     let wrapping: Vec<&str> = roots.wrapping_keys().map(|(id, _)| id).collect();
-    for key in keys::list(&mut *settings::pool(&settings)?.acquire().await?).await? {
+    for key in keys::list(&settings::pool(&settings).await?).await? {
         let wrapped_by = match wrapping.iter().position(|id| *id == key.wrapped_by) {
             Some(0) => "the current key",
             Some(_) => "an earlier key: run `doorbook keys rewrap`",

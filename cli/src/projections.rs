@@ -15,7 +15,7 @@ pub enum Command {
 
 pub async fn check(out: &mut impl Write) -> anyhow::Result<Outcome> {
     let settings = settings::load()?;
-    let pool = settings::pool(&settings)?;
+    let pool = settings::pool(&settings).await?;
     let vault = settings::vault(&settings, &pool).await?;
     print(&rebuild::check(&pool, &vault).await?, out)
 }

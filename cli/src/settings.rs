@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 use doorbook_core::config::{Environment, Faults, Process, Settings};
 use doorbook_core::service::Doorbook;
-use doorbook_core::service::start::{SettingsError, start};
-use doorbook_core::store::{self, keys::Vault};
+use doorbook_core::service::start::{self, SettingsError};
+use doorbook_core::store::keys::Vault;
+use doorbook_core::store::{Db, Pooler};
 use doorbook_core::token::keys::RootRing;
 use zeroize::Zeroizing;
 
@@ -15,18 +16,19 @@ pub fn load() -> Result<Settings, Faults> {
 
 /// The whole service, as the api has it.
 pub async fn doorbook() -> anyhow::Result<Doorbook> {
-    Ok(start(&load()?).await?)
+    Ok(start::start(&load()?).await?)
 }
 
 /// Connections as the service's own login.
-pub fn pool(settings: &Settings) -> anyhow::Result<store::PgPool> {
-    store::pool(settings.database.url.expose(), settings.database.max_connections)
-        .context("the database URL cannot be used")
+pub async fn pool(settings: &Settings) -> anyhow::Result<Db> {
+    Ok(start::database(settings).await?)
 }
 
-/// One connection as the owner: for what no process may do.
-pub fn owner_pool(settings: &Settings) -> anyhow::Result<store::PgPool> {
-    store::pool(settings.database.migrate_url.expose(), 1).context("DATABASE_MIGRATE_URL cannot be used")
+/// One connection as the owner, straight to Postgres: for what no process may do.
+pub async fn owner_pool(settings: &Settings) -> anyhow::Result<Db> {
+    Db::open(settings.database.migrate_url.expose(), 1, Pooler::None)
+        .await
+        .context("DATABASE_MIGRATE_URL cannot be used")
 }
 
 /// The keys that wrap keys.
@@ -41,7 +43,7 @@ pub fn roots(settings: &Settings) -> RootRing {
 }
 
 /// The service keys, unwrapped.
-pub async fn vault(settings: &Settings, db: &store::PgPool) -> anyhow::Result<Vault> {
+pub async fn vault(settings: &Settings, db: &Db) -> anyhow::Result<Vault> {
     Ok(Vault::open(db, &roots(settings)).await?)
 }
 

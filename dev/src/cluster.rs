@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, ensure};
 use tokio::sync::OnceCell;
 
-use crate::database::Logins;
+use crate::database::{Logins, Role};
 use crate::install;
+use crate::pgbouncer::PgBouncer;
 use crate::postgres::Postgres;
 use crate::process::ensure_binaries;
 use crate::redis::{DATABASES, Redis};
@@ -39,8 +40,10 @@ impl Options {
     }
 }
 
-/// Both servers, running. Dropping it ends them.
+/// Both servers, running, and a pooler once somebody asks for it. Dropping it ends them.
 pub struct Cluster {
+    // First: it ends before the server it has sessions of.
+    pooler: OnceCell<Server<PgBouncer>>,
     postgres: Server<Postgres>,
     redis: Server<Redis>,
     redis_databases: AtomicU32,
@@ -64,7 +67,7 @@ impl Cluster {
             Redis::open(Arc::clone(&run), tools.redis_server, secrets.get("redis")?, options.durable),
         )?;
         let redis_databases = AtomicU32::new(0);
-        Ok(Self { postgres, redis, redis_databases, logins: OnceCell::new(), secrets, run })
+        Ok(Self { pooler: OnceCell::new(), postgres, redis, redis_databases, logins: OnceCell::new(), secrets, run })
     }
 
     /// The one cluster of this test process, started on first use; it ends with the process. Builds the workspace's
@@ -88,6 +91,21 @@ impl Cluster {
     /// The Redis server: its pid, and its faults.
     pub fn redis(&self) -> &Server<Redis> {
         &self.redis
+    }
+
+    /// PgBouncer in transaction mode before Postgres, started on first use.
+    pub async fn pooler(&self) -> Result<&Server<PgBouncer>> {
+        let start = async || {
+            let executable = tokio::task::spawn_blocking(install::pgbouncer).await??;
+            let logins = Role::ALL.iter().map(|role| {
+                let login = role.login();
+                Ok((login.to_owned(), self.secrets.get(login)?))
+            });
+            let logins = logins.collect::<Result<Vec<_>>>()?;
+            let password = self.secrets.get("pgbouncer")?;
+            PgBouncer::open(Arc::clone(&self.run), executable, self.postgres.port(), password, &logins).await
+        };
+        self.pooler.get_or_try_init(start).await
     }
 
     /// A client program of the running Postgres' own version, such as `pg_dump`.

@@ -32,7 +32,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Self; 5] = [Self::Migrator, Self::Api, Self::Worker, Self::Auditor, Self::Shredder];
+    pub(crate) const ALL: [Self; 5] = [Self::Migrator, Self::Api, Self::Worker, Self::Auditor, Self::Shredder];
 
     /// The login.
     pub const fn login(self) -> &'static str {
@@ -138,6 +138,16 @@ impl Database {
     /// A URL for `role`.
     pub fn url_for(&self, role: Role) -> String {
         self.logins.url(role, &self.name)
+    }
+
+    /// A URL for `role` at another port of loopback, which is a pooler's.
+    pub fn url_at(&self, port: u16, role: Role) -> String {
+        self.url_of(port, role, &self.name)
+    }
+
+    /// The same for another database's name.
+    pub fn url_of(&self, port: u16, role: Role, database: &str) -> String {
+        Logins { port, ..self.logins.clone() }.url(role, database)
     }
 
     /// A pool for `role`.

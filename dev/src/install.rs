@@ -35,12 +35,22 @@ pub(crate) struct Tools {
 struct Missing {
     postgres: bool,
     redis: bool,
+    pgbouncer: bool,
 }
 
-/// Finds the servers; installs what is missing, if that is wanted and possible.
+/// Finds Postgres and Redis; installs what is missing, if that is wanted and possible.
 pub(crate) fn tools() -> Result<Tools> {
-    if let Ok(tools) = find() {
-        return Ok(tools);
+    found_or_installed(find)
+}
+
+/// The same for the PgBouncer executable, which only tests behind a pooler need.
+pub(crate) fn pgbouncer() -> Result<PathBuf> {
+    found_or_installed(|| find::pgbouncer().ok_or(Missing { postgres: false, redis: false, pgbouncer: true }))
+}
+
+fn found_or_installed<T>(find: impl Fn() -> Result<T, Missing>) -> Result<T> {
+    if let Ok(found) = find() {
+        return Ok(found);
     }
     // Every test process may arrive here at the same time.
     let path = std::env::temp_dir().join(format!("doorbook-install-{}.lock", rustix::process::geteuid().as_raw()));
@@ -68,20 +78,20 @@ pub(crate) fn tools() -> Result<Tools> {
 fn find() -> Result<Tools, Missing> {
     match (find::postgres_bin(), find::redis_server()) {
         (Some(postgres_bin), Some(redis_server)) => Ok(Tools { postgres_bin, redis_server }),
-        (postgres, redis) => Err(Missing { postgres: postgres.is_none(), redis: redis.is_none() }),
+        (postgres, redis) => Err(Missing { postgres: postgres.is_none(), redis: redis.is_none(), pgbouncer: false }),
     }
 }
 
 impl Missing {
     fn names(self) -> String {
         let postgres = format!("Postgres {POSTGRES_OLDEST} or newer");
-        self.choose(&postgres, "Redis or Valkey").join(" and ")
+        self.choose(&postgres, "Redis or Valkey", "PgBouncer").join(" and ")
     }
 
-    /// `postgres` and `redis`, as far as they are missing.
-    fn choose<'a>(self, postgres: &'a str, redis: &'a str) -> Vec<&'a str> {
-        let both = [(self.postgres, postgres), (self.redis, redis)];
-        both.into_iter().filter(|(missing, _)| *missing).map(|(_, name)| name).collect()
+    /// The names of what is missing.
+    fn choose<'a>(self, postgres: &'a str, redis: &'a str, pgbouncer: &'a str) -> Vec<&'a str> {
+        let all = [(self.postgres, postgres), (self.redis, redis), (self.pgbouncer, pgbouncer)];
+        all.into_iter().filter(|(missing, _)| *missing).map(|(_, name)| name).collect()
     }
 }
 
@@ -131,7 +141,9 @@ impl Manager {
 
     fn install(self, missing: Missing) -> Result<()> {
         match self {
-            Self::Brew => run(Command::new("brew").arg("install").args(missing.choose("postgresql@17", "redis"))),
+            Self::Brew => {
+                run(Command::new("brew").arg("install").args(missing.choose("postgresql@17", "redis", "pgbouncer")))
+            }
             Self::Apt { .. } => self.apt(missing),
         }
     }
@@ -145,11 +157,14 @@ impl Manager {
         let policy = Passing::put(self, POLICY, POLICY_TEXT, "755")?;
         let cluster = missing.postgres.then(|| Passing::put(self, NO_CLUSTER, NO_CLUSTER_TEXT, "644")).transpose()?;
         let mut arguments = vec!["install", "--no-install-recommends"];
-        arguments.extend(missing.choose("postgresql", "redis-server"));
+        arguments.extend(missing.choose("postgresql", "redis-server", "pgbouncer"));
         get(&arguments)?;
         // Not started now, and not at the next boot either.
-        if missing.redis && Path::new("/run/systemd/system").is_dir() {
-            run(self.command("systemctl").args(["disable", "--quiet", "redis-server"]))?;
+        let services = [(missing.redis, "redis-server"), (missing.pgbouncer, "pgbouncer")];
+        for (_, service) in services.into_iter().filter(|(installed, _)| *installed) {
+            if Path::new("/run/systemd/system").is_dir() {
+                run(self.command("systemctl").args(["disable", "--quiet", service]))?;
+            }
         }
         drop((policy, cluster));
         Ok(())
@@ -215,7 +230,7 @@ fn run(command: &mut Command) -> Result<()> {
 /// The command that installs what is missing on this system.
 fn hint(missing: Missing) -> String {
     if cfg!(target_os = "macos") {
-        return format!("brew install {}", missing.choose("postgresql@17", "redis").join(" "));
+        return format!("brew install {}", missing.choose("postgresql@17", "redis", "pgbouncer").join(" "));
     }
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     hint_for(&release, missing)
@@ -237,7 +252,7 @@ fn hint_for(release: &str, missing: Missing) -> String {
     } else {
         ("your package manager:", "postgresql", "redis")
     };
-    format!("{command} {}", missing.choose(postgres, redis).join(" "))
+    format!("{command} {}", missing.choose(postgres, redis, "pgbouncer").join(" "))
 }
 
 #[cfg(test)]
@@ -273,12 +288,14 @@ mod tests {
 
     #[test]
     fn the_hint_names_the_command_of_the_system_and_only_what_is_missing() {
-        let both = Missing { postgres: true, redis: true };
-        let redis = Missing { postgres: false, redis: true };
+        let both = Missing { postgres: true, redis: true, pgbouncer: false };
+        let redis = Missing { postgres: false, redis: true, pgbouncer: false };
         let ubuntu = "NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n";
         assert_eq!(hint_for(ubuntu, redis), "sudo apt-get install --no-install-recommends redis-server");
         assert_eq!(hint_for("ID=fedora\n", both), "sudo dnf install postgresql-server valkey");
         assert_eq!(hint_for("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", redis), "sudo dnf install valkey");
         assert_eq!(hint_for("", both), "your package manager: postgresql redis");
+        let pgbouncer = Missing { postgres: false, redis: false, pgbouncer: true };
+        assert_eq!(hint_for("ID=alpine\n", pgbouncer), "sudo apk add pgbouncer");
     }
 }

@@ -11,6 +11,7 @@ pub mod full;
 pub mod guard;
 mod install;
 mod marked;
+pub mod pgbouncer;
 mod place;
 mod postgres;
 pub mod prepare;

@@ -129,6 +129,10 @@ impl Drop for Process {
 pub trait Kind {
     const NAME: &'static str;
 
+    /// Called before each start on `port`.
+    fn prepare(&self, _port: u16) -> Result<()> {
+        Ok(())
+    }
     /// The command that runs it in the foreground on `port` of loopback.
     fn command(&self, port: u16) -> Command;
     /// Where its output goes.
@@ -230,6 +234,7 @@ impl<K: Kind> Server<K> {
 }
 
 async fn launch<K: Kind>(kind: &K, port: u16) -> Result<Started> {
+    kind.prepare(port).with_context(|| format!("cannot configure {}", K::NAME))?;
     let mut process = Process::spawn(kind.command(port), kind.log(), kind.closing())?;
     let started = Instant::now();
     while started.elapsed() < READY_WITHIN {

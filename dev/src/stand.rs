@@ -69,6 +69,8 @@ pub struct Stand {
     pub api: Program,
     pub worker: Option<Program>,
     pub redis_url: String,
+    /// What api and worker need to know of a pooler; empty without one.
+    pub pooling: Vec<(String, String)>,
     environment: Vec<(String, String)>,
     run: Arc<Run>,
 }
@@ -86,9 +88,27 @@ impl Stand {
         Ok(stand)
     }
 
-    /// Without a worker.
+    /// Without a worker. Behind a pooler when `DOORBOOK_POOLER=transaction` asks for it.
     pub async fn start_api(cluster: &Cluster, settings: &[(&str, &str)]) -> Result<Self> {
+        let is_pooled = std::env::var(POOLER).is_ok_and(|mode| mode == "transaction");
         let database = Database::fresh(cluster).await?;
+        let pooling = if is_pooled { pooling(cluster, &database).await? } else { Vec::new() };
+        Self::on(cluster, database, pooling, settings).await
+    }
+
+    /// Without a worker, behind a pooler in transaction mode.
+    pub async fn start_pooled(cluster: &Cluster, settings: &[(&str, &str)]) -> Result<Self> {
+        let database = Database::fresh(cluster).await?;
+        let pooling = pooling(cluster, &database).await?;
+        Self::on(cluster, database, pooling, settings).await
+    }
+
+    async fn on(
+        cluster: &Cluster,
+        database: Database,
+        pooling: Vec<(String, String)>,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let sink = Sink::start(None).await?;
         let (redis_url, api_port) = (cluster.fresh_redis_url()?, free_port()?);
         let urls = [Role::Api, Role::Worker, Role::Migrator].map(|role| database.url_for(role));
@@ -103,12 +123,13 @@ impl Stand {
             jwt_secret_key: TEST_JWT_SECRET_KEY,
         };
         let mut environment = wiring.environment()?;
+        environment.extend(pooling.iter().cloned());
         let cheap = [("ARGON2_MEMORY_KIB", "64"), ("ARGON2_TIME_COST", "1"), ("ARGON2_PARALLELISM", "1")];
         environment.extend(cheap.iter().chain(settings).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let run = Arc::clone(cluster.run());
         let base = format!("http://127.0.0.1:{api_port}");
         let api = launch("doorbook-api", &environment, &run, &base).await?;
-        Ok(Self { database, sink, base, api, worker: None, redis_url, environment, run })
+        Ok(Self { database, sink, base, api, worker: None, redis_url, pooling, environment, run })
     }
 
     /// Starts the worker, again after it has ended.
@@ -148,9 +169,29 @@ impl Stand {
         doorbook(&self.run, &self.environment, arguments, "").await
     }
 
+    /// What the api was started with; of a variable that is there twice the last counts.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
     pub fn client(&self) -> Client {
         Client::new(&self.base)
     }
+}
+
+/// Whether stands are behind a pooler: `transaction`.
+const POOLER: &str = "DOORBOOK_POOLER";
+
+/// Settings of api and worker behind a pooler.
+async fn pooling(cluster: &Cluster, database: &Database) -> Result<Vec<(String, String)>> {
+    let port = cluster.pooler().await?.port();
+    let pairs = [
+        ("DATABASE_URL", database.url_at(port, Role::Api)),
+        ("WORKER_DATABASE_URL", database.url_at(port, Role::Worker)),
+        ("DATABASE_DIRECT_URL", database.url_for(Role::Worker)),
+        ("DATABASE_POOLER", "transaction".to_owned()),
+    ];
+    Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// Runs the `doorbook` command with `input`; what it printed, or an error with what it complained of.

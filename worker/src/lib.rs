@@ -20,7 +20,7 @@ mod trouble;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use doorbook_core::config::Settings;
+use doorbook_core::config::{Secret, Settings};
 use doorbook_core::service::Doorbook;
 use doorbook_core::service::health::Health;
 use doorbook_core::service::start::{self, SettingsError};
@@ -73,7 +73,8 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
     let _ = opened.set(Arc::clone(&doorbook));
     tracing::info!(process, "the worker works");
     let runner = Arc::new(Runner::new(Arc::clone(&doorbook), post, Arc::clone(&metrics), stop.clone()));
-    begin(&mut parts, Parts { doorbook, queue: Arc::new(queue), runner, metrics, process, stop: stop.clone() });
+    let direct = settings.database.direct_url.as_ref().map(|url| Secret::new(url.expose().clone()));
+    begin(&mut parts, Parts { doorbook, direct, queue: Arc::new(queue), runner, metrics, process, stop: stop.clone() });
     let ended = tokio::select! {
         () = stop.wait() => Ok(()),
         // At the end all parts return, and the first of them may be seen before the wish to end is.
@@ -108,6 +109,8 @@ async fn open(settings: &Settings, stop: &Stop) -> Result<Option<Arc<Doorbook>>,
 
 struct Parts {
     doorbook: Arc<Doorbook>,
+    /// Where word of due jobs comes from, if not from the pool.
+    direct: Option<Secret>,
     queue: Arc<Queue>,
     runner: Arc<Runner>,
     metrics: Arc<Metrics>,
@@ -117,13 +120,13 @@ struct Parts {
 
 /// Starts every loop of the process; each ends by itself when `stop` is requested.
 fn begin(parts: &mut JoinSet<()>, with: Parts) {
-    let Parts { doorbook, queue, runner, metrics, process, stop } = with;
+    let Parts { doorbook, direct, queue, runner, metrics, process, stop } = with;
     let wake = Arc::new(Notify::new());
     let (local, mut local_tasks) = Local::start(&runner, Arc::clone(&metrics));
     parts.spawn(async move { while local_tasks.join_next().await.is_some() {} });
     let relay = Relay::new(Arc::clone(&doorbook), Arc::clone(&queue), local, Arc::clone(&metrics), Arc::clone(&wake));
     parts.spawn(relay.run(stop.clone()));
-    parts.spawn(relay::listen(Arc::clone(&doorbook), wake, stop.clone()));
+    parts.spawn(relay::listen(Arc::clone(&doorbook), direct, wake, stop.clone()));
     parts.spawn(sweep::run(Arc::clone(&doorbook), Arc::clone(&queue), Arc::clone(&metrics), stop.clone()));
     parts.spawn(schedule::run(Arc::clone(&doorbook), stop.clone()));
     parts.spawn(sealer::run(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));

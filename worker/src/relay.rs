@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbook_core::config::Secret;
 use doorbook_core::service::Doorbook;
 use doorbook_core::store::StoreError;
 use doorbook_core::store::jobs::{self, Dispatch};
@@ -137,14 +138,21 @@ fn is_full(dispatched: &[Dispatch], batch: i64) -> bool {
 }
 
 /// Listens for word of due jobs and wakes the relay, until `stop`. When it cannot, the relay's polling alone goes on.
-pub async fn listen(doorbook: Arc<Doorbook>, wake: Arc<Notify>, stop: Stop) {
+/// `direct` leads to Postgres itself when a pooler stands before it.
+pub async fn listen(doorbook: Arc<Doorbook>, direct: Option<Secret>, wake: Arc<Notify>, stop: Stop) {
     /// Pause before listening is tried again.
     const RETRY_EVERY: Duration = Duration::from_secs(5);
     let mut trouble = Trouble::new("listening for due jobs (polling goes on)");
     loop {
         tokio::select! {
             () = stop.wait() => return,
-            error = pass_on(&doorbook, &wake, &mut trouble) => trouble.failed(&error),
+            ended = pass_on(&doorbook, direct.as_ref(), &wake, &mut trouble) => match ended {
+                Ok(()) => {
+                    tracing::info!("no DATABASE_DIRECT_URL: due jobs are found by polling alone");
+                    return stop.wait().await;
+                }
+                Err(error) => trouble.failed(&error),
+            },
         }
         if !stop.pause(RETRY_EVERY).await {
             return;
@@ -152,17 +160,20 @@ pub async fn listen(doorbook: Arc<Doorbook>, wake: Arc<Notify>, stop: Stop) {
     }
 }
 
-async fn pass_on(doorbook: &Doorbook, wake: &Notify, trouble: &mut Trouble) -> StoreError {
-    let mut wakes = match Wakes::listen(&doorbook.db).await {
-        Ok(wakes) => wakes,
-        Err(error) => return error,
+/// Returns only with an error, unless there is nothing to listen to.
+async fn pass_on(
+    doorbook: &Doorbook,
+    direct: Option<&Secret>,
+    wake: &Notify,
+    trouble: &mut Trouble,
+) -> Result<(), StoreError> {
+    let Some(mut wakes) = Wakes::listen(&doorbook.db, direct.map(|url| url.expose().as_str())).await? else {
+        return Ok(());
     };
     trouble.worked();
     loop {
-        match wakes.next().await {
-            Ok(()) => wake.notify_one(),
-            Err(error) => return error,
-        }
+        wakes.next().await?;
+        wake.notify_one();
     }
 }
 

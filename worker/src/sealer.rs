@@ -38,9 +38,8 @@ pub async fn run(doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
 }
 
 async fn seal_settled(doorbook: &Doorbook, metrics: &Metrics, stop: &Stop) -> Result<(), StoreError> {
-    let mut connection = doorbook.db.acquire().await?;
     while !stop.requested() {
-        let sealed = seal::seal_batch(&mut connection).await?;
+        let sealed = seal::seal_batch(&doorbook.db).await?;
         if sealed == 0 {
             break;
         }
@@ -53,7 +52,7 @@ async fn seal_settled(doorbook: &Doorbook, metrics: &Metrics, stop: &Stop) -> Re
 pub async fn watch(doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
     let mut trouble = Trouble::new("reading the sealer's lag");
     while stop.pause(LAG_EVERY).await {
-        match lag(&doorbook).await {
+        match seal::lag(&doorbook.db).await {
             Ok(lag) => {
                 trouble.worked();
                 metrics.set_lag(&lag);
@@ -62,11 +61,6 @@ pub async fn watch(doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
             Err(error) => trouble.failed(&error),
         }
     }
-}
-
-async fn lag(doorbook: &Doorbook) -> Result<Lag, StoreError> {
-    let mut connection = doorbook.db.acquire().await?;
-    seal::lag(&mut connection).await
 }
 
 fn tell(lag: &Lag) {

@@ -28,12 +28,23 @@ const SUPERUSER: &str = "postgres";
 const TLS_PARAMETERS: [&str; 9] =
     ["sslmode", "ssl-mode", "sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
+/// What stands between Doorbook and Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pooler {
+    None,
+    /// One that gives a server to a transaction, not to a session.
+    Transaction,
+}
+
 #[derive(Debug)]
 pub struct Database {
     /// For everything this process does but migrations: a `postgresql://` URL that sqlx parses.
     pub url: Secret,
     /// The owner's login, for migrations alone.
     pub migrate_url: Secret,
+    /// For LISTEN, which a pooler in transaction mode does not carry. None: `url` is no pooler's.
+    pub direct_url: Option<Secret>,
+    pub pooler: Pooler,
     /// Size of the pool.
     pub max_connections: u32,
 }
@@ -43,18 +54,23 @@ impl Database {
         let shared = shared_url(reader);
         let worker = given_url(reader, &registry::WORKER_DATABASE_URL);
         let migrate = given_url(reader, &registry::DATABASE_MIGRATE_URL);
+        let direct = given_url(reader, &registry::DATABASE_DIRECT_URL);
         let max_connections = reader.given_whole(&registry::DATABASE_MAX_CONNECTIONS);
-        // Behind a pooler in transaction mode, prepared statements of two clients mix: better not to start at all.
-        let pooler = reader.choice(&registry::DATABASE_POOLER, &[("none", ())]);
-        let (shared, worker, migrate, ()) = (shared?, worker?, migrate?, pooler?);
+        let poolers = [("none", Pooler::None), ("transaction", Pooler::Transaction)];
+        let pooler = reader.choice(&registry::DATABASE_POOLER, &poolers);
+        let (shared, worker, migrate, direct, pooler) = (shared?, worker?, migrate?, direct?, pooler?);
         let (default_connections, own) = match reader.process {
             Process::Api => (API_CONNECTIONS, None),
             Process::Worker => (WORKER_CONNECTIONS, worker),
             Process::Cli => (CLI_CONNECTIONS, None),
         };
+        // A migration cannot go through a pooler in transaction mode.
+        let owner = direct.as_ref().filter(|_| pooler == Pooler::Transaction).unwrap_or(&shared);
         Ok(Self {
-            migrate_url: migrate.unwrap_or_else(|| Secret::new(shared.expose().clone())),
+            migrate_url: migrate.unwrap_or_else(|| Secret::new(owner.expose().clone())),
             url: own.unwrap_or(shared),
+            direct_url: direct,
+            pooler,
             max_connections: max_connections?.unwrap_or(default_connections),
         })
     }

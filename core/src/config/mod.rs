@@ -24,7 +24,7 @@ mod secrets;
 mod tokens;
 
 pub use account::{Account, DefaultLocale, RegistrationMode};
-pub use database::Database;
+pub use database::{Database, Pooler};
 pub use env::Environment;
 pub use example::env_example;
 pub use fault::{Fault, Faults};

@@ -116,8 +116,9 @@ mod table {
     POSTGRES_PORT = whole(Value("5432"), 1, 65_535, "Port.");
     WORKER_DATABASE_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "The worker's own login.");
     DATABASE_MIGRATE_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "The owner's login, used by `doorbook migrate` alone.");
+    DATABASE_DIRECT_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "Behind a pooler: the server itself, for LISTEN.");
     DATABASE_MAX_CONNECTIONS = whole(Derived("16 for the api, 8 for the worker"), 1, 1_000, "Connections that one process opens at most.");
-    DATABASE_POOLER = text(Value("none"), "none (a pooler in transaction mode is not supported by this release)", "What stands between Doorbook and Postgres.");
+    DATABASE_POOLER = text(Value("none"), "none or transaction (PgBouncer in that mode)", "What stands between Doorbook and Postgres.");
 }
 "Redis (worker only)" {
     REDIS_URL = secret(Value("redis://127.0.0.1:6379/0"), "redis://host:port/number or rediss://host:port/number", "Carries the ids of due jobs.");

@@ -31,9 +31,8 @@ impl Doorbook {
     ) -> Result<Vec<HistoryEntry>, Refusal> {
         let key = self.vault.account_key(&self.db, account).await?;
         let limit = i64::from(limit.clamp(1, PAGE_MAX));
-        let mut connection = self.db.acquire().await.map_err(crate::store::StoreError::from)?;
         let mut entries = Vec::new();
-        for event in log::of_subject(&mut connection, account, before, limit).await? {
+        for event in log::of_subject(&self.db, account, before, limit).await? {
             let personal: Option<Personal> = match (&event.pii, &key) {
                 (Some(sealed), Some(key)) if event.pii_key_id == Some(key.id) => {
                     Some(key.key.open_json(event.event_id.0, sealed)?)

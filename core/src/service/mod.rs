@@ -22,15 +22,14 @@ pub mod verify;
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::Actor;
 use crate::limit::Rule;
 use crate::password::{Hasher, PasswordPolicy};
-use crate::store::StoreError;
 use crate::store::keys::{KeyError, Vault};
+use crate::store::{Db, StoreError};
 use crate::token::access::AccessTokens;
 use crate::token::keys::RootRing;
 use crate::value::{AccountId, ClientOrigin, Locale};
@@ -75,7 +74,7 @@ pub struct Policy {
 
 /// Everything a use case needs; one a process.
 pub struct Doorbook {
-    pub db: PgPool,
+    pub db: Db,
     pub clock: Clock,
     pub hasher: Hasher,
     pub policy: Policy,
@@ -213,17 +212,14 @@ pub enum StartError {
 
 impl Doorbook {
     /// Opens the vault, sets the clock, checks the epoch and tests the signatures. Nothing is served before this is done.
-    pub async fn open(db: PgPool, hasher: Hasher, policy: Policy, secrets: &RootSecrets) -> Result<Self, StartError> {
+    pub async fn open(db: Db, hasher: Hasher, policy: Policy, secrets: &RootSecrets) -> Result<Self, StartError> {
         let fallbacks: Vec<&[u8]> = secrets.secret_key_fallbacks.iter().map(|key| key.as_slice()).collect();
         let roots = RootRing::new(&secrets.secret_key, &fallbacks).with_keyring(secrets.keyring.clone());
         let jwt_fallbacks: Vec<&[u8]> = secrets.jwt_secret_fallbacks.iter().map(|key| key.as_slice()).collect();
         let access = AccessTokens::new(&secrets.jwt_secret, &jwt_fallbacks, &secrets.issuer, &secrets.audience);
         let clock = Clock::default();
-        {
-            let mut connection = db.acquire().await.map_err(StoreError::from)?;
-            crate::store::epoch::ensure(&mut connection).await?;
-            clock.observe(crate::store::query::now(&mut connection).await?);
-        }
+        crate::store::epoch::ensure(&db).await?;
+        clock.observe(crate::store::query::now(&db).await?);
         if !access.self_test(clock.now()) {
             return Err(StartError::AccessTokens);
         }

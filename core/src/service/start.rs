@@ -18,8 +18,8 @@ const PRODUCT: &str = "Doorbook";
 /// Why a process cannot start with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    #[error("the database URL cannot be used: {0}")]
-    Database(sqlx::Error),
+    #[error(transparent)]
+    Database(#[from] store::PoolerError),
     #[error("PASSWORD_BREACHED_FILE cannot be read: {0}")]
     Breached(std::io::Error),
     #[error("passwords cannot be hashed: {0}")]
@@ -31,19 +31,34 @@ pub enum SettingsError {
 impl SettingsError {
     /// Whether the same settings may work a moment later: the database is away.
     pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Service(StartError::Store(_) | StartError::Keys(store::keys::KeyError::Store(_))))
+        match self {
+            Self::Database(error) => error.is_temporary(),
+            Self::Service(error) => {
+                matches!(error, StartError::Store(_) | StartError::Keys(store::keys::KeyError::Store(_)))
+            }
+            _ => false,
+        }
     }
 }
 
 /// The service as the settings want it.
 pub async fn start(settings: &Settings) -> Result<Doorbook, SettingsError> {
-    let db = store::pool(settings.database.url.expose(), settings.database.max_connections)
-        .map_err(SettingsError::Database)?;
+    let db = database(settings).await?;
     let argon2 = settings.password.argon2;
     let cost = HashCost { memory_kib: argon2.memory_kib, time_cost: argon2.time_cost, parallelism: argon2.parallelism };
     let permits = usize::try_from(settings.password.hashing_concurrency).ok().and_then(NonZeroUsize::new);
     let hasher = Hasher::start(cost, permits.unwrap_or(NonZeroUsize::MIN))?;
     Ok(Doorbook::open(db, hasher, policy(settings)?, &secrets(settings)).await?)
+}
+
+/// Connections as the settings want them, tested.
+pub async fn database(settings: &Settings) -> Result<store::Db, store::PoolerError> {
+    let database = &settings.database;
+    let pooler = match database.pooler {
+        config::Pooler::None => store::Pooler::None,
+        config::Pooler::Transaction => store::Pooler::Transaction,
+    };
+    store::Db::open(database.url.expose(), database.max_connections, pooler).await
 }
 
 fn policy(settings: &Settings) -> Result<Policy, SettingsError> {

@@ -1,12 +1,10 @@
 //! Epochs: transaction ids mean something only inside one life of a cluster. Checked at every start, before the first append.
 
-use sqlx::PgConnection;
-
-use super::StoreError;
+use super::{Db, StoreError};
 
 /// Begins a new epoch when this cluster is not the one that wrote the log's newest events: another system identifier, or
 /// transaction ids that start below those already stored (dump and restore, promotion).
-pub async fn ensure(db: &mut PgConnection) -> Result<i32, StoreError> {
+pub async fn ensure(db: &Db) -> Result<i32, StoreError> {
     // Two processes that start together agree through the primary key; the loser reads the winner's row.
     sqlx::query!(
         "insert into epochs (epoch, system_identifier)
@@ -16,7 +14,7 @@ pub async fn ensure(db: &mut PgConnection) -> Result<i32, StoreError> {
             or exists (select 1 from events where epoch = newest.epoch and xid >= pg_snapshot_xmax(pg_current_snapshot()))
          on conflict (epoch) do nothing"
     )
-    .execute(&mut *db)
+    .execute(db)
     .await?;
     Ok(sqlx::query_scalar!(r#"select max(epoch) as "epoch!" from epochs"#).fetch_one(db).await?)
 }

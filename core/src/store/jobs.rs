@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::StoreError;
 use super::write::{Expect, Write};
+use super::{Db, StoreError};
 use crate::clock::Timestamp;
 use crate::value::JobId;
 
@@ -28,7 +27,7 @@ pub struct Dispatch {
 
 /// Marks due jobs as dispatched, oldest first: of each priority up to `batch`, and no more than leave `window` of them with the
 /// queue or running. Committed before they are pushed. Two relays at once may overshoot the window, at most by its own size.
-pub async fn dispatch(db: &PgPool, batch: i64, window: i64) -> Result<Vec<Dispatch>, StoreError> {
+pub async fn dispatch(db: &Db, batch: i64, window: i64) -> Result<Vec<Dispatch>, StoreError> {
     Ok(sqlx::query_as!(
         Dispatch,
         r#"with room as (
@@ -52,7 +51,7 @@ pub async fn dispatch(db: &PgPool, batch: i64, window: i64) -> Result<Vec<Dispat
 }
 
 /// Takes dispatched jobs back that nobody has claimed: they are due again, at once. How many still were as handed over.
-pub async fn give_back(db: &PgPool, handed_over: &[(JobId, i32)]) -> Result<u64, StoreError> {
+pub async fn give_back(db: &Db, handed_over: &[(JobId, i32)]) -> Result<u64, StoreError> {
     let (ids, numbers): (Vec<Uuid>, Vec<i32>) = handed_over.iter().map(|(job, number)| (job.0, *number)).unzip();
     let given = sqlx::query!(
         "update jobs j set state = 'due' from unnest($1::uuid[], $2::int[]) as t(job_id, dispatch_no)
@@ -80,7 +79,7 @@ pub struct Claimed {
 }
 
 /// Takes a dispatched job; `None` when this hand-over is stale: somebody else has it, or it was dispatched anew.
-pub async fn claim(db: &PgPool, job: JobId, dispatch_no: i32) -> Result<Option<Claimed>, StoreError> {
+pub async fn claim(db: &Db, job: JobId, dispatch_no: i32) -> Result<Option<Claimed>, StoreError> {
     Ok(sqlx::query_as!(
         Claimed,
         r#"update jobs set state = 'running', starts = starts + 1, fence = fence + 1,
@@ -97,7 +96,7 @@ pub async fn claim(db: &PgPool, job: JobId, dispatch_no: i32) -> Result<Option<C
 }
 
 /// Prolongs the lease of a job that is still being worked on. False when it is another worker's by now.
-pub async fn renew(db: &PgPool, job: &Claimed) -> Result<bool, StoreError> {
+pub async fn renew(db: &Db, job: &Claimed) -> Result<bool, StoreError> {
     let renewed = sqlx::query!(
         "update jobs set lease_until = clock_timestamp() + $3 * interval '1 second'
          where job_id = $1 and fence = $2 and state = 'running'",
@@ -176,7 +175,7 @@ fn short(text: &str) -> String {
 }
 
 /// Settles a job that has no other effect in the database. False when the lease was lost: somebody else decides.
-pub async fn settle(db: &PgPool, job: &Claimed, outcome: &Outcome) -> Result<bool, StoreError> {
+pub async fn settle(db: &Db, job: &Claimed, outcome: &Outcome) -> Result<bool, StoreError> {
     let mut write = Write::new();
     write.settle_job(job, outcome);
     match write.run(db).await {
@@ -188,7 +187,7 @@ pub async fn settle(db: &PgPool, job: &Claimed, outcome: &Outcome) -> Result<boo
 
 /// Offers again what Redis or a dead worker has lost: dispatched but never claimed for `patience`, or running past its lease.
 /// Returns how many.
-pub async fn sweep(db: &PgPool, patience: Duration) -> Result<u64, StoreError> {
+pub async fn sweep(db: &Db, patience: Duration) -> Result<u64, StoreError> {
     let swept = sqlx::query!(
         "with lost as (
              select job_id from jobs
@@ -205,7 +204,7 @@ pub async fn sweep(db: &PgPool, patience: Duration) -> Result<u64, StoreError> {
 }
 
 /// Inserts a recurring job whose id is derived from its name and tick; nothing when some worker has done so already.
-pub async fn insert_tick(db: &PgPool, job: JobId, kind: &str, priority: i16) -> Result<bool, StoreError> {
+pub async fn insert_tick(db: &Db, job: JobId, kind: &str, priority: i16) -> Result<bool, StoreError> {
     let inserted = sqlx::query!(
         "insert into jobs (job_id, kind, ref, priority, run_at) values ($1, $2, $1, $3, clock_timestamp()) on conflict do nothing",
         job.0,
@@ -226,7 +225,7 @@ pub struct Backlog {
     pub dead: i64,
 }
 
-pub async fn backlog(db: &PgPool) -> Result<Backlog, StoreError> {
+pub async fn backlog(db: &Db) -> Result<Backlog, StoreError> {
     Ok(sqlx::query_as!(
         Backlog,
         r#"select (select count(*) from (select 1 from jobs where state = 'due' limit 100000) j) as "due!",
@@ -239,13 +238,13 @@ pub async fn backlog(db: &PgPool) -> Result<Backlog, StoreError> {
 }
 
 /// Makes the event partitions of this month and of `months` ahead; how many were missing.
-pub async fn make_partitions(db: &PgPool, months: i32) -> Result<i32, StoreError> {
+pub async fn make_partitions(db: &Db, months: i32) -> Result<i32, StoreError> {
     Ok(sqlx::query_scalar!(r#"select make_event_partitions($1) as "made!""#, months).fetch_one(db).await?)
 }
 
 /// Deletes what has been done for a week, what counts nothing any more, replays older than a day and signs of life of processes
 /// that ended a day ago; at most `limit` each.
-pub async fn purge(db: &PgPool, limit: i64) -> Result<u64, StoreError> {
+pub async fn purge(db: &Db, limit: i64) -> Result<u64, StoreError> {
     let mut gone = 0;
     gone += sqlx::query!(
         "delete from jobs where job_id in (select job_id from jobs where state = 'done' and settled_at < clock_timestamp() - interval '7 days' limit $1)",
@@ -286,7 +285,7 @@ pub async fn purge(db: &PgPool, limit: i64) -> Result<u64, StoreError> {
 }
 
 /// A worker's sign of life.
-pub async fn heartbeat(db: &PgPool, process: &str, redis: &str, mail: &str) -> Result<Timestamp, StoreError> {
+pub async fn heartbeat(db: &Db, process: &str, redis: &str, mail: &str) -> Result<Timestamp, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"insert into heartbeats (process, kind, redis, mail, at) values ($1, 'worker', $2, $3, clock_timestamp())
            on conflict (process) do update set redis = excluded.redis, mail = excluded.mail, at = excluded.at
@@ -309,7 +308,7 @@ pub struct DeadJob {
     pub settled_at: Option<Timestamp>,
 }
 
-pub async fn dead(db: &PgPool, limit: i64) -> Result<Vec<DeadJob>, StoreError> {
+pub async fn dead(db: &Db, limit: i64) -> Result<Vec<DeadJob>, StoreError> {
     Ok(sqlx::query_as!(
         DeadJob,
         r#"select job_id as "job_id: JobId", kind, ref as reference, attempt, last_error, settled_at as "settled_at: Timestamp"
@@ -321,7 +320,7 @@ pub async fn dead(db: &PgPool, limit: i64) -> Result<Vec<DeadJob>, StoreError> {
 }
 
 /// Gives a dead job another life, and its delivery with it. False when it is not dead.
-pub async fn redrive(db: &PgPool, job: JobId) -> Result<bool, StoreError> {
+pub async fn redrive(db: &Db, job: JobId) -> Result<bool, StoreError> {
     let redriven = sqlx::query_scalar!(
         r#"with job as (
                update jobs set state = 'due', run_at = clock_timestamp(), created_at = clock_timestamp(), starts = 0, attempt = 0,

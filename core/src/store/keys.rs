@@ -2,11 +2,10 @@
 //! wrapped by the service key for personal data).
 
 use aws_lc_rs::hmac;
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::StoreError;
+use super::{Db, StoreError};
 use crate::account::Profile;
 use crate::clock::Timestamp;
 use crate::seal::SealKey;
@@ -89,7 +88,7 @@ fn owner(purpose: &str, key_id: &str) -> Vec<u8> {
 }
 
 /// All service keys, by purpose and age.
-pub async fn list(db: &mut PgConnection) -> Result<Vec<ServiceKeyRow>, StoreError> {
+pub async fn list(db: &Db) -> Result<Vec<ServiceKeyRow>, StoreError> {
     Ok(sqlx::query_as!(
         ServiceKeyRow,
         r#"select purpose, key_id, wrapped_by, active, created_at as "created_at: Timestamp", wrapped
@@ -110,13 +109,13 @@ fn unwrap(row: &ServiceKeyRow, roots: &RootRing) -> Result<Zeroizing<Vec<u8>>, K
 }
 
 /// Makes the service keys that do not exist yet. Several processes may start together: the first row of a purpose wins.
-pub async fn ensure(db: &mut PgConnection, roots: &RootRing) -> Result<(), StoreError> {
+pub async fn ensure(db: &Db, roots: &RootRing) -> Result<(), StoreError> {
     let missing = sqlx::query_scalar!(
         r#"select purpose as "purpose!" from unnest($1::text[]) purpose
            where not exists (select 1 from keys.service_keys k where k.purpose = purpose.purpose and k.active)"#,
         &PURPOSES.map(str::to_owned)
     )
-    .fetch_all(&mut *db)
+    .fetch_all(db)
     .await?;
     let Some((wrapped_by, wrapping)) = roots.wrapping_keys().next() else { return Ok(()) };
     for purpose in missing {
@@ -131,7 +130,7 @@ pub async fn ensure(db: &mut PgConnection, roots: &RootRing) -> Result<(), Store
             wrapped,
             wrapped_by
         )
-        .execute(&mut *db)
+        .execute(db)
         .await?;
     }
     Ok(())
@@ -139,10 +138,10 @@ pub async fn ensure(db: &mut PgConnection, roots: &RootRing) -> Result<(), Store
 
 /// Wraps every service key by the current SECRET_KEY; afterwards a fallback that wrapped them may go. Returns how many changed.
 /// Needs the owner's connection: no process may change a key row.
-pub async fn rewrap(db: &mut PgConnection, roots: &RootRing) -> Result<u64, KeyError> {
+pub async fn rewrap(db: &Db, roots: &RootRing) -> Result<u64, KeyError> {
     let Some((wrapped_by, wrapping)) = roots.wrapping_keys().next() else { return Ok(0) };
     let mut changed = 0;
-    for row in list(&mut *db).await?.iter().filter(|row| row.wrapped_by != wrapped_by) {
+    for row in list(db).await?.iter().filter(|row| row.wrapped_by != wrapped_by) {
         let bytes = unwrap(row, roots)?;
         let wrapped = SealKey::new(wrapping).seal(&owner(&row.purpose, &row.key_id), &bytes);
         changed += sqlx::query!(
@@ -153,7 +152,7 @@ pub async fn rewrap(db: &mut PgConnection, roots: &RootRing) -> Result<u64, KeyE
             wrapped_by,
             row.wrapped_by
         )
-        .execute(&mut *db)
+        .execute(db)
         .await?
         .rows_affected();
     }
@@ -162,10 +161,9 @@ pub async fn rewrap(db: &mut PgConnection, roots: &RootRing) -> Result<u64, KeyE
 
 impl Vault {
     /// Loads the service keys, making those that are missing. Refuses when one cannot be unwrapped.
-    pub async fn open(db: &PgPool, roots: &RootRing) -> Result<Self, KeyError> {
-        let mut connection = db.acquire().await?;
-        ensure(&mut connection, roots).await?;
-        let rows = list(&mut connection).await?;
+    pub async fn open(db: &Db, roots: &RootRing) -> Result<Self, KeyError> {
+        ensure(db, roots).await?;
+        let rows = list(db).await?;
         let mut active = Vec::with_capacity(PURPOSES.len());
         for row in rows.iter().filter(|row| row.active) {
             active.push((row, unwrap(row, roots)?));
@@ -233,7 +231,7 @@ impl Vault {
     }
 
     /// Today's key for people without an account; made by the first process that needs it, kept in memory for the day.
-    pub async fn stranger_key(&self, db: &PgPool, now: Timestamp) -> Result<std::sync::Arc<DataKey>, StoreError> {
+    pub async fn stranger_key(&self, db: &Db, now: Timestamp) -> Result<std::sync::Arc<DataKey>, StoreError> {
         let day = now.seconds().div_euclid(86_400);
         if let Some((of, key)) = &*self.stranger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
             && *of == day
@@ -264,7 +262,7 @@ impl Vault {
     }
 
     /// The data key of one account; `None` once it has been deleted.
-    pub async fn account_key(&self, db: &PgPool, account: AccountId) -> Result<Option<DataKey>, StoreError> {
+    pub async fn account_key(&self, db: &Db, account: AccountId) -> Result<Option<DataKey>, StoreError> {
         let row = sqlx::query!("select key_id, wrapped from keys.data_keys where account_id = $1", account.0)
             .fetch_optional(db)
             .await?;

@@ -1,11 +1,10 @@
 //! Appending to the log, and reading it: by position (sealed), by subject or by stream.
 
 use serde_json::Value;
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::StoreError;
 use super::write::{Expect, Write};
+use super::{Db, StoreError};
 use crate::clock::Timestamp;
 use crate::event::{Actor, Event};
 use crate::value::{AccountId, EventId, SessionId, StreamId};
@@ -232,7 +231,7 @@ pub struct StoredEvent {
 
 /// Events about one account, newest first, older than `before` when given, at most `limit`. Strong: no seal is waited for.
 pub async fn of_subject(
-    db: &mut PgConnection,
+    db: &Db,
     subject: AccountId,
     before: Option<EventId>,
     limit: i64,
@@ -265,7 +264,7 @@ pub struct SealedEvent {
 }
 
 /// Sealed events behind `after`, in order, at most `limit`. No event ever appears behind a position already read.
-pub async fn sealed_after(db: &mut PgConnection, after: i64, limit: i64) -> Result<Vec<SealedEvent>, StoreError> {
+pub async fn sealed_after(db: &Db, after: i64, limit: i64) -> Result<Vec<SealedEvent>, StoreError> {
     Ok(sqlx::query_as!(
         SealedEvent,
         r#"select p.position, e.event_id as "event_id: EventId", s.kind, e.type as name, e.subject_id, e.payload,
@@ -282,14 +281,14 @@ pub async fn sealed_after(db: &mut PgConnection, after: i64, limit: i64) -> Resu
 }
 
 /// The last sealed position; 0 while nothing is sealed.
-pub async fn last_position(db: &mut PgConnection) -> Result<i64, StoreError> {
+pub async fn last_position(db: &Db) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar!(r#"select coalesce(max(position), 0) as "position!" from event_seals where log_id = 1"#)
         .fetch_one(db)
         .await?)
 }
 
 /// One sealed event by its id.
-pub async fn by_id(db: &mut PgConnection, event: EventId) -> Result<Option<StoredEvent>, StoreError> {
+pub async fn by_id(db: &Db, event: EventId) -> Result<Option<StoredEvent>, StoreError> {
     Ok(sqlx::query_as!(
         StoredEvent,
         r#"select e.event_id as "event_id: EventId", s.kind, e.stream_id, e.version, e.type as name, e.subject_id, e.payload, e.pii,

@@ -1,6 +1,7 @@
 //! The only SQL of Doorbook. `write` composes one statement a command; `query` reads; everything else follows the log.
 
 pub mod columns;
+pub mod db;
 pub mod epoch;
 pub mod jobs;
 pub mod keys;
@@ -12,20 +13,26 @@ pub mod seal;
 pub mod wake;
 pub mod write;
 
-use std::time::Duration;
+use std::sync::LazyLock;
 
-pub use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::Connection as _;
+use sqlx::postgres::PgPoolOptions;
+
+pub use self::db::{Db, Pooler, PoolerError, Tx};
 
 /// All migrations, compiled in: a release needs no files beside it.
-pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+pub static MIGRATOR: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("../migrations");
+    // Its lock belongs to a session; `migrate` takes one that belongs to a transaction.
+    migrator.set_locking(false);
+    migrator
+});
 
 /// Rights of the roles; idempotent.
 pub const ROLES_SQL: &str = include_str!("roles.sql");
 
-/// A request waits this long for a connection, then answers 503. Source: bar 7.17.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Key of the advisory lock of a migration: `doormove` read as a number, any value that nobody else takes.
+const MIGRATION_LOCK: i64 = 0x646f_6f72_6d6f_7665;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -76,54 +83,43 @@ impl From<sqlx::Error> for StoreError {
 pub enum MigrateError {
     #[error("the database cannot be reached or refused a statement: {0}")]
     Database(#[from] sqlx::Error),
+    #[error(
+        "the owner's connection goes through a pooler in transaction mode: DATABASE_MIGRATE_URL must lead to Postgres itself"
+    )]
+    Pooler,
     #[error("a migration failed: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Options of every connection: short statements, short locks, no forgotten transactions. Source: bar 7.17.
-fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
-    Ok(url
-        .parse::<PgConnectOptions>()?
-        .application_name("doorbook")
-        .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1))
-        .log_statements(tracing::log::LevelFilter::Off))
-}
-
-/// A pool of at most `max` connections. Opens none yet: a database that is away at start does not stop the process.
-pub fn pool(url: &str, max: u32) -> sqlx::Result<PgPool> {
-    Ok(PgPoolOptions::new()
-        .max_connections(max)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                sqlx::raw_sql(
-                    "set statement_timeout = '3s'; set lock_timeout = '1s'; set idle_in_transaction_session_timeout = '5s'; \
-                     set timezone = 'UTC'; set plan_cache_mode = 'force_generic_plan'",
-                )
-                .execute(connection)
-                .await?;
-                Ok(())
-            })
-        })
-        .connect_lazy_with(options(url)?))
-}
-
-/// Applies what is missing and grants the roles. `url` is the owner's.
+/// Applies what is missing and grants the roles. `url` is the owner's, straight to Postgres. Of several at once, one works and the
+/// others wait.
 pub async fn migrate(url: &str) -> Result<(), MigrateError> {
-    let mut owner = PgConnection::connect_with(&options(url)?).await?;
-    MIGRATOR.run(&mut owner).await?;
-    sqlx::raw_sql(ROLES_SQL).execute(&mut owner).await?;
-    epoch::ensure(&mut owner).await?;
-    owner.close().await?;
+    let options = db::options(url)?;
+    let (mut one, mut other) = (db::connect(&options).await?, db::connect(&options).await?);
+    if !db::are_apart(&mut one, &mut other).await? {
+        return Err(MigrateError::Pooler);
+    }
+    one.close().await?;
+    other.close().await?;
+    // Without the settings of a service's connections: a migration may take its time.
+    let pool = PgPoolOptions::new().max_connections(2).connect_lazy_with(options);
+    let owner = Db::from(pool.clone());
+    let mut lock = owner.begin().await?;
+    sqlx::raw_sql("set local idle_in_transaction_session_timeout = 0").execute(&mut lock).await?;
+    sqlx::query("select pg_advisory_xact_lock($1)").bind(MIGRATION_LOCK).execute(&mut lock).await?;
+    MIGRATOR.run(&pool).await?;
+    sqlx::raw_sql(ROLES_SQL).execute(&owner).await?;
+    epoch::ensure(&owner).await?;
+    lock.commit().await?;
+    pool.close().await;
     Ok(())
 }
 
 /// Makes the roles that are missing and grants their rights anew. `url` is the owner's.
 pub async fn grant_roles(url: &str) -> Result<(), MigrateError> {
-    let mut owner = PgConnection::connect_with(&options(url)?).await?;
+    let mut owner = db::connect(&db::options(url)?).await?;
     sqlx::raw_sql(ROLES_SQL).execute(&mut owner).await?;
     owner.close().await?;
     Ok(())

@@ -9,15 +9,14 @@ mod spec;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use self::compare::{
     AccountRow, CredentialRow, DeviceRow, EmailRow, Live, Opened, SessionRow, StreamRow, TokenRow, compare,
 };
 use self::fold::{Past, Replay};
-use super::StoreError;
 use super::keys::{DataKey, Vault};
+use super::{Db, StoreError, Tx};
 use crate::account::Profile;
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
@@ -63,13 +62,16 @@ struct Case {
 type Cases = BTreeMap<AccountId, Case>;
 
 /// Compares the derived columns of every account with a replay of its events.
-pub async fn check(db: &PgPool, vault: &Vault) -> Result<Report, StoreError> {
+pub async fn check(db: &Db, vault: &Vault) -> Result<Report, StoreError> {
     let mut report = Report::default();
     let mut after = Uuid::nil();
     loop {
-        let mut snapshot = db.begin_with("begin transaction isolation level repeatable read, read only").await?;
+        let mut snapshot = db.snapshot().await?;
         let ids = page(&mut snapshot, after).await?;
-        let Some(last) = ids.last() else { return Ok(report) };
+        let Some(last) = ids.last() else {
+            snapshot.rollback().await?;
+            return Ok(report);
+        };
         after = *last;
         let mut cases = load(&mut snapshot, vault, &ids).await?;
         replay(&mut snapshot, &ids, &mut cases, &mut report).await?;
@@ -85,7 +87,7 @@ pub async fn check(db: &PgPool, vault: &Vault) -> Result<Report, StoreError> {
 }
 
 /// Ids of accounts that have a row or a stream. Streams of attempts have random ids: the search ends with the ids made by now.
-async fn page(db: &mut PgConnection, after: Uuid) -> Result<Vec<Uuid>, StoreError> {
+async fn page(db: &mut Tx, after: Uuid) -> Result<Vec<Uuid>, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select id as "id!" from (
                (select account_id as id from accounts where account_id > $1 order by account_id limit $2)
@@ -101,7 +103,7 @@ async fn page(db: &mut PgConnection, after: Uuid) -> Result<Vec<Uuid>, StoreErro
     .await?)
 }
 
-async fn load(db: &mut PgConnection, vault: &Vault, ids: &[Uuid]) -> Result<Cases, StoreError> {
+async fn load(db: &mut Tx, vault: &Vault, ids: &[Uuid]) -> Result<Cases, StoreError> {
     let mut cases: Cases = ids.iter().map(|id| (AccountId(*id), Case::default())).collect();
     let keys = sqlx::query!(
         r#"select account_id as "account_id!: AccountId", key_id, wrapped from keys.data_keys where account_id = any($1)"#,
@@ -117,7 +119,7 @@ async fn load(db: &mut PgConnection, vault: &Vault, ids: &[Uuid]) -> Result<Case
     Ok(cases)
 }
 
-async fn load_account_rows(db: &mut PgConnection, ids: &[Uuid], cases: &mut Cases) -> Result<(), StoreError> {
+async fn load_account_rows(db: &mut Tx, ids: &[Uuid], cases: &mut Cases) -> Result<(), StoreError> {
     let accounts = sqlx::query_as!(
         AccountRow,
         r#"select account_id as "account_id: AccountId", profile, locale, status, roles,
@@ -171,7 +173,7 @@ async fn load_account_rows(db: &mut PgConnection, ids: &[Uuid], cases: &mut Case
     Ok(())
 }
 
-async fn load_session_rows(db: &mut PgConnection, ids: &[Uuid], cases: &mut Cases) -> Result<(), StoreError> {
+async fn load_session_rows(db: &mut Tx, ids: &[Uuid], cases: &mut Cases) -> Result<(), StoreError> {
     let sessions = sqlx::query_as!(
         SessionRow,
         r#"select session_id as "session_id: _", account_id as "account_id: AccountId", session_epoch, device_id as "device_id: _",
@@ -211,7 +213,7 @@ struct EventRow {
 }
 
 /// Folds all kept events of these accounts, a page at a time.
-async fn replay(db: &mut PgConnection, ids: &[Uuid], cases: &mut Cases, report: &mut Report) -> Result<(), StoreError> {
+async fn replay(db: &mut Tx, ids: &[Uuid], cases: &mut Cases, report: &mut Report) -> Result<(), StoreError> {
     let mut after = (Uuid::nil(), Uuid::nil(), 0);
     loop {
         let rows = sqlx::query_as!(
@@ -260,7 +262,7 @@ fn fold(account: AccountId, case: &mut Case, row: &EventRow) -> Result<(), Strin
 }
 
 /// Guard rows of the streams that have been replayed, and of the accounts.
-async fn streams(db: &mut PgConnection, cases: &mut Cases) -> Result<(), StoreError> {
+async fn streams(db: &mut Tx, cases: &mut Cases) -> Result<(), StoreError> {
     let mut owners: BTreeMap<Uuid, AccountId> = BTreeMap::new();
     for (id, case) in &*cases {
         owners.insert(id.0, *id);

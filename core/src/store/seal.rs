@@ -5,10 +5,9 @@
 //! sealers may run; a transaction-level advisory lock lets one work at a time.
 
 use serde_json::Value;
-use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Db, StoreError, Tx};
 use crate::audit::leaf::Leaf;
 use crate::clock::Timestamp;
 
@@ -70,18 +69,19 @@ impl Unsealed {
 }
 
 /// Seals one batch; how many events it took. 0 also when another sealer is at work.
-pub async fn seal_batch(db: &mut PgConnection) -> Result<usize, StoreError> {
+pub async fn seal_batch(db: &Db) -> Result<usize, StoreError> {
     let mut transaction = db.begin().await?;
     let locked = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK)
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut transaction)
         .await?;
     if !locked {
+        transaction.rollback().await?;
         return Ok(0);
     }
     let last = sqlx::query!(
         r#"select position, epoch, xid::text as "xid!", seq from event_seals where log_id = 1 order by position desc limit 1"#
     )
-    .fetch_optional(&mut *transaction)
+    .fetch_optional(&mut transaction)
     .await?;
     let (position, epoch, xid, seq) =
         last.map_or((0, 0, "0".to_owned(), 0), |row| (row.position, row.epoch, row.xid, row.seq));
@@ -94,7 +94,7 @@ pub async fn seal_batch(db: &mut PgConnection) -> Result<usize, StoreError> {
     Ok(count)
 }
 
-async fn settled_after(db: &mut PgConnection, epoch: i32, xid: &str, seq: i64) -> Result<Vec<Unsealed>, StoreError> {
+async fn settled_after(db: &mut Tx, epoch: i32, xid: &str, seq: i64) -> Result<Vec<Unsealed>, StoreError> {
     Ok(sqlx::query_as!(
         Unsealed,
         r#"select event_id, retention_class, log_id, tenant_id, stream_id, version, type as name, schema_version, subject_id, payload, pii,
@@ -113,7 +113,7 @@ async fn settled_after(db: &mut PgConnection, epoch: i32, xid: &str, seq: i64) -
     .await?)
 }
 
-async fn insert(db: &mut PgConnection, position: i64, settled: &[Unsealed]) -> Result<(), StoreError> {
+async fn insert(db: &mut Tx, position: i64, settled: &[Unsealed]) -> Result<(), StoreError> {
     let mut hashes = Vec::with_capacity(settled.len());
     for (event, position) in settled.iter().zip(position + 1..) {
         let leaf = event.leaf(position).hash().map_err(|error| StoreError::Inconsistent(error.to_string()))?;
@@ -154,7 +154,7 @@ pub struct Lag {
     pub overdue: i64,
 }
 
-pub async fn lag(db: &mut PgConnection) -> Result<Lag, StoreError> {
+pub async fn lag(db: &Db) -> Result<Lag, StoreError> {
     Ok(sqlx::query_as!(
         Lag,
         r#"with last as (

@@ -1,19 +1,25 @@
 //! Word that jobs have become due. It comes early or not at all: whoever waits for it also polls.
 
-use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 
 use super::StoreError;
+use super::db::{self, Db};
 use super::project::outbox::WAKE_CHANNEL;
 
-/// Listens on one connection of the pool until it is dropped.
+/// Listens on one connection until it is dropped.
 pub struct Wakes(PgListener);
 
 impl Wakes {
-    pub async fn listen(db: &PgPool) -> Result<Self, StoreError> {
-        let mut listener = PgListener::connect_with(db).await?;
+    /// On a connection of its own to `direct`, else on one of the pool. `None` behind a pooler in transaction mode, which passes no word
+    /// on: there is nothing to wait for but the poll.
+    pub async fn listen(db: &Db, direct: Option<&str>) -> Result<Option<Self>, StoreError> {
+        let mut listener = match (direct, db.direct()) {
+            (Some(url), _) => PgListener::connect_with(&db::single(url)?).await?,
+            (None, Some(pool)) => PgListener::connect_with(pool).await?,
+            (None, None) => return Ok(None),
+        };
         listener.listen(WAKE_CHANNEL).await?;
-        Ok(Self(listener))
+        Ok(Some(Self(listener)))
     }
 
     /// Returns when jobs have become due. An error means that word may have been missed: listen anew.

@@ -8,9 +8,9 @@
 use std::fmt::Write as _;
 
 use sqlx::postgres::{PgArguments, Postgres};
-use sqlx::{Arguments, AssertSqlSafe, Encode, PgPool, Row, Type};
+use sqlx::{Arguments, AssertSqlSafe, Encode, Row, Type};
 
-use super::StoreError;
+use super::{Db, StoreError};
 use crate::clock::Timestamp;
 
 /// How many rows a step must touch.
@@ -87,7 +87,7 @@ impl Write {
     }
 
     /// Runs the statement. `Conflict` means that nothing was written and the command must be decided anew.
-    pub async fn run(self, db: &PgPool) -> Result<Timestamp, StoreError> {
+    pub async fn run(self, db: &Db) -> Result<Timestamp, StoreError> {
         let sql = self.sql();
         if let Some(fault) = self.fault {
             return Err(StoreError::Failed(sqlx::Error::Encode(fault)));

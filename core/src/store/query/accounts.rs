@@ -1,12 +1,11 @@
 use std::collections::BTreeSet;
 
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::account::{Account, Credential, Role, Status};
 use crate::clock::Timestamp;
-use crate::store::StoreError;
 use crate::store::keys::{DataKey, Vault};
+use crate::store::{Db, StoreError};
 use crate::value::{AccountId, CredentialId, Locale};
 
 /// An account as a command decides on it.
@@ -89,23 +88,18 @@ impl Row {
 }
 
 /// The account with this id.
-pub async fn by_id(db: &PgPool, vault: &Vault, account: AccountId) -> Result<Option<Loaded>, StoreError> {
+pub async fn by_id(db: &Db, vault: &Vault, account: AccountId) -> Result<Option<Loaded>, StoreError> {
     find(db, vault, None, account.0).await
 }
 
 /// The account whose current address has this key.
-pub async fn by_email(db: &PgPool, vault: &Vault, email_key: [u8; 32]) -> Result<Option<Loaded>, StoreError> {
+pub async fn by_email(db: &Db, vault: &Vault, email_key: [u8; 32]) -> Result<Option<Loaded>, StoreError> {
     find(db, vault, Some(&email_key), vault.nobody().id).await
 }
 
 /// The account of an address or, without one, of an id. Where there is none, the same indexes are searched and the personal data
 /// of nobody is opened: how long it takes must not tell whether there is one.
-async fn find(
-    db: &PgPool,
-    vault: &Vault,
-    email_key: Option<&[u8]>,
-    account: Uuid,
-) -> Result<Option<Loaded>, StoreError> {
+async fn find(db: &Db, vault: &Vault, email_key: Option<&[u8]>, account: Uuid) -> Result<Option<Loaded>, StoreError> {
     let nobody = vault.nobody();
     let row = sqlx::query_as!(
         Row,
@@ -137,7 +131,7 @@ async fn find(
 }
 
 /// Whether nobody may register this address now: it has an account, or a change that can still be undone reserves it.
-pub async fn email_taken(db: &PgPool, email_key: [u8; 32], now: Timestamp) -> Result<bool, StoreError> {
+pub async fn email_taken(db: &Db, email_key: [u8; 32], now: Timestamp) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select exists (select 1 from account_emails where email_key = $1 and (state = 'current' or reserved_until > $2)) as "taken!""#,
         email_key.as_slice(),
@@ -148,7 +142,7 @@ pub async fn email_taken(db: &PgPool, email_key: [u8; 32], now: Timestamp) -> Re
 }
 
 /// Whose this address is now, current or reserved.
-pub async fn email_owner(db: &PgPool, email_key: [u8; 32], now: Timestamp) -> Result<Option<AccountId>, StoreError> {
+pub async fn email_owner(db: &Db, email_key: [u8; 32], now: Timestamp) -> Result<Option<AccountId>, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select account_id as "id: AccountId" from account_emails where email_key = $1 and (state = 'current' or reserved_until > $2)"#,
         email_key.as_slice(),
@@ -159,7 +153,7 @@ pub async fn email_owner(db: &PgPool, email_key: [u8; 32], now: Timestamp) -> Re
 }
 
 /// Ids of accounts by age, at most `limit`, after the given one.
-pub async fn page(db: &PgPool, after: Option<AccountId>, limit: i64) -> Result<Vec<AccountId>, StoreError> {
+pub async fn page(db: &Db, after: Option<AccountId>, limit: i64) -> Result<Vec<AccountId>, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select account_id as "id: AccountId" from accounts where $1::uuid is null or account_id > $1 order by account_id limit $2"#,
         after.map(|account| account.0),

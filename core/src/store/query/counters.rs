@@ -1,15 +1,14 @@
-use sqlx::PgPool;
 use sqlx::types::Json;
 
 use crate::clock::Timestamp;
 use crate::limit::Counter;
-use crate::store::StoreError;
 use crate::store::project::counters::CounterRow;
 use crate::store::project::idempotency::IdempotencyKey;
+use crate::store::{Db, StoreError};
 use crate::value::{SessionId, StreamId};
 
 /// A bucket and the database's time.
-pub async fn read(db: &PgPool, bucket: [u8; 32]) -> Result<(CounterRow, Timestamp), StoreError> {
+pub async fn read(db: &Db, bucket: [u8; 32]) -> Result<(CounterRow, Timestamp), StoreError> {
     let row = sqlx::query!(
         r#"select t.now as "now!: Timestamp", c.version as "version?", c.state as "state?: Json<Counter>"
            from (select clock_timestamp() as now) t left join counters c on c.bucket = $1"#,
@@ -23,7 +22,7 @@ pub async fn read(db: &PgPool, bucket: [u8; 32]) -> Result<(CounterRow, Timestam
 }
 
 /// How many distinct members of a set were seen after `since`, counted up to 1,000.
-pub async fn members(db: &PgPool, bucket: [u8; 32], since: Timestamp) -> Result<i64, StoreError> {
+pub async fn members(db: &Db, bucket: [u8; 32], since: Timestamp) -> Result<i64, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select count(*) as "count!" from (select 1 from counter_members where bucket = $1 and at > $2 limit 1000) m"#,
         bucket.as_slice(),
@@ -34,7 +33,7 @@ pub async fn members(db: &PgPool, bucket: [u8; 32], since: Timestamp) -> Result<
 }
 
 /// Whether a stream has begun.
-pub async fn stream_exists(db: &PgPool, stream: StreamId) -> Result<bool, StoreError> {
+pub async fn stream_exists(db: &Db, stream: StreamId) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar!(r#"select exists (select 1 from streams where stream_id = $1) as "exists!""#, stream.0)
         .fetch_one(db)
         .await?)
@@ -48,7 +47,7 @@ pub struct Replay {
     pub session_over: bool,
 }
 
-pub async fn replay(db: &PgPool, key: &IdempotencyKey) -> Result<Option<Replay>, StoreError> {
+pub async fn replay(db: &Db, key: &IdempotencyKey) -> Result<Option<Replay>, StoreError> {
     let row = sqlx::query!(
         r#"select i.request_mac, i.status, i.session_id as "session_id: SessionId",
                   (i.session_id is not null and s.revoked_at is not null) as "session_over!"

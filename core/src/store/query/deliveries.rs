@@ -1,7 +1,5 @@
-use sqlx::PgPool;
-
 use crate::clock::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Db, StoreError};
 use crate::value::{AccountId, DeliveryId, EventId, TokenId};
 
 pub struct DeliveryRow {
@@ -19,7 +17,7 @@ pub struct DeliveryRow {
     pub now: Timestamp,
 }
 
-pub async fn by_id(db: &PgPool, delivery: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
+pub async fn by_id(db: &Db, delivery: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
     Ok(sqlx::query_as!(
         DeliveryRow,
         r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,

@@ -9,12 +9,12 @@ pub mod tokens;
 use crate::clock::Timestamp;
 
 /// The database's time.
-pub async fn now(db: &mut sqlx::PgConnection) -> Result<Timestamp, super::StoreError> {
+pub async fn now(db: &super::Db) -> Result<Timestamp, super::StoreError> {
     Ok(sqlx::query_scalar!(r#"select clock_timestamp() as "now!: Timestamp""#).fetch_one(db).await?)
 }
 
 /// Whether this database has exactly the migrations that this build knows.
-pub async fn migrations_applied(db: &sqlx::PgPool) -> Result<bool, super::StoreError> {
+pub async fn migrations_applied(db: &super::Db) -> Result<bool, super::StoreError> {
     let applied: Vec<(i64, Vec<u8>, bool)> =
         sqlx::query_as("select version, checksum, success from _sqlx_migrations order by version")
             .fetch_all(db)
@@ -25,7 +25,7 @@ pub async fn migrations_applied(db: &sqlx::PgPool) -> Result<bool, super::StoreE
 }
 
 /// Whether a worker has shown itself in the last 20 s, and found Redis and the mail server in order.
-pub async fn worker_well(db: &sqlx::PgPool) -> Result<bool, super::StoreError> {
+pub async fn worker_well(db: &super::Db) -> Result<bool, super::StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select exists (
                select 1 from heartbeats where at > clock_timestamp() - interval '20 seconds' and redis = 'ok' and mail in ('ok', 'unknown')

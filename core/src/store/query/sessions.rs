@@ -1,7 +1,5 @@
-use sqlx::PgPool;
-
 use crate::clock::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Db, StoreError};
 use crate::value::{AccountId, DeviceId, SessionId};
 
 /// A session row as a refresh or a logout decides on it.
@@ -23,7 +21,7 @@ pub struct SessionRow {
     pub now: Timestamp,
 }
 
-pub async fn by_id(db: &PgPool, session: SessionId) -> Result<Option<SessionRow>, StoreError> {
+pub async fn by_id(db: &Db, session: SessionId) -> Result<Option<SessionRow>, StoreError> {
     Ok(sqlx::query_as!(
         SessionRow,
         r#"select s.session_id as "session_id: SessionId", s.account_id as "account_id: AccountId", s.generation, s.key_id,
@@ -41,7 +39,7 @@ pub async fn by_id(db: &PgPool, session: SessionId) -> Result<Option<SessionRow>
 
 /// Current generation to the next, once: whoever comes second with the same token finds it gone.
 pub async fn rotate(
-    db: &PgPool,
+    db: &Db,
     session: SessionId,
     generation: i64,
     key_id: &str,
@@ -68,7 +66,7 @@ pub struct Standing {
     pub now: Timestamp,
 }
 
-pub async fn standing(db: &PgPool, session: SessionId, account: AccountId) -> Result<Standing, StoreError> {
+pub async fn standing(db: &Db, session: SessionId, account: AccountId) -> Result<Standing, StoreError> {
     Ok(sqlx::query_as!(
         Standing,
         r#"select exists (
@@ -97,7 +95,7 @@ pub struct LiveSession {
 }
 
 /// Sessions of one account still refreshable, newest first, at most `limit`.
-pub async fn live(db: &PgPool, account: AccountId, limit: i64) -> Result<Vec<LiveSession>, StoreError> {
+pub async fn live(db: &Db, account: AccountId, limit: i64) -> Result<Vec<LiveSession>, StoreError> {
     Ok(sqlx::query_as!(
         LiveSession,
         r#"select s.session_id as "session_id: SessionId", s.origin, s.device_id as "device_id: DeviceId",
@@ -116,7 +114,7 @@ pub async fn live(db: &PgPool, account: AccountId, limit: i64) -> Result<Vec<Liv
 }
 
 /// Sessions whose time has run out without an event, oldest first, at most `limit`.
-pub async fn run_out(db: &PgPool, limit: i64) -> Result<Vec<(SessionId, AccountId, i64)>, StoreError> {
+pub async fn run_out(db: &Db, limit: i64) -> Result<Vec<(SessionId, AccountId, i64)>, StoreError> {
     Ok(sqlx::query!(
         r#"select s.session_id as "session_id: SessionId", s.account_id as "account_id: AccountId", t.version
            from sessions s join streams t on t.stream_id = s.session_id
@@ -138,7 +136,7 @@ pub struct DeviceRow {
     pub salt: Vec<u8>,
 }
 
-pub async fn device(db: &PgPool, device: DeviceId) -> Result<Option<DeviceRow>, StoreError> {
+pub async fn device(db: &Db, device: DeviceId) -> Result<Option<DeviceRow>, StoreError> {
     Ok(sqlx::query_as!(
         DeviceRow,
         r#"select account_id as "account_id: AccountId", key_id, salt from devices where device_id = $1"#,

@@ -1,7 +1,5 @@
-use sqlx::PgPool;
-
 use crate::clock::Timestamp;
-use crate::store::StoreError;
+use crate::store::{Db, StoreError};
 use crate::value::{AccountId, TokenId};
 
 pub struct TokenRow {
@@ -24,7 +22,7 @@ impl TokenRow {
     }
 }
 
-pub async fn by_id(db: &PgPool, token: TokenId) -> Result<Option<TokenRow>, StoreError> {
+pub async fn by_id(db: &Db, token: TokenId) -> Result<Option<TokenRow>, StoreError> {
     Ok(sqlx::query_as!(
         TokenRow,
         r#"select token_id as "token_id: TokenId", account_id as "account_id: AccountId", kind, key_id, salt, detail, state,
@@ -37,7 +35,7 @@ pub async fn by_id(db: &PgPool, token: TokenId) -> Result<Option<TokenRow>, Stor
 }
 
 /// Open tokens past their time, oldest first, at most `limit`.
-pub async fn run_out(db: &PgPool, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
+pub async fn run_out(db: &Db, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
     Ok(sqlx::query_as!(
         TokenRow,
         r#"select token_id as "token_id: TokenId", account_id as "account_id: AccountId", kind, key_id, salt, detail, state,

@@ -14,7 +14,7 @@ use crate::value::{AccountId, DeviceId, EventId, SessionId, TokenId};
 
 /// A login and an event that ends sessions may be on their way at once. Whichever takes the account's guard row second works with
 /// the snapshot it began with, so the ending may not see the new row: the session is over by its epoch, without a mark. Two such
-/// statements begin within the time that one may take. Source: statement timeout 3 s and pool wait 1.5 s of `store::pool`, doubled.
+/// statements begin within the time that one may take. Source: statement timeout 3 s and pool wait 1.5 s of `store::db`, doubled.
 const CROSSING: Duration = Duration::from_secs(9);
 
 /// An event on its way into the replay.

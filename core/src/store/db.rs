@@ -1,0 +1,426 @@
+//! Connections of one process, and how a statement goes over them.
+//!
+//! Straight to Postgres a statement is prepared once a connection, under a name, and commits by itself: one round trip. Behind a
+//! pooler in transaction mode two messages outside a transaction may reach two servers, and names outlive their client: there every
+//! statement is unnamed and stands between `begin` and `commit`, reads included.
+
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use futures::{Stream, TryStreamExt as _, stream};
+use sqlx::error::BoxDynError;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{
+    PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres,
+};
+use sqlx::{ConnectOptions, Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, SqlStr};
+use tokio::time::timeout;
+
+use super::StoreError;
+
+/// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
+/// Longest time to open a connection that is no pool's. Source: bar 7.17.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Whether statements in a transaction behind a pooler have names. The server would keep them for whoever gets it next.
+const NAMED: bool = false;
+/// Looks at each of two connections during the self-test.
+const SELF_TEST_ROUNDS: i32 = 3;
+
+/// Short statements, short locks, no forgotten transactions (bar 7.17); one time zone; and one plan a statement, whatever its parameters.
+const SETTINGS: [&str; 5] = [
+    "statement_timeout = '3s'",
+    "lock_timeout = '1s'",
+    "idle_in_transaction_session_timeout = '5s'",
+    "timezone = 'UTC'",
+    "plan_cache_mode = 'force_generic_plan'",
+];
+
+/// `set …` for the life of a connection.
+static SET: LazyLock<String> = LazyLock::new(|| SETTINGS.map(|setting| format!("set {setting}")).join("; "));
+/// The same until the end of a transaction, in words that follow `begin`: what a session sets stays with the pooler's server.
+static SET_LOCAL: LazyLock<String> =
+    LazyLock::new(|| SETTINGS.map(|setting| format!("; set local {setting}")).concat());
+
+/// What stands between this process and Postgres.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooler {
+    /// Nothing, or a pooler in session mode.
+    None,
+    /// A pooler in transaction mode.
+    Transaction,
+}
+
+/// Why no statement may be sent with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum PoolerError {
+    #[error("the database URL cannot be used: {0}")]
+    Url(sqlx::Error),
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error(
+        "two connections share one Postgres process, so a pooler in transaction mode is between: set DATABASE_POOLER=transaction"
+    )]
+    Shared,
+    #[error(
+        "DATABASE_POOLER is transaction, but statements do not get their own answers ({0}): the pooler must be in transaction mode"
+    )]
+    Crossed(String),
+}
+
+impl PoolerError {
+    /// Whether the same settings may work a moment later: the database is away.
+    pub const fn is_temporary(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+}
+
+impl From<sqlx::Error> for PoolerError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// A pool of connections. Every query of this crate runs on `&Db` or on a [`Tx`] of it.
+#[derive(Clone, Debug)]
+pub struct Db {
+    pool: PgPool,
+    pooler: Pooler,
+}
+
+/// Options of every connection. Without `extra_float_digits`, which sqlx sends at the start, which PgBouncer refuses and which no
+/// column of ours needs.
+pub(super) fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
+    Ok(url
+        .parse::<PgConnectOptions>()?
+        .application_name("doorbook")
+        .extra_float_digits(None)
+        .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1))
+        .log_statements(tracing::log::LevelFilter::Off))
+}
+
+/// A connection of its own, without the settings of a pool's.
+pub(super) async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+}
+
+/// A pool of one connection, for what needs Postgres itself and no other settings than its login has.
+pub(super) fn single(url: &str) -> sqlx::Result<PgPool> {
+    Ok(PgPoolOptions::new().max_connections(1).acquire_timeout(CONNECT_TIMEOUT).connect_lazy_with(options(url)?))
+}
+
+impl Db {
+    /// A pool of at most `max` connections. Opens none yet: a database that is away at start does not stop the process.
+    pub fn new(url: &str, max: u32, pooler: Pooler) -> sqlx::Result<Self> {
+        let options = options(url)?;
+        let mut pool =
+            PgPoolOptions::new().max_connections(max).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
+        if pooler == Pooler::None {
+            pool = pool.after_connect(|connection, _| {
+                Box::pin(async move { sqlx::raw_sql(SET.as_str()).execute(connection).await.map(drop) })
+            });
+        }
+        Ok(Self { pool: pool.connect_lazy_with(options), pooler })
+    }
+
+    /// [`Db::new`] and [`Db::self_test`]: for processes that cannot do without.
+    pub async fn open(url: &str, max: u32, pooler: Pooler) -> Result<Self, PoolerError> {
+        let db = Self::new(url, max, pooler).map_err(PoolerError::Url)?;
+        db.self_test().await?;
+        Ok(db)
+    }
+
+    /// Sends statements over two connections and fails when they do not get their own answers.
+    pub async fn self_test(&self) -> Result<(), PoolerError> {
+        match self.pooler {
+            Pooler::None => self.test_servers().await,
+            Pooler::Transaction => self.test_answers().await,
+        }
+    }
+
+    /// Two connections, each at its own Postgres process and always at the same.
+    async fn test_servers(&self) -> Result<(), PoolerError> {
+        let options = self.pool.connect_options();
+        let (mut one, mut other) = tokio::try_join!(connect(&options), connect(&options))?;
+        let own = are_apart(&mut one, &mut other).await?;
+        // What is left of them is of no interest.
+        let _ = tokio::join!(one.close(), other.close());
+        if own { Ok(()) } else { Err(PoolerError::Shared) }
+    }
+
+    /// Two statements that are answered in different types, again and again and side by side.
+    async fn test_answers(&self) -> Result<(), PoolerError> {
+        let numbers = async {
+            for number in 0..SELF_TEST_ROUNDS {
+                let sent = sqlx::query_scalar::<_, i32>("select $1::int4 + 1").bind(number);
+                own_answer(sent.fetch_one(self).await, &(number + 1))?;
+            }
+            Ok(())
+        };
+        let words = async {
+            for word in ["one", "two", "three"] {
+                let sent = sqlx::query_scalar::<_, String>("select upper($1::text)").bind(word);
+                own_answer(sent.fetch_one(self).await, &word.to_uppercase())?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(numbers, words).map(drop)
+    }
+
+    /// The pool, if its sessions are Postgres' own.
+    pub(super) fn direct(&self) -> Option<&PgPool> {
+        (self.pooler == Pooler::None).then_some(&self.pool)
+    }
+
+    /// Begins a transaction.
+    pub async fn begin(&self) -> sqlx::Result<Tx> {
+        self.begin_with("begin").await
+    }
+
+    /// Begins a transaction whose reads all see the same moment.
+    pub async fn snapshot(&self) -> sqlx::Result<Tx> {
+        self.begin_with("begin transaction isolation level repeatable read, read only").await
+    }
+
+    /// A pooler that has no server to give answers `begin` late or never: this is the wait for a connection there.
+    async fn begin_with(&self, statement: &'static str) -> sqlx::Result<Tx> {
+        let begun = async {
+            let mut tx = Tx { connection: Some(self.pool.acquire().await?), pooler: self.pooler };
+            match self.pooler {
+                Pooler::None => tx.control(statement.to_owned()).await?,
+                Pooler::Transaction => tx.control(format!("{statement}{}", *SET_LOCAL)).await?,
+            }
+            Ok(tx)
+        };
+        timeout(ACQUIRE_TIMEOUT, begun).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+    }
+
+    /// Runs a query in a transaction of its own. What it gives is given only after the commit.
+    async fn in_transaction<'q, E>(&self, query: E) -> sqlx::Result<Vec<Either<PgQueryResult, PgRow>>>
+    where
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let mut tx = self.begin().await?;
+        match tx.fetch_many(query).try_collect().await {
+            Ok(given) => tx.commit().await.map(|()| given),
+            Err(error) => {
+                // The query's own error is the one to report. Without an answer to the rollback the connection is closed.
+                let _ = tx.rollback().await;
+                Err(error)
+            }
+        }
+    }
+}
+
+/// A pool made elsewhere, straight to Postgres.
+impl From<PgPool> for Db {
+    fn from(pool: PgPool) -> Self {
+        Self { pool, pooler: Pooler::None }
+    }
+}
+
+/// Whether two connections have a Postgres process each and keep it. Asked without preparing anything, which would stay.
+pub(super) async fn are_apart(one: &mut PgConnection, other: &mut PgConnection) -> sqlx::Result<bool> {
+    let mut seen: Option<(i32, i32)> = None;
+    for _ in 0..SELF_TEST_ROUNDS {
+        let now = (process(one).await?, process(other).await?);
+        if now.0 == now.1 || seen.is_some_and(|before| before != now) {
+            return Ok(false);
+        }
+        seen = Some(now);
+    }
+    Ok(true)
+}
+
+async fn process(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    use sqlx::Row as _;
+    sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get(0)
+}
+
+/// Whether an answer is the wanted one; an error that no statement of the self-test can cause is somebody else's answer.
+fn own_answer<T: PartialEq>(given: sqlx::Result<T>, wanted: &T) -> Result<(), PoolerError> {
+    /// A statement that is there already, or one that is not there: the marks of somebody else's.
+    const FOREIGN: [&str; 2] = ["42P05", "26000"];
+    /// What PgBouncer says of `begin` when every statement goes to some server.
+    const STATEMENT_MODE: &str = "statement pooling";
+    match given {
+        Ok(given) if given == *wanted => Ok(()),
+        Ok(_) => Err(PoolerError::Crossed("one got another's".to_owned())),
+        Err(sqlx::Error::Database(error))
+            if error.code().is_some_and(|code| FOREIGN.contains(&&*code))
+                || error.message().contains(STATEMENT_MODE) =>
+        {
+            Err(PoolerError::Crossed(error.message().to_owned()))
+        }
+        Err(
+            error @ (sqlx::Error::Protocol(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::RowNotFound),
+        ) => Err(PoolerError::Crossed(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A transaction. Dropped without an end it closes its connection: sqlx would give one back to the pool whose `begin` was still
+/// under way, and behind a pooler that keeps a server from everybody else.
+#[derive(Debug)]
+pub struct Tx {
+    connection: Option<PoolConnection<Postgres>>,
+    pooler: Pooler,
+}
+
+impl Tx {
+    pub async fn commit(self) -> sqlx::Result<()> {
+        self.end("commit").await
+    }
+
+    pub async fn rollback(self) -> sqlx::Result<()> {
+        self.end("rollback").await
+    }
+
+    async fn end(mut self, statement: &str) -> sqlx::Result<()> {
+        self.control(statement.to_owned()).await?;
+        drop(self.connection.take());
+        Ok(())
+    }
+
+    /// A statement of the transaction itself, unprepared.
+    async fn control(&mut self, statement: String) -> sqlx::Result<()> {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(self.connection()?).await.map(drop)
+    }
+
+    fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
+        self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.close_on_drop();
+        }
+    }
+}
+
+type Future<'e, T> = Pin<Box<dyn std::future::Future<Output = sqlx::Result<T>> + Send + 'e>>;
+type Rows<'e> = Pin<Box<dyn Stream<Item = sqlx::Result<Either<PgQueryResult, PgRow>>> + Send + 'e>>;
+
+impl<'c> Executor<'c> for &'c Db {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Rows<'e>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        match self.pooler {
+            Pooler::None => self.pool.fetch_many(query),
+            Pooler::Transaction => {
+                let given = async move { self.in_transaction(query).await };
+                Box::pin(stream::once(given).map_ok(|given| stream::iter(given.into_iter().map(Ok))).try_flatten())
+            }
+        }
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> Future<'e, Option<PgRow>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        match self.pooler {
+            Pooler::None => self.pool.fetch_optional(query),
+            Pooler::Transaction => Box::pin(async move {
+                Ok(self.in_transaction(query).await?.into_iter().find_map(|given| match given {
+                    Either::Left(_) => None,
+                    Either::Right(row) => Some(row),
+                }))
+            }),
+        }
+    }
+
+    fn prepare_with<'e>(self, _: SqlStr, _: &'e [PgTypeInfo]) -> Future<'e, PgStatement>
+    where
+        'c: 'e,
+    {
+        Box::pin(async { Err(no_handles()) })
+    }
+
+    fn describe<'e>(self, _: SqlStr) -> Future<'e, Describe<Postgres>>
+    where
+        'c: 'e,
+    {
+        Box::pin(async { Err(no_handles()) })
+    }
+}
+
+impl<'c> Executor<'c> for &'c mut Tx {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> Rows<'e>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let pooler = self.pooler;
+        match (self.connection(), pooler) {
+            (Ok(connection), Pooler::None) => connection.fetch_many(query),
+            (Ok(connection), Pooler::Transaction) => connection.fetch_many(Unnamed(query)),
+            (Err(error), _) => Box::pin(stream::once(async { Err(error) })),
+        }
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> Future<'e, Option<PgRow>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let pooler = self.pooler;
+        match (self.connection(), pooler) {
+            (Ok(connection), Pooler::None) => connection.fetch_optional(query),
+            (Ok(connection), Pooler::Transaction) => connection.fetch_optional(Unnamed(query)),
+            (Err(error), _) => Box::pin(async { Err(error) }),
+        }
+    }
+
+    fn prepare_with<'e>(self, _: SqlStr, _: &'e [PgTypeInfo]) -> Future<'e, PgStatement>
+    where
+        'c: 'e,
+    {
+        Box::pin(async { Err(no_handles()) })
+    }
+
+    fn describe<'e>(self, _: SqlStr) -> Future<'e, Describe<Postgres>>
+    where
+        'c: 'e,
+    {
+        Box::pin(async { Err(no_handles()) })
+    }
+}
+
+/// A prepared statement that a caller holds has no place behind a pooler, and no caller wants one.
+fn no_handles() -> sqlx::Error {
+    sqlx::Error::Configuration("statements are prepared only to be run".into())
+}
+
+/// A query that leaves nothing behind at the server.
+struct Unnamed<E>(E);
+
+impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Unnamed<E> {
+    fn sql(self) -> SqlStr {
+        self.0.sql()
+    }
+
+    fn statement(&self) -> Option<&PgStatement> {
+        self.0.statement()
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
+        self.0.take_arguments()
+    }
+
+    fn persistent(&self) -> bool {
+        NAMED
+    }
+}

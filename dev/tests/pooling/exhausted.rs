@@ -1,0 +1,89 @@
+//! No connection is to be had: requests are refused in time, and the process lives.
+
+use std::time::{Duration, Instant};
+
+use doorbook_core::store::{Db, Pooler};
+use doorbook_dev::pgbouncer::SERVERS;
+use doorbook_dev::{Client, Cluster, Options, Role, Stand, ensure_binaries};
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+use tokio::time::sleep;
+
+use crate::common::{cluster, pooler_port};
+
+/// Longest time for a refusal. Twice what the release bar says (1.5 s), for a machine that is busy with other tests.
+const REFUSED_WITHIN: Duration = Duration::from_secs(3);
+const RECOVERED_WITHIN: Duration = Duration::from_secs(5);
+
+async fn refused_but_alive(client: &Client) {
+    let body = json!({ "email": "ana@example.com", "password": "violet harbour 73" });
+    let begun = Instant::now();
+    let (login, ready, live) =
+        tokio::join!(client.post("/api/auth/login/", body), client.get("/health/ready"), client.get("/health/live"));
+    let took = begun.elapsed();
+    let (login, ready, live) = (login.unwrap(), ready.unwrap(), live.unwrap());
+    assert_eq!((login.status, ready.status, live.status), (503, 503, 200), "{login:?} {ready:?}");
+    assert!(login.headers.contains_key("retry-after"), "{login:?}");
+    assert!(took <= REFUSED_WITHIN, "{took:?}");
+    println!("figure: refused after {} ms", took.as_millis());
+}
+
+async fn recovered(client: &Client) {
+    let begun = Instant::now();
+    while client.get("/health/ready").await.unwrap().status != 200 {
+        assert!(begun.elapsed() < RECOVERED_WITHIN, "not ready again");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Takes every connection that Postgres has left for this URL.
+async fn take_all(url: &str) -> Vec<PgConnection> {
+    let mut taken = Vec::new();
+    while let Ok(connection) = PgConnection::connect(url).await {
+        taken.push(connection);
+    }
+    taken
+}
+
+/// Breaks when `core/src/store/db.rs`: `Duration::from_millis(1_400)` → `Duration::from_millis(14_000)`.
+#[tokio::test]
+async fn when_postgres_has_no_connection_left_requests_get_503_and_the_process_lives() {
+    let guard = ensure_binaries().await.unwrap().join("doorbook-dev");
+    let own = Cluster::start(Options::temporary(guard)).await.unwrap();
+    let stand = Stand::start_api(&own, &[]).await.unwrap();
+    let client = stand.client();
+    let others = stand.database.url_for(Role::Auditor);
+    let mut superuser = PgConnection::connect(&own.superuser_url(stand.database.name())).await.unwrap();
+    let mut taken = Vec::new();
+    // The api opens one anew whenever it gets a chance: until it has none.
+    loop {
+        let ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity where usename = 'dev_api'";
+        let ended: i64 = sqlx::query_scalar(ended).fetch_one(&mut superuser).await.unwrap();
+        taken.extend(take_all(&others).await);
+        if ended == 0 {
+            break;
+        }
+    }
+    refused_but_alive(&client).await;
+    for connection in taken {
+        connection.close().await.unwrap();
+    }
+    recovered(&client).await;
+}
+
+/// Breaks when `core/src/store/db.rs`: `timeout(ACQUIRE_TIMEOUT, begun)` → `timeout(10 * ACQUIRE_TIMEOUT, begun)`.
+#[tokio::test]
+async fn when_the_pooler_has_no_server_left_requests_get_503_and_the_process_lives() {
+    let stand = Stand::start_pooled(cluster().await, &[]).await.unwrap();
+    let client = stand.client();
+    let others = Db::new(&stand.database.url_at(pooler_port().await, Role::Api), SERVERS, Pooler::Transaction).unwrap();
+    let mut taken = Vec::new();
+    for _ in 0..SERVERS {
+        taken.push(others.begin().await.unwrap());
+    }
+    refused_but_alive(&client).await;
+    for tx in taken {
+        tx.rollback().await.unwrap();
+    }
+    recovered(&client).await;
+}
