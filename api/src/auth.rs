@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use doorbook_core::service::Doorbook;
 use doorbook_core::service::access::Caller;
+use doorbook_core::service::{Doorbook, Refusal};
 use poem::Request;
 use poem_openapi::SecurityScheme;
 use poem_openapi::auth::Bearer;
 
 use crate::bearer::bearer_token;
 use crate::problem::Problem;
+use crate::routes::input::repeated_write;
 
 /// Access token from `POST /api/auth/login/` or `POST /api/auth/token/refresh/`.
 #[derive(SecurityScheme)]
@@ -19,5 +20,15 @@ pub struct Signed(pub Caller);
 /// The framework has found some bearer token; which one it took of several headers is not left to it.
 async fn check(request: &Request, _: Bearer) -> poem::Result<Caller> {
     let doorbook = request.data::<Arc<Doorbook>>().ok_or_else(Problem::internal)?;
-    Ok(doorbook.authenticate(bearer_token(request)?).await.map_err(Problem::from)?)
+    let token = bearer_token(request)?;
+    let refused = match doorbook.authenticate(token).await {
+        Ok(caller) => return Ok(caller),
+        Err(refused) => refused,
+    };
+    if let (Refusal::Unauthenticated, Some((route, key))) = (&refused, repeated_write(request))
+        && doorbook.has_written(token, route, key).await.map_err(Problem::from)?
+    {
+        return Err(Problem::from(Refusal::IdempotencySessionOver).into());
+    }
+    Err(Problem::from(refused).into())
 }

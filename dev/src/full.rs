@@ -35,19 +35,29 @@ pub fn full(id: &str) -> Result<()> {
             report.push('\n');
         }
     }
-    let folder = Path::new(ROOT).join("docs/results");
-    fs::create_dir_all(&folder).context("cannot make docs/results")?;
-    let path = folder.join(format!("{date}-{id}.md"));
-    fs::write(&path, report).with_context(|| format!("cannot write {}", path.display()))?;
+    write_down(&date, id, &report)?;
     if failed {
         bail!("{id} failed");
     }
     Ok(())
 }
 
-/// Applies every named change to a copy of the checkout, one at a time, and expects its test to fail.
+/// Keeps a dated result.
+fn write_down(date: &str, name: &str, report: &str) -> Result<()> {
+    let folder = Path::new(ROOT).join("docs/results");
+    fs::create_dir_all(&folder).context("cannot make docs/results")?;
+    let path = folder.join(format!("{date}-{name}.md"));
+    fs::write(&path, report).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Applies every named change to a copy of the checkout, one at a time, and expects its test to fail. A run over all of them is
+/// written down.
 pub fn mutants(filter: Option<&str>) -> Result<()> {
     let copy = Copy::make()?;
+    let date = today()?;
+    let mut report = format!(
+        "# Changes that the tests must notice, {date}\n\n`cargo full -- mutants`, small dose, dev profile.\n\n"
+    );
     let (mut caught, mut missed) = (0_u32, Vec::new());
     for check in checks::all(Path::new(ROOT))? {
         let Some(mutation) = check.mutation.clone() else { continue };
@@ -61,15 +71,24 @@ pub fn mutants(filter: Option<&str>) -> Result<()> {
         let (passed, output) = run(&check, &copy.0, Some(&copy.0.join("target")))?;
         fs::write(&path, &original).context("cannot write a copy")?;
         // A change that does not compile proves nothing about the test.
-        if !passed && output.contains("test result: FAILED") {
+        let line = if !passed && output.contains("test result: FAILED") {
             caught += 1;
-            println!("caught  {}", check.test);
+            format!("caught  {}", check.test)
         } else {
-            println!("MISSED  {}: {} → {}", check.test, mutation.old, mutation.new);
+            let line = format!("MISSED  {}: {} → {}", check.test, mutation.old, mutation.new);
             missed.push(check.test);
-        }
+            line
+        };
+        println!("{line}");
+        report.push_str("- ");
+        report.push_str(&line);
+        report.push('\n');
     }
-    println!("{caught} caught, {} missed", missed.len());
+    let sum = format!("{caught} caught, {} missed", missed.len());
+    println!("{sum}");
+    if filter.is_none() {
+        write_down(&date, "mutants", &format!("{report}\n{sum}\n"))?;
+    }
     ensure!(missed.is_empty(), "missed: {}", missed.join(", "));
     Ok(())
 }

@@ -18,6 +18,7 @@ pub mod prepare;
 pub mod process;
 mod redis;
 mod run;
+pub mod search;
 mod secret;
 mod server;
 pub mod sink;

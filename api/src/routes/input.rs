@@ -17,6 +17,9 @@ use crate::problem::Problem;
 /// Names a write, so that its repetition is known as one.
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
+/// What routes are named relative to, in `idempotency`.
+const AUTH: &str = "/api/auth/";
+
 /// The service and where the request came from.
 pub struct Asked {
     pub doorbook: Arc<Doorbook>,
@@ -108,12 +111,19 @@ fn check_idempotency_key(request: &Request) -> Result<(), Problem> {
     if readable || request.method().is_safe() { Ok(()) } else { Err(bad_key()) }
 }
 
+/// Route and key of a request that names itself, before anything of it is known to be right.
+pub fn repeated_write(request: &Request) -> Option<(&str, &str)> {
+    let key = request.headers().get(IDEMPOTENCY_KEY)?.to_str().ok()?;
+    let route = request.original_uri().path().strip_prefix(AUTH)?.trim_end_matches('/');
+    Some((route, key))
+}
+
 fn bad_key() -> Problem {
     let message = format!("must hold 1 to {KEY_LENGTH_MAX} printable ASCII characters");
     Refusal::Invalid(vec![FieldFault::new(IDEMPOTENCY_KEY, "invalid", message)]).into()
 }
 
-/// The `Idempotency-Key` header with what it is about. `body` holds every field but passwords.
+/// The `Idempotency-Key` header with what it is about. `route` is the path below `AUTH`; `body` holds every field but passwords.
 pub fn idempotency(
     key: Option<String>,
     route: &'static str,

@@ -37,22 +37,35 @@ impl Doorbook {
         }
     }
 
+    /// Whether the session of a genuine token has made this write, though it may be over by now. To whoever ended a session
+    /// and never got the answer, a plain 401 would say that nothing had happened.
+    pub async fn has_written(&self, token: &str, route: &str, key: &str) -> Result<bool, Refusal> {
+        let Some(claims) = self.access.verify(token, self.clock.now()) else { return Ok(false) };
+        let scope = self.idempotency_scope(route, &claims.account.0.to_string());
+        Ok(counters::written_in(&self.db, scope, self.idempotency_mac("key", key), claims.session).await?)
+    }
+
     fn idempotency_key(&self, header: &IdempotencyHeader, context: &Context) -> IdempotencyKey {
         let caller = match context.actor {
             Actor::Account(account) => account.0.to_string(),
             Actor::Stranger | Actor::Operator | Actor::System => context.origin.network().to_string(),
         };
-        let mac = |label: &str, text: &str| -> [u8; 32] {
-            let tag = hmac::sign(self.roots.current_key(Use::Idempotency), format!("{label}\0{text}").as_bytes());
-            let mut bytes = [0; 32];
-            bytes.copy_from_slice(tag.as_ref());
-            bytes
-        };
         IdempotencyKey {
-            scope: mac("scope", &format!("{}\0{caller}", header.route)),
-            key: mac("key", &header.key),
-            request: mac("request", &header.body),
+            scope: self.idempotency_scope(header.route, &caller),
+            key: self.idempotency_mac("key", &header.key),
+            request: self.idempotency_mac("request", &header.body),
         }
+    }
+
+    fn idempotency_scope(&self, route: &str, caller: &str) -> [u8; 32] {
+        self.idempotency_mac("scope", &format!("{route}\0{caller}"))
+    }
+
+    fn idempotency_mac(&self, label: &str, text: &str) -> [u8; 32] {
+        let tag = hmac::sign(self.roots.current_key(Use::Idempotency), format!("{label}\0{text}").as_bytes());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(tag.as_ref());
+        bytes
     }
 }
 

@@ -80,7 +80,7 @@ async fn a_key_used_for_another_request_is_refused_and_nothing_happens() {
     assert_eq!(house.number("select count(*) from events where type = 'PasswordResetRequested'").await, 1);
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `format!("{}\0{caller}", header.route)` → `header.route`.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `&format!("{route}\0{caller}")` → `&format!("{route}")`.
 #[tokio::test]
 async fn callers_do_not_share_keys() {
     let house = house().await;

@@ -1,24 +1,16 @@
 //! Tokens that have been issued: none like another, none to be found in what is stored.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use doorbook_core::service::Doorbook;
 use doorbook_core::token::keys::{RootRing, Use};
 use doorbook_core::token::{opaque, random};
 use doorbook_core::value::TokenId;
+use doorbook_dev::search::{HEAD, Search, decode, forms, hex};
 use sqlx::{Connection as _, PgConnection};
 
 use crate::common::*;
-
-/// Bytes before the MAC: id and generation.
-const HEAD: usize = 20;
-
-fn decode(token: &str) -> Vec<u8> {
-    URL_SAFE_NO_PAD.decode(&token[4..]).unwrap()
-}
 
 /// How far the counts of bytes are from even: chi-square of 255 degrees of freedom.
 fn chi_square(bytes: &[u8]) -> f64 {
@@ -43,7 +35,7 @@ async fn tokens_are_unique_and_their_secret_bytes_even() {
         for _ in 0..dose(2_000, 10_000) {
             let salt: [u8; opaque::SALT_LENGTH] = random();
             let token = opaque::derive(&ring, purpose, ring.current_id(), TokenId::new(now).0, 0, &salt).unwrap();
-            let mac = decode(token.expose()).split_off(HEAD);
+            let mac = decode(token.expose()).unwrap().split_off(HEAD);
             assert!(mac.len() >= 128 / 8, "at least 128 bits");
             secret.extend_from_slice(&mac);
             assert!(seen.insert(mac), "{purpose:?}");
@@ -74,50 +66,6 @@ async fn issue(house: &House, book: &Doorbook, n: usize) -> Vec<String> {
         issued.push(tokens.access);
     }
     issued
-}
-
-/// Bytes as a dump shows them.
-fn hex(bytes: &[u8]) -> Vec<u8> {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]).collect()
-}
-
-/// What would give a token away: its secret part as text, as bytes and as a dump shows bytes.
-fn forms(token: &str) -> Vec<Vec<u8>> {
-    let (text, bytes) = match token.rsplit_once('.') {
-        Some((_, signature)) => (signature, URL_SAFE_NO_PAD.decode(signature).unwrap()),
-        None => (&token[token.len() - 40..], decode(token).split_off(HEAD)),
-    };
-    let hex = hex(&bytes);
-    vec![text.into(), bytes, hex]
-}
-
-/// Finds many needles in one pass: by their first four bytes, and those by the first two.
-struct Search {
-    starts: Vec<bool>,
-    needles: HashMap<[u8; 4], Vec<Vec<u8>>>,
-}
-
-impl Search {
-    fn new(forms: impl Iterator<Item = Vec<u8>>) -> Self {
-        let (mut starts, mut needles) = (vec![false; 1 << 16], HashMap::<_, Vec<_>>::new());
-        for form in forms {
-            starts[usize::from(u16::from_be_bytes([form[0], form[1]]))] = true;
-            needles.entry(*form.first_chunk().unwrap()).or_default().push(form);
-        }
-        Self { starts, needles }
-    }
-
-    fn hits(&self, hay: &[u8]) -> usize {
-        let found = |(at, start): (usize, &[u8])| {
-            self.starts[usize::from(u16::from_be_bytes([start[0], start[1]]))]
-                && self
-                    .needles
-                    .get(start)
-                    .is_some_and(|needles| needles.iter().any(|needle| hay[at..].starts_with(needle)))
-        };
-        hay.windows(4).enumerate().filter(|window| found(*window)).count()
-    }
 }
 
 fn read(path: &Path) -> Vec<u8> {
@@ -163,6 +111,7 @@ async fn no_issued_token_stands_anywhere_in_what_postgres_keeps() {
         issued.extend(issue(&house, &book, n).await);
     }
     assert!(issued.len() >= 500);
+    assert!(issued.iter().all(|token| forms(token).len() == 3));
     let tokens = Search::new(issued.iter().flat_map(|token| forms(token)));
     // What must be found, or the search finds nothing: salts stand in the table and in the write-ahead log.
     let salts: Vec<Vec<u8>> = sqlx::query_scalar("select salt from tokens").fetch_all(&house.owner).await.unwrap();

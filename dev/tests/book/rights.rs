@@ -153,6 +153,7 @@ async fn each_service_reads_and_writes_only_the_keys_and_secrets_it_needs() {
         (Role::Worker, "delete from keys.service_keys"),
         (Role::Worker, "update keys.data_keys set wrapped = ''"),
         (Role::Worker, "delete from keys.data_keys"),
+        (Role::Worker, "insert into keys.data_keys (key_id) values (gen_random_uuid())"),
         (Role::Auditor, "select make_event_partitions(30)"),
         (Role::Shredder, "select make_event_partitions(30)"),
     ];

@@ -114,6 +114,22 @@ async fn what_is_repeated_with_the_same_key_has_happened_once() {
     assert_eq!((longest.status, longest.text("first_name")), (200, "Ida"));
 }
 
+/// Breaks when `api/src/auth.rs`: `if let (Refusal::Unauthenticated, Some((route, key))) = (&refused, repeated_write(request))` → `if let (Refusal::NotFound, Some((route, key))) = (&refused, repeated_write(request))`.
+#[tokio::test]
+async fn who_ended_the_session_and_never_got_the_answer_learns_that_it_is_over() {
+    let (client, path) = (welcomed(shared().await).await.0, "/api/auth/logout/all/");
+    assert_eq!(with_key(&client, Method::POST, path, json!({}), "nine").await.status, 204);
+    for _ in 0..2 {
+        let repeated = with_key(&client, Method::POST, path, json!({}), "nine").await;
+        assert_eq!(repeated.status, 409, "{repeated:?}");
+    }
+    for (path, key) in [(path, "ten"), ("/api/auth/password/change/", "nine")] {
+        assert_eq!(with_key(&client, Method::POST, path, json!({}), key).await.status, 401, "{path} {key}");
+    }
+    let (other, _) = welcomed(shared().await).await;
+    assert_eq!(with_key(&other, Method::POST, path, json!({}), "nine").await.status, 204, "keys are each caller's own");
+}
+
 #[tokio::test]
 async fn a_changed_password_is_in_force_at_once_and_ends_the_other_sessions() {
     let stand = shared().await;

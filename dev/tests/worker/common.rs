@@ -86,6 +86,11 @@ pub async fn house() -> House {
 }
 
 pub async fn house_on(cluster: &Cluster) -> House {
+    house_with(cluster, &[]).await
+}
+
+/// A house whose api has further settings.
+pub async fn house_with(cluster: &Cluster, further: &[(&str, &str)]) -> House {
     let settings = [
         ("SECRET_KEY", SECRET_KEY),
         ("JWT_SECRET_KEY", JWT_SECRET_KEY),
@@ -94,7 +99,7 @@ pub async fn house_on(cluster: &Cluster) -> House {
         ("ARGON2_CONCURRENCY", "16"),
         ("DATABASE_MAX_CONNECTIONS", "4"),
     ];
-    let stand = Stand::start_api(cluster, &settings).await.unwrap();
+    let stand = Stand::start_api(cluster, &[&settings, further].concat()).await.unwrap();
     let owner = stand.database.pool(Role::Migrator).await.unwrap();
     let client = stand.client();
     House { stand, owner, client, run: Arc::clone(cluster.run()) }

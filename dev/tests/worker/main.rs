@@ -5,6 +5,7 @@ mod common;
 mod crash;
 mod delivery;
 mod expiry;
+mod issued;
 mod needed;
 mod process;
 mod queue;
