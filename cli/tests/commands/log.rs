@@ -4,9 +4,8 @@ use doorbook_dev::Role;
 use crate::common::*;
 
 async fn seal_all(house: &House) {
-    let worker = house.database.pool(Role::Worker).await.unwrap();
-    let mut connection = worker.acquire().await.unwrap();
-    while seal::seal_batch(&mut connection).await.unwrap() > 0 {}
+    let worker = house.database.pool(Role::Worker).await.unwrap().into();
+    while seal::seal_batch(&worker).await.unwrap() > 0 {}
 }
 
 #[tokio::test]

@@ -49,7 +49,8 @@ const WRONG: &[Pair<'static>] = &[
     ("WORKER_DATABASE_URL", "postgresql://worker:postgres@db.example.com/doorbook"),
     ("DATABASE_MIGRATE_URL", "postgresql://postgres:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
     ("DATABASE_MAX_CONNECTIONS", "0"),
-    ("DATABASE_POOLER", "transaction"),
+    ("DATABASE_DIRECT_URL", "postgresql://worker:postgres@db.example.com/doorbook"),
+    ("DATABASE_POOLER", "session"),
     ("REDIS_URL", "http://127.0.0.1:6379"),
     ("REDIS_URL", "rediss://:hunter2@cache.example.com/0#insecure"),
     // Mail.

@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use doorbook_core::config::{
-    Argon2, DefaultLocale, FrameOptions, LogEmail, LogFormat, MailBackend, PasswordValidator, Process,
+    Argon2, DefaultLocale, FrameOptions, LogEmail, LogFormat, MailBackend, PasswordValidator, Pooler, Process,
     RegistrationMode, Settings, SmtpSecurity, new_secret_block, registry,
 };
 use sqlx::postgres::PgConnectOptions;
@@ -95,6 +95,7 @@ fn every_secret_may_come_from_a_file() {
         ("PII_KEYRING", PII_KEYRING),
         ("WORKER_DATABASE_URL", "postgresql://worker:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("DATABASE_MIGRATE_URL", "postgresql://owner:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
+        ("DATABASE_DIRECT_URL", "postgresql://direct:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("REDIS_URL", "redis://cache.example.com/1"),
     ]);
     let secrets: Vec<_> =
@@ -123,6 +124,7 @@ fn every_secret_may_come_from_a_file() {
                 continue;
             }
             "WORKER_DATABASE_URL" => settings.database.url.expose(),
+            "DATABASE_DIRECT_URL" => settings.database.direct_url.as_ref().unwrap().expose(),
             "DATABASE_MIGRATE_URL" => settings.database.migrate_url.expose(),
             "REDIS_URL" => settings.redis.url.expose(),
             "EMAIL_HOST_PASSWORD" => smtp(&settings).login.as_ref().unwrap().password.expose(),
@@ -147,6 +149,20 @@ fn each_process_has_its_own_pool_and_the_worker_its_own_login() {
         let database = load_as(process, &with(&[("DATABASE_MAX_CONNECTIONS", "3")])).unwrap().database;
         assert_eq!((database.max_connections, database.url.expose().as_str()), (3, shared_url));
         assert_eq!(database.migrate_url.expose(), shared_url);
+    }
+}
+
+#[test]
+fn behind_a_pooler_the_direct_url_stands_in_for_the_owners() {
+    let direct_url = "postgresql://direct:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook";
+    let shared_url = PRODUCTION[3].1;
+    for (pooler, expected, owner_url) in
+        [("none", Pooler::None, shared_url), ("transaction", Pooler::Transaction, direct_url)]
+    {
+        let pairs = with(&[("DATABASE_POOLER", pooler), ("DATABASE_DIRECT_URL", direct_url)]);
+        let database = load(&pairs).unwrap().database;
+        assert_eq!((database.pooler, database.migrate_url.expose().as_str()), (expected, owner_url));
+        assert_eq!(database.url.expose(), shared_url);
     }
 }
 

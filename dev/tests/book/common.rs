@@ -11,7 +11,7 @@ use doorbook_core::service::login::{Login, Tokens};
 use doorbook_core::service::mail::{Prepared, ReadyMail};
 use doorbook_core::service::register::Registration;
 use doorbook_core::service::{Context, Doorbook, Policy, Refusal, RegistrationMode, RootSecrets};
-use doorbook_core::store::{self, StoreError, seal};
+use doorbook_core::store::{Db, Pooler, StoreError, seal};
 use doorbook_core::token::keys::{RootRing, Use};
 use doorbook_core::token::opaque;
 use doorbook_core::value::{ClientOrigin, DeliveryId, Email, Locale, PersonName};
@@ -85,14 +85,21 @@ impl House {
     pub async fn book_with(&self, policy: Policy, secrets: &RootSecrets) -> Arc<Doorbook> {
         let cost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 };
         let hasher = Hasher::start(cost, NonZeroUsize::new(4).unwrap()).unwrap();
-        let pool = store::pool(&self.database.url_for(Role::Api), CONNECTIONS).unwrap();
+        let pool = Db::new(&self.database.url_for(Role::Api), CONNECTIONS, Pooler::None).unwrap();
         // Opened before the test begins: a debug build takes so long over each that a burst would wait for nothing else.
         let mut open = Vec::new();
         for _ in 0..CONNECTIONS {
-            open.push(pool.acquire().await.unwrap());
+            open.push(pool.begin().await.unwrap());
         }
-        drop(open);
+        for transaction in open {
+            transaction.rollback().await.unwrap();
+        }
         Arc::new(Doorbook::open(pool, hasher, policy, secrets).await.unwrap())
+    }
+
+    /// Connections of a worker.
+    pub async fn worker(&self) -> Db {
+        self.database.pool(Role::Worker).await.unwrap().into()
     }
 
     /// The only number a query of the owner's gives.
@@ -102,8 +109,7 @@ impl House {
 
     /// Seals everything. Transactions of other tests hold the sealer back as well: transaction ids are the cluster's.
     pub async fn seal(&self) {
-        let worker = self.database.pool(Role::Worker).await.unwrap();
-        let mut connection = worker.acquire().await.unwrap();
+        let worker = self.worker().await;
         let unsealed = "select (select count(*) from events) - (select count(*) from event_seals)";
         let begun = Instant::now();
         loop {
@@ -112,7 +118,7 @@ impl House {
                 return;
             }
             assert!(begun.elapsed() < Duration::from_secs(30), "{left} events are never sealed");
-            if seal::seal_batch(&mut connection).await.unwrap() == 0 {
+            if seal::seal_batch(&worker).await.unwrap() == 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }

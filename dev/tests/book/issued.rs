@@ -28,8 +28,7 @@ async fn tokens_are_unique_and_their_secret_bytes_even() {
     // 99.9 % of even sources stay below; in every run a rarer alarm: 99.9999 %. Source: quantiles of the distribution.
     let limit = dose(377.2, 330.5);
     let (house, ring) = (house().await, RootRing::new(&secrets().secret_key, &[]));
-    let mut db = house.owner.acquire().await.unwrap();
-    let now = doorbook_core::store::query::now(&mut db).await.unwrap();
+    let now = doorbook_core::store::query::now(&house.owner.clone().into()).await.unwrap();
     let (mut seen, mut secret) = (HashSet::new(), Vec::new());
     for purpose in [Use::Refresh, Use::Reset, Use::Verify, Use::Change, Use::Undo, Use::Device] {
         for _ in 0..dose(2_000, 10_000) {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbook_core::store::{log, seal};
+use doorbook_core::clock::Timestamp;
+use doorbook_core::store::{Db, log, seal};
 use doorbook_dev::Role;
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinHandle;
@@ -52,7 +53,7 @@ async fn write_until(db: PgPool, stop: Arc<AtomicBool>) -> Vec<Uuid> {
 }
 
 async fn event_id(db: &mut PgConnection) -> Uuid {
-    let now = doorbook_core::store::query::now(db).await.unwrap();
+    let now: Timestamp = sqlx::query_scalar("select clock_timestamp()").fetch_one(db).await.unwrap();
     doorbook_core::value::EventId::new(now).0
 }
 
@@ -70,12 +71,10 @@ async fn insert_event(db: &mut PgConnection, event: Uuid, stream: Uuid, version:
 }
 
 /// Seals without pause until told to stop.
-async fn seal_until(db: PgPool, stop: Arc<AtomicBool>) -> usize {
+async fn seal_until(db: Db, stop: Arc<AtomicBool>) -> usize {
     let mut sealed = 0;
     while !stop.load(Ordering::Relaxed) {
-        let mut connection = db.acquire().await.unwrap();
-        sealed += seal::seal_batch(&mut connection).await.unwrap();
-        drop(connection);
+        sealed += seal::seal_batch(&db).await.unwrap();
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     sealed
@@ -89,9 +88,7 @@ async fn follow(db: PgPool, mut journal: Journal, limit: i64, pause: Duration, s
     loop {
         let over = stop.load(Ordering::Relaxed);
         let after = journal.last().map_or(0, |(position, _)| *position);
-        let mut connection = db.acquire().await.unwrap();
-        let page = log::sealed_after(&mut connection, after, limit).await.unwrap();
-        drop(connection);
+        let page = log::sealed_after(&Db::from(db.clone()), after, limit).await.unwrap();
         if page.is_empty() && over {
             return journal;
         }
@@ -153,7 +150,7 @@ async fn every_committed_event_is_read_once_in_order_by_everyone() {
         (0..WRITERS).map(|_| tokio::spawn(write_until(writer_pool.clone(), stop_writing.clone()))).collect();
     let mut running = Vec::new();
     for url in &sealers {
-        let db = PgPool::connect(url).await.unwrap();
+        let db = Db::from(PgPool::connect(url).await.unwrap());
         running.push(tokio::spawn(seal_until(db, stop_sealing.clone())));
     }
     let followers = spawn_followers(&house, &auditor, &stop_reading);
@@ -190,12 +187,12 @@ async fn every_committed_event_is_read_once_in_order_by_everyone() {
 async fn positions_are_dense_whoever_seals() {
     let house = house().await;
     let book = house.book().await;
-    let pools = [house.database.pool(Role::Worker).await.unwrap(), house.database.pool(Role::Worker).await.unwrap()];
+    let pools = [house.worker().await, house.worker().await];
     for n in 0..10 {
         register(&book, &format!("user{n}@example.com")).await.unwrap();
         at_once(4, |task| {
             let db = pools[task % 2].clone();
-            async move { seal::seal_batch(&mut db.acquire().await.unwrap()).await.unwrap() }
+            async move { seal::seal_batch(&db).await.unwrap() }
         })
         .await;
     }
@@ -203,7 +200,7 @@ async fn positions_are_dense_whoever_seals() {
     let events = house.number("select count(*) from events").await;
     assert_eq!(house.number("select count(*) from event_seals").await, events);
     assert_eq!(house.number("select max(position) from event_seals").await, events);
-    let lag = seal::lag(&mut pools[0].acquire().await.unwrap()).await.unwrap();
+    let lag = seal::lag(&pools[0]).await.unwrap();
     assert_eq!((lag.waiting, lag.overdue), (0, 0));
 }
 
@@ -212,19 +209,22 @@ async fn positions_are_dense_whoever_seals() {
 async fn an_event_of_an_open_transaction_waits_and_everything_behind_it_too() {
     let house = house().await;
     let worker = house.database.pool(Role::Worker).await.unwrap();
-    let mut sealer = worker.acquire().await.unwrap();
     let mut early = worker.begin().await.unwrap();
     let (first, second) = (event_id(&mut early).await, event_id(&mut early).await);
     insert_event(&mut early, first, first, 1).await.unwrap();
     let mut late = worker.acquire().await.unwrap();
     insert_event(&mut late, second, second, 1).await.unwrap();
-    assert_eq!(seal::seal_batch(&mut sealer).await.unwrap(), 0, "what commits late must not come behind a sealed one");
+    assert_eq!(
+        seal::seal_batch(&Db::from(worker.clone())).await.unwrap(),
+        0,
+        "what commits late must not come behind a sealed one"
+    );
     early.commit().await.unwrap();
     house.seal().await;
     let order = "select count(*) from event_seals where (position, event_id) in ((1, $1), (2, $2))";
     let in_order: i64 = sqlx::query_scalar(order).bind(first).bind(second).fetch_one(&house.owner).await.unwrap();
     assert_eq!(in_order, 2);
-    let third = event_id(&mut sealer).await;
+    let third = event_id(&mut late).await;
     insert_event(&mut late, third, second, 2).await.unwrap();
     house.seal().await;
     assert_eq!(house.number("select max(position) from event_seals").await, 3, "a single one is sealed too");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use doorbook_core::store::jobs::{self, Outcome};
-use doorbook_core::store::log;
+use doorbook_core::store::{Db, log};
 use doorbook_dev::{Cluster, Database, Options, Role, ensure_binaries};
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
@@ -31,7 +31,7 @@ async fn sealed(db: &PgPool) -> Vec<(i64, Uuid, String, Vec<u8>)> {
 }
 
 /// Runs half of the due jobs to their end; ids of those done.
-async fn work_off_half(db: &PgPool) -> BTreeSet<Uuid> {
+async fn work_off_half(db: &Db) -> BTreeSet<Uuid> {
     let mut done = BTreeSet::new();
     for dispatch in jobs::dispatch(db, 3, WINDOW).await.unwrap() {
         let job = jobs::claim(db, dispatch.job_id, dispatch.dispatch_no).await.unwrap().unwrap();
@@ -50,7 +50,7 @@ async fn a_restored_dump_is_complete_and_its_log_goes_on() {
         register(&book, &format!("user{n}@example.com")).await.unwrap();
     }
     let session = login(&book, "user0@example.com", PASSWORD).await.unwrap();
-    let worker = house.database.pool(Role::Worker).await.unwrap();
+    let worker = Db::from(house.database.pool(Role::Worker).await.unwrap());
     house.seal().await;
     let done = work_off_half(&worker).await;
     assert_eq!(done.len(), 3);
@@ -71,7 +71,7 @@ async fn a_restored_dump_is_complete_and_its_log_goes_on() {
     assert_eq!(sealed(&restored.owner).await, before);
 
     register(&book, "new@example.com").await.unwrap();
-    let worker = restored.database.pool(Role::Worker).await.unwrap();
+    let worker = Db::from(restored.database.pool(Role::Worker).await.unwrap());
     restored.seal().await;
     let after = sealed(&restored.owner).await;
     assert_eq!(after[..before.len()], before[..]);
@@ -82,7 +82,7 @@ async fn a_restored_dump_is_complete_and_its_log_goes_on() {
         "select count(*) from event_seals a join event_seals b on b.position = a.position + 1 where b.epoch < a.epoch";
     assert_eq!(restored.number(order).await, 0);
     assert_eq!(restored.number("select count(*) from event_seals where epoch = 2").await, 3);
-    let page = log::sealed_after(&mut worker.acquire().await.unwrap(), 0, 1_000).await.unwrap();
+    let page = log::sealed_after(&worker, 0, 1_000).await.unwrap();
     assert_eq!(page.len(), after.len());
 
     let again: BTreeSet<Uuid> =

@@ -1,7 +1,7 @@
 //! Whether a database is whole: no half states, and the same rows as a replay of its log.
 
 use doorbook_core::store::keys::Vault;
-use doorbook_core::store::rebuild;
+use doorbook_core::store::{Db, rebuild};
 use doorbook_core::token::keys::RootRing;
 
 use crate::common::{House, secrets};
@@ -14,8 +14,9 @@ impl House {
             assert_eq!(self.number(sql).await, 0, "{what}");
         }
         let secrets = secrets();
-        let vault = Vault::open(&self.owner, &RootRing::new(&secrets.secret_key, &[])).await.unwrap();
-        let report = rebuild::check(&self.owner, &vault).await.unwrap();
+        let owner = Db::from(self.owner.clone());
+        let vault = Vault::open(&owner, &RootRing::new(&secrets.secret_key, &[])).await.unwrap();
+        let report = rebuild::check(&owner, &vault).await.unwrap();
         assert!(report.differences.is_empty(), "live rows are what the events come to: {:?}", report.differences);
     }
 }

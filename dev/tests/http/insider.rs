@@ -21,7 +21,7 @@ impl Insider {
     pub async fn of(stand: &Stand) -> Self {
         let owner = stand.database.pool(Role::Migrator).await.unwrap();
         let roots = RootRing::new(SECRET_KEY.as_bytes(), &[]);
-        let vault = Vault::open(&owner, &roots).await.unwrap();
+        let vault = Vault::open(&owner.clone().into(), &roots).await.unwrap();
         Self { owner, roots, vault }
     }
 

@@ -131,7 +131,7 @@ impl House {
         let port = &environment.iter().find(|(name, _)| name == "WORKER_OPS_BIND").unwrap().1;
         let ops = format!("http://{port}");
         let launch = Launch::workspace("doorbook-worker").await.unwrap();
-        let launch = launch.envs(environment).envs(settings.iter().copied());
+        let launch = launch.envs(environment).envs(self.stand.pooling.clone()).envs(settings.iter().copied());
         Worker { program: launch.start(&self.run).unwrap(), ops }
     }
 

@@ -66,7 +66,7 @@ pub async fn replay(db: &Db, key: &IdempotencyKey) -> Result<Option<Replay>, Sto
 }
 
 /// Whether a session has made a write that may be repeated.
-pub async fn written_in(db: &PgPool, scope: [u8; 32], key: [u8; 32], session: SessionId) -> Result<bool, StoreError> {
+pub async fn written_in(db: &Db, scope: [u8; 32], key: [u8; 32], session: SessionId) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select exists (select 1 from idempotency where scope = $1 and key_hash = $2 and session_id = $3
                           and created_at > clock_timestamp() - interval '24 hours') as "exists!""#,
