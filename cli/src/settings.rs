@@ -5,7 +5,7 @@ use doorbook_core::config::{Environment, Faults, Process, Settings};
 use doorbook_core::service::Doorbook;
 use doorbook_core::service::start::{self, SettingsError};
 use doorbook_core::store::keys::Vault;
-use doorbook_core::store::{Db, Pooler};
+use doorbook_core::store::{Db, Pooler, PoolerError};
 use doorbook_core::token::keys::RootRing;
 use zeroize::Zeroizing;
 
@@ -49,5 +49,7 @@ pub async fn vault(settings: &Settings, db: &Db) -> anyhow::Result<Vault> {
 
 /// Whether an error is one of settings, which trying again does not cure.
 pub fn is_at_fault(error: &anyhow::Error) -> bool {
-    error.is::<Faults>() || error.downcast_ref::<SettingsError>().is_some_and(|error| !error.is_temporary())
+    error.is::<Faults>()
+        || error.downcast_ref::<PoolerError>().is_some_and(|error| !error.is_temporary())
+        || error.downcast_ref::<SettingsError>().is_some_and(|error| !error.is_temporary())
 }

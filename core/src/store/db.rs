@@ -17,7 +17,7 @@ use sqlx::postgres::{
 use sqlx::{ConnectOptions, Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, SqlStr};
 use tokio::time::timeout;
 
-use super::StoreError;
+use super::self_test::PoolerError;
 
 /// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
@@ -25,9 +25,6 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Whether statements in a transaction behind a pooler have names. The server would keep them for whoever gets it next.
 const NAMED: bool = false;
-/// Looks at each of two connections during the self-test.
-const SELF_TEST_ROUNDS: i32 = 3;
-
 /// Short statements, short locks, no forgotten transactions (bar 7.17); one time zone; and one plan a statement, whatever its parameters.
 const SETTINGS: [&str; 5] = [
     "statement_timeout = '3s'",
@@ -50,36 +47,6 @@ pub enum Pooler {
     None,
     /// A pooler in transaction mode.
     Transaction,
-}
-
-/// Why no statement may be sent with these settings.
-#[derive(Debug, thiserror::Error)]
-pub enum PoolerError {
-    #[error("the database URL cannot be used: {0}")]
-    Url(sqlx::Error),
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    #[error(
-        "two connections share one Postgres process, so a pooler in transaction mode is between: set DATABASE_POOLER=transaction"
-    )]
-    Shared,
-    #[error(
-        "DATABASE_POOLER is transaction, but statements do not get their own answers ({0}): the pooler must be in transaction mode"
-    )]
-    Crossed(String),
-}
-
-impl PoolerError {
-    /// Whether the same settings may work a moment later: the database is away.
-    pub const fn is_temporary(&self) -> bool {
-        matches!(self, Self::Store(_))
-    }
-}
-
-impl From<sqlx::Error> for PoolerError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 /// A pool of connections. Every query of this crate runs on `&Db` or on a [`Tx`] of it.
@@ -124,48 +91,11 @@ impl Db {
         Ok(Self { pool: pool.connect_lazy_with(options), pooler })
     }
 
-    /// [`Db::new`] and [`Db::self_test`]: for processes that cannot do without.
+    /// [`Db::new`], and the self-test: for processes.
     pub async fn open(url: &str, max: u32, pooler: Pooler) -> Result<Self, PoolerError> {
         let db = Self::new(url, max, pooler).map_err(PoolerError::Url)?;
         db.self_test().await?;
         Ok(db)
-    }
-
-    /// Sends statements over two connections and fails when they do not get their own answers.
-    pub async fn self_test(&self) -> Result<(), PoolerError> {
-        match self.pooler {
-            Pooler::None => self.test_servers().await,
-            Pooler::Transaction => self.test_answers().await,
-        }
-    }
-
-    /// Two connections, each at its own Postgres process and always at the same.
-    async fn test_servers(&self) -> Result<(), PoolerError> {
-        let options = self.pool.connect_options();
-        let (mut one, mut other) = tokio::try_join!(connect(&options), connect(&options))?;
-        let own = are_apart(&mut one, &mut other).await?;
-        // What is left of them is of no interest.
-        let _ = tokio::join!(one.close(), other.close());
-        if own { Ok(()) } else { Err(PoolerError::Shared) }
-    }
-
-    /// Two statements that are answered in different types, again and again and side by side.
-    async fn test_answers(&self) -> Result<(), PoolerError> {
-        let numbers = async {
-            for number in 0..SELF_TEST_ROUNDS {
-                let sent = sqlx::query_scalar::<_, i32>("select $1::int4 + 1").bind(number);
-                own_answer(sent.fetch_one(self).await, &(number + 1))?;
-            }
-            Ok(())
-        };
-        let words = async {
-            for word in ["one", "two", "three"] {
-                let sent = sqlx::query_scalar::<_, String>("select upper($1::text)").bind(word);
-                own_answer(sent.fetch_one(self).await, &word.to_uppercase())?;
-            }
-            Ok(())
-        };
-        tokio::try_join!(numbers, words).map(drop)
     }
 
     /// The pool, if its sessions are Postgres' own.
@@ -217,49 +147,6 @@ impl Db {
 impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
         Self { pool, pooler: Pooler::None }
-    }
-}
-
-/// Whether two connections have a Postgres process each and keep it. Asked without preparing anything, which would stay.
-pub(super) async fn are_apart(one: &mut PgConnection, other: &mut PgConnection) -> sqlx::Result<bool> {
-    let mut seen: Option<(i32, i32)> = None;
-    for _ in 0..SELF_TEST_ROUNDS {
-        let now = (process(one).await?, process(other).await?);
-        if now.0 == now.1 || seen.is_some_and(|before| before != now) {
-            return Ok(false);
-        }
-        seen = Some(now);
-    }
-    Ok(true)
-}
-
-async fn process(connection: &mut PgConnection) -> sqlx::Result<i32> {
-    use sqlx::Row as _;
-    sqlx::raw_sql("select pg_backend_pid()").fetch_one(connection).await?.try_get(0)
-}
-
-/// Whether an answer is the wanted one; an error that no statement of the self-test can cause is somebody else's answer.
-fn own_answer<T: PartialEq>(given: sqlx::Result<T>, wanted: &T) -> Result<(), PoolerError> {
-    /// A statement that is there already, or one that is not there: the marks of somebody else's.
-    const FOREIGN: [&str; 2] = ["42P05", "26000"];
-    /// What PgBouncer says of `begin` when every statement goes to some server.
-    const STATEMENT_MODE: &str = "statement pooling";
-    match given {
-        Ok(given) if given == *wanted => Ok(()),
-        Ok(_) => Err(PoolerError::Crossed("one got another's".to_owned())),
-        Err(sqlx::Error::Database(error))
-            if error.code().is_some_and(|code| FOREIGN.contains(&&*code))
-                || error.message().contains(STATEMENT_MODE) =>
-        {
-            Err(PoolerError::Crossed(error.message().to_owned()))
-        }
-        Err(
-            error @ (sqlx::Error::Protocol(_)
-            | sqlx::Error::ColumnDecode { .. }
-            | sqlx::Error::Decode(_)
-            | sqlx::Error::RowNotFound),
-        ) => Err(PoolerError::Crossed(error.to_string())),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod project;
 pub mod query;
 pub mod rebuild;
 pub mod seal;
+mod self_test;
 pub mod wake;
 pub mod write;
 
@@ -18,7 +19,8 @@ use std::sync::LazyLock;
 use sqlx::Connection as _;
 use sqlx::postgres::PgPoolOptions;
 
-pub use self::db::{Db, Pooler, PoolerError, Tx};
+pub use self::db::{Db, Pooler, Tx};
+pub use self::self_test::PoolerError;
 
 /// All migrations, compiled in: a release needs no files beside it.
 pub static MIGRATOR: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
@@ -98,7 +100,7 @@ pub enum MigrateError {
 pub async fn migrate(url: &str) -> Result<(), MigrateError> {
     let options = db::options(url)?;
     let (mut one, mut other) = (db::connect(&options).await?, db::connect(&options).await?);
-    if !db::are_apart(&mut one, &mut other).await? {
+    if !self_test::are_apart(&mut one, &mut other).await? {
         return Err(MigrateError::Pooler);
     }
     one.close().await?;

@@ -75,6 +75,7 @@ async fn eight_clients_of_four_servers_get_their_own_answers_and_leave_nothing_p
     }
 }
 
+/// Breaks when `core/src/store/db.rs`: `format!("; set local {setting}")` → `format!("; set {setting}")`.
 #[tokio::test]
 async fn every_transaction_has_its_timeouts_and_no_server_keeps_them() {
     let database = Database::fresh(cluster().await).await.unwrap();
@@ -102,6 +103,7 @@ async fn what_fails_is_undone_and_its_connection_goes_on() {
     assert_eq!(beats, 0);
 }
 
+/// Breaks when `core/src/store/db.rs`: `connection.close_on_drop();` → `let _ = connection;`.
 #[tokio::test]
 async fn a_caller_that_goes_away_keeps_no_server() {
     let database = Database::fresh(cluster().await).await.unwrap();

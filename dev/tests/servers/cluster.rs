@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::common::{GUARD, eventually, is_alive, options, ping};
-use doorbook_dev::{Cluster, Launch};
+use doorbook_dev::{Cluster, Database, Launch, Role};
 use rustix::process::{Pid, Signal, kill_process};
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection};
 
 #[tokio::test]
@@ -37,6 +38,24 @@ async fn a_stranger_without_the_password_is_refused() {
     assert_eq!(code.as_deref(), Some("28P01"));
     let guess = format!("redis://:guess@127.0.0.1:{}/0", cluster.redis().port());
     assert!(ping(&guess).await.unwrap().starts_with("-WRONGPASS"));
+}
+
+#[tokio::test]
+async fn the_pooler_lets_the_logins_in_and_nobody_else_and_ends_with_its_cluster() {
+    let cluster = Cluster::start(options()).await.unwrap();
+    let database = Database::fresh(&cluster).await.unwrap();
+    let pooler = cluster.pooler().await.unwrap();
+    let (port, pid) = (pooler.port(), pooler.pid().await);
+    let login: PgConnectOptions = database.url_at(port, Role::Auditor).parse().unwrap();
+    let login = login.extra_float_digits(None);
+    PgConnection::connect_with(&login).await.unwrap().close().await.unwrap();
+    assert!(PgConnection::connect_with(&login.password("guess")).await.is_err());
+    drop(database);
+    assert!(is_alive(pid));
+
+    drop(cluster);
+
+    assert!(!is_alive(pid));
 }
 
 #[tokio::test]
