@@ -49,7 +49,7 @@ enum Command {
     /// See to jobs that have failed for good
     #[command(subcommand)]
     Jobs(jobs::Command),
-    /// Compare what is derived from the log with a replay of it
+    /// Compare what is derived from the log with a replay of it, or make it anew
     #[command(subcommand)]
     Projections(projections::Command),
 }
@@ -87,7 +87,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
         Command::Events(command) => events::run(command, out).await,
         Command::Keys(command) => keys::run(command, out).await,
         Command::Jobs(command) => jobs::run(command, out).await,
-        Command::Projections(projections::Command::Check) => projections::check(out).await,
+        Command::Projections(command) => projections::run(command, out).await,
     }
 }
 

@@ -4,11 +4,14 @@ use super::append::Batch;
 use super::{Context, Doorbook, FieldFault, Refusal, retrying};
 use crate::account::{Account, Command, Profile, Role, decide, evolve};
 use crate::event::{Actor, Event};
+use crate::operator::OperatorEvent;
 use crate::password::{PasswordPlain, PersonAttributes};
+use crate::store::PgPool;
 use crate::store::log::StreamKind;
 use crate::store::project::accounts::EmailClaim;
 use crate::store::query::accounts;
-use crate::value::{AccountId, ClientOrigin, CredentialId, Email, Locale, StreamId, TokenId};
+use crate::store::rebuild::{self, Report};
+use crate::value::{AccountId, ClientOrigin, CredentialId, Email, EventId, Locale, StreamId, TokenId};
 
 use super::profile::ProfileView;
 
@@ -99,6 +102,20 @@ impl Doorbook {
     pub async fn find_account(&self, email: &Email) -> Result<Option<AccountId>, Refusal> {
         let found = accounts::by_email(&self.db, &self.vault, self.vault.email_key(email)).await?;
         Ok(found.map(|loaded| loaded.id))
+    }
+
+    /// Writes what is derived from the log anew where it differs, and that this was done into the log. `owner` is a pool of the
+    /// database's owner.
+    pub async fn rebuild(&self, owner: &PgPool, context: &Context) -> Result<Report, Refusal> {
+        let report = rebuild::rebuild(owner, &self.vault).await?;
+        let mut batch = Batch::new(context, self.now());
+        let stream = StreamId(EventId::new(batch.now).0);
+        batch.write.append_stream(stream, StreamKind::Operator, 1);
+        let events = i64::try_from(report.events).unwrap_or(i64::MAX);
+        let event = OperatorEvent::ProjectionRebuilt { projection: "accounts".to_owned(), events };
+        batch.event(stream, 1, None, None, Event::Operator(event), None)?;
+        batch.commit(self).await?;
+        Ok(report)
     }
 
     /// A page of accounts by id, at most `limit`.

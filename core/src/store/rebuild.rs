@@ -1,12 +1,15 @@
-//! Replays the log and compares what it comes to with the live rows. Reads only: each batch is one snapshot, so that the service
-//! may go on writing meanwhile. Which columns are compared stands in `columns`.
+//! Replays the log: compares what it comes to with the live rows, or writes it over them. A comparison reads each batch in one
+//! snapshot, a rebuild holds the guards of its few accounts; the service goes on meanwhile. Which columns are derived, and so
+//! compared and rebuilt, stands in `columns`.
 
 mod compare;
 mod fold;
+mod repair;
 #[cfg(test)]
 mod spec;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
@@ -16,6 +19,7 @@ use self::compare::{
     AccountRow, CredentialRow, DeviceRow, EmailRow, Live, Opened, SessionRow, StreamRow, TokenRow, compare,
 };
 use self::fold::{Past, Replay};
+use self::repair::repair;
 use super::StoreError;
 use super::keys::{DataKey, Vault};
 use crate::account::Profile;
@@ -25,6 +29,11 @@ use crate::value::{AccountId, Email, EventId};
 
 /// Accounts of one batch, and so of one snapshot: small enough that no statement comes near the statement timeout.
 const BATCH: i64 = 200;
+/// Accounts that a rebuild holds at a time: a login to one of them waits, so it must be a short while.
+const HELD: i64 = 20;
+/// How often a rebuild tries again when the service holds what it waits for, and the pause between.
+const TRIES: u32 = 20;
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Events of one read.
 const PAGE: usize = 5_000;
 /// Differences that are listed; the others are only counted.
@@ -40,6 +49,8 @@ pub struct Report {
     pub differences: Vec<String>,
     /// Differences beyond those listed.
     pub unlisted: u64,
+    /// Accounts whose rows were written anew.
+    pub rebuilt: u64,
 }
 
 impl Report {
@@ -49,6 +60,20 @@ impl Report {
         } else {
             self.unlisted += 1;
         }
+    }
+
+    /// Differences, listed or not.
+    pub fn found(&self) -> u64 {
+        u64::try_from(self.differences.len()).unwrap_or(u64::MAX).saturating_add(self.unlisted)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.accounts += other.accounts;
+        self.sessions += other.sessions;
+        self.events += other.events;
+        self.rebuilt += other.rebuilt;
+        self.unlisted += other.unlisted;
+        other.differences.into_iter().for_each(|difference| self.note(difference));
     }
 }
 
@@ -68,12 +93,10 @@ pub async fn check(db: &PgPool, vault: &Vault) -> Result<Report, StoreError> {
     let mut after = Uuid::nil();
     loop {
         let mut snapshot = db.begin_with("begin transaction isolation level repeatable read, read only").await?;
-        let ids = page(&mut snapshot, after).await?;
+        let ids = page(&mut snapshot, after, BATCH).await?;
         let Some(last) = ids.last() else { return Ok(report) };
         after = *last;
-        let mut cases = load(&mut snapshot, vault, &ids).await?;
-        replay(&mut snapshot, &ids, &mut cases, &mut report).await?;
-        streams(&mut snapshot, &mut cases).await?;
+        let cases = gather(&mut snapshot, vault, &ids, &mut report).await?;
         snapshot.rollback().await?;
         for (id, case) in cases {
             report.accounts += 1;
@@ -84,8 +107,94 @@ pub async fn check(db: &PgPool, vault: &Vault) -> Result<Report, StoreError> {
     }
 }
 
+/// Writes the derived columns of every account anew where they differ from a replay of its events, a few accounts at a time under
+/// their guards. No effect of an event happens again. `owner` is the owner's connection: no service may do this. The report
+/// lists what differs even so: rows that hold what no event tells, such as a token's salt, cannot be made again.
+pub async fn rebuild(owner: &PgPool, vault: &Vault) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    let mut after = Uuid::nil();
+    while let Some(last) = rebuild_page(owner, vault, after, &mut report).await? {
+        after = last;
+    }
+    Ok(report)
+}
+
+/// Rebuilds the next accounts behind `after`; the last of them.
+async fn rebuild_page(
+    owner: &PgPool,
+    vault: &Vault,
+    after: Uuid,
+    report: &mut Report,
+) -> Result<Option<Uuid>, StoreError> {
+    let mut tries = 1;
+    loop {
+        match try_page(owner, vault, after).await {
+            Err(StoreError::Conflict) if tries < TRIES => tries += 1,
+            Err(error) => return Err(error),
+            Ok(None) => return Ok(None),
+            Ok(Some((last, found))) => {
+                report.add(found);
+                return Ok(Some(last));
+            }
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+async fn try_page(owner: &PgPool, vault: &Vault, after: Uuid) -> Result<Option<(Uuid, Report)>, StoreError> {
+    let mut held = owner.begin().await?;
+    let ids = page(&mut held, after, HELD).await?;
+    let Some(last) = ids.last().copied() else { return Ok(None) };
+    hold(&mut held, &ids).await?;
+    let (mut before, mut rebuilt) = (Report::default(), 0);
+    for (id, case) in gather(&mut held, vault, &ids, &mut before).await? {
+        let known = before.found();
+        let opened = open(id, &case, vault, &mut before);
+        compare(id, &case.live, &opened, &case.replay, &mut before);
+        before.accounts += 1;
+        before.sessions += u64::try_from(case.live.sessions.len()).unwrap_or(u64::MAX);
+        if before.found() > known {
+            repair(&mut held, id, &case, &opened).await?;
+            rebuilt += 1;
+        }
+    }
+    let mut left = Report::default();
+    if before.found() > 0 {
+        for (id, case) in gather(&mut held, vault, &ids, &mut left).await? {
+            let opened = open(id, &case, vault, &mut left);
+            compare(id, &case.live, &opened, &case.replay, &mut left);
+        }
+    }
+    held.commit().await?;
+    let (accounts, sessions, events) = (before.accounts, before.sessions, before.events);
+    Ok(Some((last, Report { accounts, sessions, events, rebuilt, ..left })))
+}
+
+/// Takes the guards of these accounts and then of their sessions, in the order in which every command takes them.
+async fn hold(db: &mut PgConnection, ids: &[Uuid]) -> Result<(), StoreError> {
+    sqlx::query!("select stream_id from streams where stream_id = any($1) order by stream_id for update", ids)
+        .fetch_all(&mut *db)
+        .await?;
+    sqlx::query!(
+        "select t.stream_id from streams t join sessions s on s.session_id = t.stream_id
+         where s.account_id = any($1) order by t.stream_id for update of t",
+        ids
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(())
+}
+
+/// Live rows and replay of these accounts.
+async fn gather(db: &mut PgConnection, vault: &Vault, ids: &[Uuid], report: &mut Report) -> Result<Cases, StoreError> {
+    let mut cases = load(&mut *db, vault, ids).await?;
+    replay(&mut *db, ids, &mut cases, report).await?;
+    streams(db, &mut cases).await?;
+    Ok(cases)
+}
+
 /// Ids of accounts that have a row or a stream. Streams of attempts have random ids: the search ends with the ids made by now.
-async fn page(db: &mut PgConnection, after: Uuid) -> Result<Vec<Uuid>, StoreError> {
+async fn page(db: &mut PgConnection, after: Uuid, most: i64) -> Result<Vec<Uuid>, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select id as "id!" from (
                (select account_id as id from accounts where account_id > $1 order by account_id limit $2)
@@ -95,7 +204,7 @@ async fn page(db: &mut PgConnection, after: Uuid) -> Result<Vec<Uuid>, StoreErro
                 order by stream_id limit $2)
            ) ids order by id limit $2"#,
         after,
-        BATCH
+        most
     )
     .fetch_all(db)
     .await?)

@@ -12,6 +12,7 @@ mod issued;
 mod limits;
 mod log;
 mod races;
+mod rebuild;
 mod refresh;
 mod restore;
 mod rights;

@@ -6,7 +6,7 @@ use std::fmt::{Debug, Display};
 use uuid::Uuid;
 
 use super::Report;
-use super::fold::{Replay, Session, TokenState};
+use super::fold::{Replay, Session};
 use crate::account::Profile;
 use crate::clock::Timestamp;
 use crate::store::project::tokens::TokenKind;
@@ -239,9 +239,7 @@ fn tokens(live: &Live, replay: &Replay, report: &mut Report) {
         };
         row.column("kind", &kind, &Some(replayed.kind));
         row.column("created_at", &token.created_at, &replayed.created_at.unwrap_or(token.created_at));
-        // A registration with the account's address voids a reset link, and is no event of the account.
-        let voided = replayed.kind == TokenKind::Reset && replayed.state == TokenState::Open && token.state == "void";
-        if !voided {
+        if !replayed.was_voided_unseen(&token.state) {
             row.column("state", &token.state.as_str(), &replayed.state.as_str());
         }
     }

@@ -84,6 +84,14 @@ pub struct Token {
     pub created_at: Option<Timestamp>,
 }
 
+impl Token {
+    /// Whether a row in this state has been voided by what is no event of the account: a registration with its address voids a
+    /// reset link.
+    pub fn was_voided_unseen(&self, live: &str) -> bool {
+        self.kind == TokenKind::Reset && self.state == TokenState::Open && live == "void"
+    }
+}
+
 /// What the events of one account come to.
 #[derive(Default)]
 pub struct Replay {
