@@ -121,5 +121,6 @@ fn http(settings: &Settings) -> anyhow::Result<HttpConfig> {
         cors_allowed_origins: http.cors_allowed_origins.clone(),
         request_timeout: http.request_timeout,
         docs: http.docs_enabled,
+        security_contact: http.security_contact.clone(),
     })
 }
