@@ -25,7 +25,7 @@ async fn assert_fails(deployment: &Deployment, changes: &[(&str, &str)], line: &
     }
 }
 
-/// C063, C064. Breaks when `cli/src/check/deploy.rs`: `lines.push(redis::line(parts.redis.as_ref()).await);` → ``.
+/// C063, C064. Breaks when `cli/src/check/files.rs`: `Err(error) => Line::fail(BACKUP, ` → `Err(error) => Line::ok(BACKUP, `.
 #[tokio::test]
 async fn each_wrong_setting_fails_its_own_line_and_no_other() {
     let deployment = deployment().await;
@@ -75,6 +75,7 @@ async fn each_wrong_setting_fails_its_own_line_and_no_other() {
     }
 }
 
+/// C063. Breaks when `cli/src/check/deploy.rs`: `lines.push(redis::line(parts.redis.as_ref()).await);` → ``.
 #[tokio::test]
 async fn servers_that_do_not_answer_or_not_as_asked_fail_their_lines() {
     let deployment = deployment().await;
@@ -103,6 +104,7 @@ async fn a_test_mail_goes_to_the_address_that_is_given() {
     assert_eq!(mails[0].subject, "Test mail of Doorbook");
 }
 
+/// C063. Breaks when `cli/src/check/database.rs`: `} else if rights.owns_log {` → `} else if false {`.
 #[tokio::test]
 async fn a_login_with_too_many_rights_or_too_few_fails_and_the_sql_that_helps_is_printed() {
     let deployment = deployment().await;
@@ -120,6 +122,7 @@ async fn a_login_with_too_many_rights_or_too_few_fails_and_the_sql_that_helps_is
     assert!(shown.status == 1 && shown.out.contains("create role %I nologin"), "{shown:?}");
 }
 
+/// C063. Breaks when `cli/src/check/database.rs`: `server.synchronous_commit == "off"` → `false`.
 #[tokio::test]
 async fn a_database_that_forgets_or_is_not_migrated_fails() {
     let deployment = deployment().await;

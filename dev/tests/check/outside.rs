@@ -92,14 +92,20 @@ async fn probe(deployment: &Deployment, proxy: &Proxy, more: &[&str]) -> Ran {
     deployment.run(&[&arguments, more].concat(), &Environment::new()).await
 }
 
+/// Checks of this verdict but for the one that depends on how busy this machine is.
+fn judged(ran: &Ran, verdict: &str) -> Vec<String> {
+    assert!(ran.note("latency").contains("on average over 100 requests"), "{ran:?}");
+    ran.with_verdict(verdict).into_iter().filter(|check| check != "latency").collect()
+}
+
 /// C063. Breaks when `cli/src/check/probe.rs`: `lines.extend(self.api(redirects).await);` → ``.
 #[tokio::test]
 async fn a_sound_deployment_passes_from_outside_with_an_account() {
     let (deployment, _api, proxy) = running(&[], (4096, 1, 1)).await;
     let ran = probe(&deployment, &proxy, &["--with-account"]).await;
-    assert_eq!(ran.with_verdict("fail"), [""; 0], "{ran:?}");
+    assert_eq!(judged(&ran, "fail"), [""; 0], "{ran:?}");
     // No worker runs, and this release has no console.
-    assert_eq!(ran.with_verdict("warn"), ["readiness", "admin"], "{ran:?}");
+    assert_eq!(judged(&ran, "warn"), ["readiness", "admin"], "{ran:?}");
     let ok = [
         "health",
         "https redirect",
@@ -108,11 +114,10 @@ async fn a_sound_deployment_passes_from_outside_with_an_account() {
         "security headers",
         "observatory score",
         "securityheaders grade",
-        "latency",
         "account",
     ];
-    assert_eq!(ran.with_verdict("ok"), ok, "{ran:?}");
-    assert_eq!(ran.status, 0);
+    assert_eq!(judged(&ran, "ok"), ok, "{ran:?}");
+    assert_eq!(ran.status, i32::from(ran.with_verdict("fail") == ["latency"]));
     assert!(ran.note("observatory score").starts_with("A+"), "{ran:?}");
 }
 
@@ -126,8 +131,8 @@ async fn what_is_wrong_outside_fails_its_own_lines() {
     ];
     let (deployment, _api, proxy) = running(&changes, (4096, 1, 1)).await;
     let ran = probe(&deployment, &proxy, &["--with-account=ana@example.com"]).await;
-    let failed = ["https redirect", "security headers", "observatory score", "account"];
-    assert_eq!((ran.status, ran.with_verdict("fail")), (1, failed.map(str::to_owned).to_vec()), "{ran:?}");
+    let failed = ["https redirect", "security headers", "observatory score", "securityheaders grade", "account"];
+    assert_eq!((ran.status, judged(&ran, "fail")), (1, failed.map(str::to_owned).to_vec()), "{ran:?}");
     assert!(ran.note("account").contains("REGISTRATION_MODE"), "{ran:?}");
 }
 
