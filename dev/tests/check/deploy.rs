@@ -13,6 +13,13 @@ async fn assert_good(deployment: &Deployment) {
     assert_eq!(ran.with_verdict("fail"), [""; 0], "{ran:?}");
     assert_eq!(ran.with_verdict("warn"), ["checkpoints"], "{ran:?}");
     assert_eq!((ran.status, ran.json()["failed"].as_bool()), (0, Some(false)));
+    let page = include_str!("../../../docs/CHECK.md");
+    let table = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let listed: Vec<&str> = table.flat_map(|cell| cell.split(", ")).collect();
+    for check in ran.json()["lines"].as_array().unwrap() {
+        let name = check["check"].as_str().unwrap();
+        assert!(listed.contains(&name), "docs/CHECK.md does not list {name}");
+    }
 }
 
 /// These changes fail this line, no other, and the exit status tells.
@@ -104,7 +111,7 @@ async fn a_test_mail_goes_to_the_address_that_is_given() {
     assert_eq!(mails[0].subject, "Test mail of Doorbook");
 }
 
-/// C063. Breaks when `cli/src/check/database.rs`: `} else if rights.owns_log {` → `} else if false {`.
+/// C063. Breaks when `cli/src/check/database.rs`: `} else if rights.seals {` → `} else if false {`.
 #[tokio::test]
 async fn a_login_with_too_many_rights_or_too_few_fails_and_the_sql_that_helps_is_printed() {
     let deployment = deployment().await;
