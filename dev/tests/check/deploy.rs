@@ -45,8 +45,7 @@ async fn each_wrong_setting_fails_its_own_line_and_no_other() {
         format!("{}:canary-canary-canary@{tail}", head.rsplit_once(':').unwrap().0)
     };
     let superuser = api.replace("dev_api:", "postgres:");
-    let [wrong_api, wrong_worker, wrong_owner] =
-        [Role::Api, Role::Worker, Role::Migrator].map(|role| wrong_password(role));
+    let [wrong_api, wrong_worker, wrong_owner] = [Role::Api, Role::Worker, Role::Migrator].map(wrong_password);
     let cases: &[(&str, &str, &str)] = &[
         ("SECRET_KEY", "canary-canary-canary", "keys"),
         ("SECRET_KEY", "", "keys"),
