@@ -23,6 +23,8 @@ pub struct HttpConfig {
     pub request_timeout: Duration,
     /// Serves `/docs/`.
     pub docs: bool,
+    /// A URI; serves `/.well-known/security.txt`.
+    pub security_contact: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]

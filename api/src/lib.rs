@@ -12,5 +12,6 @@ pub mod openapi;
 pub mod problem;
 mod refusal;
 pub mod routes;
+pub mod security_txt;
 pub mod server;
 mod stream;

@@ -46,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> anyhow::Result<()> {
-    settings.warn_of_debug();
+    settings.warn();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = async move {
@@ -121,5 +121,6 @@ fn http(settings: &Settings) -> anyhow::Result<HttpConfig> {
         cors_allowed_origins: http.cors_allowed_origins.clone(),
         request_timeout: http.request_timeout,
         docs: http.docs_enabled,
+        security_contact: http.security_contact.clone(),
     })
 }

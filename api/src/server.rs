@@ -39,10 +39,12 @@ use crate::{
         sessions::Sessions,
         token::TokenRoutes,
     },
+    security_txt,
 };
 
 const DOCUMENT_PATH: &str = "/api/openapi.json";
 const DOCS_PATH: &str = "/docs";
+const SECURITY_TXT_PATH: &str = "/.well-known/security.txt";
 
 /// Every documented route.
 pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
@@ -77,6 +79,10 @@ impl App {
         if let Some(docs) = docs {
             others.push(DOCS_PATH);
             route = route.at(DOCS_PATH, get(make_sync(move |_| docs.page())));
+        }
+        if let Some(contact) = config.security_contact.clone() {
+            others.push(SECURITY_TXT_PATH);
+            route = route.at(SECURITY_TXT_PATH, get(make_sync(move |_| security_txt::answer(&contact))));
         }
         Ok(Self {
             request_timeout: config.request_timeout,

@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 failed or something was found, 2 wrong usage or settings.
 
 mod account;
+mod check;
 mod events;
 mod jobs;
 mod keys;
@@ -37,6 +38,8 @@ enum Command {
         #[arg(long)]
         sql: bool,
     },
+    /// Show the settings in force, judge a deployment, or probe a running one
+    Check(check::Options),
     /// Create, list and change accounts
     #[command(subcommand)]
     Account(account::Command),
@@ -83,6 +86,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
     match command {
         Command::Migrate => schema::migrate(out).await,
         Command::Roles { sql } => schema::roles(sql, out).await,
+        Command::Check(options) => check::run(&options, out).await,
         Command::Account(command) => account::run(command, out).await,
         Command::Events(command) => events::run(command, out).await,
         Command::Keys(command) => keys::run(command, out).await,

@@ -44,9 +44,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> Result<(), MainError> {
-    if settings.debug {
-        tracing::warn!("DEBUG is True: this process is for development only");
-    }
+    settings.warn();
     let (switch, stop) = stop::pair();
     tokio::spawn(request_at_signal(switch.clone())?);
     Ok(doorbook_worker::run(settings, switch, stop).await?)

@@ -129,6 +129,7 @@ pub fn config() -> HttpConfig {
         cors_allowed_origins: vec!["https://app.example.com".into()],
         request_timeout: Duration::from_secs(2),
         docs: false,
+        security_contact: None,
     }
 }
 

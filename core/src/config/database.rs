@@ -34,6 +34,8 @@ pub struct Database {
     pub url: Secret,
     /// The owner's login, for migrations alone.
     pub migrate_url: Secret,
+    /// For LISTEN, which a pooler in transaction mode does not carry. None: `url` is no pooler's.
+    pub direct_url: Option<Secret>,
     /// Size of the pool.
     pub max_connections: u32,
 }
@@ -43,10 +45,11 @@ impl Database {
         let shared = shared_url(reader);
         let worker = given_url(reader, &registry::WORKER_DATABASE_URL);
         let migrate = given_url(reader, &registry::DATABASE_MIGRATE_URL);
+        let direct = given_url(reader, &registry::DATABASE_DIRECT_URL);
         let max_connections = reader.given_whole(&registry::DATABASE_MAX_CONNECTIONS);
         // Behind a pooler in transaction mode, prepared statements of two clients mix: better not to start at all.
         let pooler = reader.choice(&registry::DATABASE_POOLER, &[("none", ())]);
-        let (shared, worker, migrate, ()) = (shared?, worker?, migrate?, pooler?);
+        let (shared, worker, migrate, direct, ()) = (shared?, worker?, migrate?, direct?, pooler?);
         let (default_connections, own) = match reader.process {
             Process::Api => (API_CONNECTIONS, None),
             Process::Worker => (WORKER_CONNECTIONS, worker),
@@ -55,6 +58,7 @@ impl Database {
         Ok(Self {
             migrate_url: migrate.unwrap_or_else(|| Secret::new(shared.expose().clone())),
             url: own.unwrap_or(shared),
+            direct_url: direct,
             max_connections: max_connections?.unwrap_or(default_connections),
         })
     }

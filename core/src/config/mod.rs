@@ -4,6 +4,8 @@
 //! Production is whatever is not `DEBUG`, so nothing left unset makes the service less safe.
 
 mod account;
+pub mod check;
+mod cookies;
 mod database;
 mod dotenv;
 mod env;
@@ -15,15 +17,20 @@ mod http;
 mod limits;
 mod logging;
 mod mail;
+mod outlets;
 mod password;
 mod reader;
 mod redis;
 pub mod registry;
 mod secret;
 mod secrets;
+mod settings_page;
+mod suspects;
 mod tokens;
+mod watching;
 
 pub use account::{Account, DefaultLocale, RegistrationMode};
+pub use cookies::{CookieAttributes, Cookies, SameSite};
 pub use database::Database;
 pub use env::Environment;
 pub use example::env_example;
@@ -34,11 +41,15 @@ pub use http::{FrameOptions, Hsts, Http, HttpSecurity, ProxySslHeader};
 pub use limits::{Limits, LoginLimit, RateLimit};
 pub use logging::{LogEmail, LogFormat, Logging};
 pub use mail::{Mail, MailBackend, Mailbox, Smtp, SmtpLogin, SmtpSecurity};
-pub use password::{Argon2, Password, PasswordValidator};
+pub use outlets::{LogFile, Outlets, Sentry};
+pub use password::{Argon2, Argon2Engine, Password, PasswordValidator};
 pub use redis::Redis;
 pub use secret::Secret;
 pub use secrets::{PiiKey, Secrets};
+pub use settings_page::settings_page;
+pub use suspects::{Suspect, suspects};
 pub use tokens::Tokens;
+pub use watching::{Alerts, CheckpointSink, Checkpoints, Watching, Webhook};
 
 use reader::Reader;
 
@@ -64,6 +75,11 @@ pub struct Settings {
     pub limits: Limits,
     pub account: Account,
     pub logging: Logging,
+    pub outlets: Outlets,
+    pub cookies: Cookies,
+    pub watching: Watching,
+    /// Names in the environment that look like a misspelt setting.
+    pub suspects: Vec<Suspect>,
 }
 
 impl Settings {
@@ -81,6 +97,9 @@ impl Settings {
         let limits = Limits::read(&mut reader);
         let account = Account::read(&mut reader);
         let logging = Logging::read(&mut reader);
+        let outlets = Outlets::read(&mut reader);
+        let cookies = Cookies::read(&mut reader);
+        let watching = Watching::read(&mut reader);
         let debug = reader.debug;
         let settings = (|| {
             Ok(Self {
@@ -95,15 +114,22 @@ impl Settings {
                 limits: limits?,
                 account: account?,
                 logging: logging?,
+                outlets: outlets?,
+                cookies: cookies?,
+                watching: watching?,
+                suspects: suspects(environment),
             })
         })();
         reader.finish(settings)
     }
 
-    /// Says loudly what must not be so in production. Call it once logging is set up.
-    pub fn warn_of_debug(&self) {
+    /// Says loudly what must not be so in production, and what may be a mistake. Call it once logging is set up.
+    pub fn warn(&self) {
         if self.debug {
             tracing::warn!("DEBUG is True: development only, the rules that protect production are off");
+        }
+        for suspect in &self.suspects {
+            tracing::warn!(variable = suspect.name, "{suspect}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Every setting of this release: name, default, rule and effect, one line each. Readers, fault texts and `.env.example`
-//! all take them from here; `core/tests/config/registry.rs` fails on a setting that nothing reads.
+//! Every setting of this release: name, default, rule and effect, one line each. Readers, fault texts, `.env.example`
+//! and `docs/SETTINGS.md` all take them from here; `core/tests/config/registry.rs` fails on a setting that nothing reads.
 
 use std::fmt;
 
@@ -106,6 +106,7 @@ mod table {
     JWT_SECRET_KEY = secret(Required, "at least 32 random bytes, not a published example, unlike SECRET_KEY", "Signs access tokens.");
     JWT_SECRET_KEY_FALLBACKS = secret(Empty, "at most 8 earlier keys with commas between, each as good as JWT_SECRET_KEY", "Verify only: rotation without logging anyone out.");
     PII_KEYRING = secret(Empty, "at most 8 entries id:key with commas between, keys of 32 random bytes in base64", "Wraps the keys of personal data: the first wraps, all unwrap. Unset, SECRET_KEY does.");
+    KEY_BACKUP_DAYS = whole(Value("30"), 1, 365, "Longest life of a backup of the keys. Checked only: this release makes no such backups.");
 }
 "Database" {
     DATABASE_URL = secret(RequiredUnless("POSTGRES_* are set, of which it is then made"), "a URL such as postgresql://user:password@host:5432/name", "Wins over POSTGRES_*.");
@@ -116,6 +117,7 @@ mod table {
     POSTGRES_PORT = whole(Value("5432"), 1, 65_535, "Port.");
     WORKER_DATABASE_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "The worker's own login.");
     DATABASE_MIGRATE_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "The owner's login, used by `doorbook migrate` alone.");
+    DATABASE_DIRECT_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "Behind a pooler: the server itself, for LISTEN.");
     DATABASE_MAX_CONNECTIONS = whole(Derived("16 for the api, 8 for the worker"), 1, 1_000, "Connections that one process opens at most.");
     DATABASE_POOLER = text(Value("none"), "none (a pooler in transaction mode is not supported by this release)", "What stands between Doorbook and Postgres.");
 }
@@ -134,6 +136,7 @@ mod table {
     EMAIL_CA_FILE = text(Derived("the system's certificates"), "a readable file of PEM certificates", "Authorities that may vouch for the SMTP server.");
     EMAIL_TIMEOUT_SECONDS = whole(Value("10"), 1, 300, "Longest wait for each SMTP command.");
     DEFAULT_FROM_EMAIL = text(Required, "an address, or a name and an <address>", "Sender of all mail.");
+    MAIL_TEMPLATES_DIR = text(Derived("built-in"), "a directory that can be read", "Your own wording of mails. Checked only: this release knows the built-in wording alone.");
 }
 "HTTP" {
     FRONTEND_URL = text(Required, "an absolute URL without trailing slash, query or login; https unless DEBUG is True", "Every mailed link starts with it.");
@@ -154,6 +157,13 @@ mod table {
     SECURE_CONTENT_TYPE_NOSNIFF = flag(Value("True"), "Sends X-Content-Type-Options: nosniff.");
     SECURE_BROWSER_XSS_FILTER = flag(Value("True"), "Sends X-XSS-Protection: 1; mode=block, otherwise 0.");
     X_FRAME_OPTIONS = text(Value("DENY"), "DENY or SAMEORIGIN", "Who may show answers in a frame.");
+    SESSION_COOKIE_SECURE = flag(Value("True"), "Session cookies travel over https only, and are named __Host-.");
+    SESSION_COOKIE_HTTPONLY = flag(Value("True"), "Hides session cookies from scripts.");
+    SESSION_COOKIE_SAMESITE = text(Value("Strict"), "Strict, Lax or None; None only with SESSION_COOKIE_SECURE", "Requests from other sites that bring session cookies along.");
+    CSRF_COOKIE_SECURE = flag(Value("True"), "The same for the cookie of the CSRF token.");
+    CSRF_COOKIE_HTTPONLY = flag(Value("True"), "The same for the cookie of the CSRF token.");
+    CSRF_COOKIE_SAMESITE = text(Value("Strict"), "Strict, Lax or None; None only with CSRF_COOKIE_SECURE", "The same for the cookie of the CSRF token.");
+    SECURITY_CONTACT = text(Empty, "an e-mail address, mailto:address or an https URL", "Whom finders of a hole write to: makes /.well-known/security.txt.");
 }
 "Tokens and sessions" {
     JWT_ALGORITHM = text(Value("HS256"), "HS256 (no other is supported by this release)", "How access tokens are signed.");
@@ -175,6 +185,7 @@ mod table {
     ARGON2_TIME_COST = whole(Value("2"), 1, 100, "Passes over it; at least 2 unless DEBUG is True.");
     ARGON2_PARALLELISM = whole(Value("8"), 1, 64, "Lanes; each needs 8 KiB of the memory.");
     ARGON2_CONCURRENCY = whole(CORES, 1, 1_024, "Hashes computed at once; bounds the memory.");
+    ARGON2_ENGINE = text(Value("argon2"), "argon2 (no other is supported by this release)", "What computes hashes.");
 }
 "Limits" {
     MAX_LOGIN_ATTEMPTS = whole(Value("5"), 1, 10_000, "Failed logins of one identifier in the window before it is blocked.");
@@ -191,11 +202,32 @@ mod table {
     DEFAULT_LOCALE = text(Value("en"), "en or es", "Language of those who ask for none.");
     STRANGER_DATA_DAYS = whole(Value("30"), 1, 3_650, "Life of the personal data of people without an account.");
     UNVERIFIED_ACCOUNT_DAYS = whole(Value("30"), 1, 3_650, "Unverified accounts that never logged in are erased after it.");
+    ACCOUNT_DELETION_GRACE_DAYS = whole(Value("14"), 1, 365, "Time in which a deletion may be taken back. Checked only: accounts cannot delete themselves in this release.");
+    RETENTION_ATTEMPTS_DAYS = whole(Value("365"), 1, 3_650, "Life of events about attempts. Checked only: this release keeps all events.");
+    RETENTION_NOTIFICATIONS_DAYS = whole(Value("365"), 1, 3_650, "Life of events about mails. Checked only: this release keeps all events.");
 }
 "Logging" {
     LOG_FORMAT = text(Value("json"), "json or console", "One JSON object a line, or text.");
     LOG_LEVEL = text(Value("info"), "error, warn, info, debug or trace", "Least serious line written.");
     LOG_EMAIL = text(Value("masked"), "plain, masked or hash", "How the line about a failed login names the address.");
+    LOG_FILE = text(Empty, "the path of a file", "A copy of the log beside the console; -api or -worker goes before the extension.");
+    LOG_FILE_MAX_BYTES = whole(Value("10485760"), 1_024, 4_294_967_295, "Size at which the file is moved aside.");
+    LOG_FILE_BACKUPS = whole(Value("5"), 1, 1_000, "Files moved aside that are kept.");
+    SENTRY_DSN = secret(Empty, "the DSN of a Sentry project: https://key@host/project", "Where errors are reported, without bodies, addresses and tokens. Unset: nowhere.");
+    SENTRY_ENVIRONMENT = text(Value("production"), "at most 64 printable characters without spaces and slashes", "What reports call this deployment.");
+    SENTRY_TRACES_SAMPLE_RATE = text(Value("0.1"), "a number from 0 to 1", "Share of requests whose course is reported.");
+    SENTRY_RELEASE = text(Derived("the version"), "at most 200 printable characters without spaces and slashes", "What reports call this release.");
+    OTEL_EXPORTER_OTLP_ENDPOINT = text(Empty, "an http or https URL without login, query or fragment", "Collector of traces and metrics. Unset: none are sent.");
+}
+"Watching" {
+    ALERT_EMAILS = text(Empty, "e-mail addresses with commas between", "Operators who get security alerts. Checked only: this release raises no alerts.");
+    ALERT_WEBHOOK_URL = secret(Empty, "an https URL, set together with ALERT_WEBHOOK_SECRET", "Gets security alerts. Checked only: this release raises no alerts.");
+    ALERT_WEBHOOK_SECRET = secret(Empty, "whsec_ and 24 to 64 random bytes in base64, set together with ALERT_WEBHOOK_URL", "Signs them as Standard Webhooks says. Checked only: this release raises no alerts.");
+    ALERT_LOGIN_FAILURES = whole(Value("0"), 0, 1_000_000, "Failed logins of all in LOGIN_RATE_WINDOW_MINUTES that raise an alert; 0 never do. Checked only: this release raises no alerts.");
+    ALERT_LOGIN_BLOCKS = whole(Value("0"), 0, 1_000_000, "Blocked identifiers in the same time that raise an alert; 0 never do. Checked only: this release raises no alerts.");
+    CHECKPOINT_SINK = text(Empty, "an absolute path, a file:// or an https:// URL", "Keeps signed checkpoints of the log outside the database. Checked only: this release writes no checkpoints.");
+    CHECKPOINT_PRIVATE_KEY = secret(Derived("a service key"), "an Ed25519 private key, PKCS#8 in PEM", "Signs checkpoints. Checked only: this release writes no checkpoints.");
+    BACKUP_STAMP_FILE = text(Empty, "the path of a file", "Touched by your backup when it has succeeded; its age is what `doorbook check --deploy` reads.");
 }
     }
 }

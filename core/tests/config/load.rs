@@ -11,8 +11,8 @@ use doorbook_core::config::{
 use sqlx::postgres::PgConnectOptions;
 
 use crate::support::{
-    JWT_SECRET_KEY, OTHER_JWT_SECRET_KEY, OTHER_SECRET_KEY, PASSWORD, PII_KEYRING, PRODUCTION, Pair, SECRET_KEY,
-    TestFile, load, load_as, smtp, with, without,
+    CHECKPOINT_KEY, JWT_SECRET_KEY, OTHER_JWT_SECRET_KEY, OTHER_SECRET_KEY, PASSWORD, PII_KEYRING, PRODUCTION, Pair,
+    SECRET_KEY, SENTRY_DSN, TestFile, WEBHOOK_SECRET, load, load_as, smtp, with, without,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -96,6 +96,11 @@ fn every_secret_may_come_from_a_file() {
         ("WORKER_DATABASE_URL", "postgresql://worker:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("DATABASE_MIGRATE_URL", "postgresql://owner:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("REDIS_URL", "redis://cache.example.com/1"),
+        ("DATABASE_DIRECT_URL", "postgresql://direct:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
+        ("SENTRY_DSN", SENTRY_DSN),
+        ("ALERT_WEBHOOK_URL", "https://hooks.example.com/4f1a2b"),
+        ("ALERT_WEBHOOK_SECRET", WEBHOOK_SECRET),
+        ("CHECKPOINT_PRIVATE_KEY", CHECKPOINT_KEY),
     ]);
     let secrets: Vec<_> =
         registry::ALL.iter().filter(|variable| variable.secret).map(|variable| variable.name).collect();
@@ -125,6 +130,15 @@ fn every_secret_may_come_from_a_file() {
             "WORKER_DATABASE_URL" => settings.database.url.expose(),
             "DATABASE_MIGRATE_URL" => settings.database.migrate_url.expose(),
             "REDIS_URL" => settings.redis.url.expose(),
+            "DATABASE_DIRECT_URL" => settings.database.direct_url.as_ref().unwrap().expose(),
+            "SENTRY_DSN" => settings.outlets.sentry.as_ref().unwrap().dsn.expose(),
+            "ALERT_WEBHOOK_URL" => settings.watching.alerts.webhook.as_ref().unwrap().url.expose(),
+            "ALERT_WEBHOOK_SECRET" => {
+                let webhook = settings.watching.alerts.webhook.unwrap();
+                assert_eq!(webhook.secret.expose()[..3], [0x9b, 0x74, 0x31]);
+                continue;
+            }
+            "CHECKPOINT_PRIVATE_KEY" => settings.watching.checkpoints.private_key.as_ref().unwrap().expose(),
             "EMAIL_HOST_PASSWORD" => smtp(&settings).login.as_ref().unwrap().password.expose(),
             other => panic!("{other} is not tested"),
         };

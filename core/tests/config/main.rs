@@ -10,3 +10,5 @@ mod load;
 mod registry;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod watching;
