@@ -4,6 +4,7 @@
 
 mod account;
 mod events;
+mod import;
 mod jobs;
 mod keys;
 mod password;
@@ -40,6 +41,9 @@ enum Command {
     /// Create, list and change accounts
     #[command(subcommand)]
     Account(account::Command),
+    /// Bring the accounts of another service over
+    #[command(subcommand)]
+    Import(import::Command),
     /// Read the event log
     #[command(subcommand)]
     Events(events::Command),
@@ -84,6 +88,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
         Command::Migrate => schema::migrate(out).await,
         Command::Roles { sql } => schema::roles(sql, out).await,
         Command::Account(command) => account::run(command, out).await,
+        Command::Import(import::Command::Django(command)) => import::django(*command, out).await,
         Command::Events(command) => events::run(command, out).await,
         Command::Keys(command) => keys::run(command, out).await,
         Command::Jobs(command) => jobs::run(command, out).await,

@@ -336,18 +336,19 @@ pub struct Census {
 
 impl Census {
     pub fn observe(&mut self, raw: &RawRow) {
-        let Some(id) = raw.id() else { return };
-        if !self.ids.insert(id.to_owned()) {
-            self.repeated.insert(id.to_owned());
+        // One that is no id is refused for that, and named nowhere: it may be personal data.
+        let id = id(raw.text(Column::Id)).unwrap_or_else(|_| "?".to_owned());
+        if !self.ids.insert(id.clone()) {
+            self.repeated.insert(id.clone());
         }
         let Ok(email) = Email::parse(raw.text(Column::Email)) else { return };
         let key = half_hash(&email);
         match self.addresses.get(&key) {
             Some(first) => {
-                self.collisions.entry(key).or_insert_with(|| vec![first.clone()]).push(id.to_owned());
+                self.collisions.entry(key).or_insert_with(|| vec![first.clone()]).push(id);
             }
             None => {
-                self.addresses.insert(key, id.to_owned());
+                self.addresses.insert(key, id);
             }
         }
     }
