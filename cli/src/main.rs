@@ -129,6 +129,11 @@ mod tests {
         assert!(refused("doorbook account create ana").contains("e-mail address"));
         assert!(refused("doorbook account create ana@example.com --role owner").contains("admin"));
         assert!(refused("doorbook events show 12").contains("invalid value '12'"));
+        let import = "doorbook import django";
+        assert!(refused(import).contains("required"));
+        assert!(refused(&format!("{import} --csv a --ndjson b")).contains("cannot be used with"));
+        assert!(refused(&format!("{import} --csv a --column e-mail=b")).contains("NAME must be one of"));
+        assert!(refused(&format!("{import} --csv a --batch 5000")).contains("invalid value '5000'"));
         assert!(refused("doorbook jobs redrive x").contains("invalid value 'x'"));
         assert!(refused("doorbook events tail --last 0").contains("invalid value '0'"));
     }

@@ -30,9 +30,10 @@ pub enum Command {
     Django(Box<Django>),
 }
 
+/// Where the users are: one of them.
 #[derive(clap::Args)]
-#[group(id = "from", required = true, multiple = false, args = ["database", "csv", "ndjson"])]
-pub struct Django {
+#[group(required = true, multiple = false)]
+struct From {
     /// Read this Postgres database; `-` reads its URL from standard input, out of sight of the process list
     #[arg(long, value_name = "URL")]
     database: Option<String>,
@@ -42,8 +43,14 @@ pub struct Django {
     /// Read a file with a JSON object a line
     #[arg(long, value_name = "FILE")]
     ndjson: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub struct Django {
+    #[command(flatten)]
+    from: From,
     /// Table of the users; may have a schema before a dot
-    #[arg(long, default_value = "auth_user", requires = "database")]
+    #[arg(long, default_value = "auth_user", conflicts_with_all = ["csv", "ndjson"])]
     table: String,
     /// Read NAME from COLUMN instead of the column of that name; `NAME=-`: there is none. May be repeated
     #[arg(long, value_name = "NAME=COLUMN", value_parser = source::mapping)]
@@ -145,7 +152,7 @@ pub async fn django(options: Django, out: &mut impl Write) -> anyhow::Result<Out
 
 async fn open(options: &Django) -> anyhow::Result<Source> {
     let columns = Columns::new(&options.column)?;
-    match (&options.database, &options.csv, &options.ndjson) {
+    match (&options.from.database, &options.from.csv, &options.from.ndjson) {
         (Some(url), ..) if url == "-" => {
             let url = std::io::read_to_string(std::io::stdin()).context("the URL cannot be read")?;
             Source::database(url.trim(), &options.table, columns).await

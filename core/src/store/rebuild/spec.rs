@@ -178,6 +178,7 @@ fn live() -> Live {
             created_at: minute(0),
         }],
         devices: vec![DeviceRow { device_id: DEVICE, account_id: ANA, created_at: minute(1) }],
+        import: None,
         streams: vec![stream(ANA.0, "account", 5, 1, 1), stream(LAPTOP.0, "session", 1, 0, 0)],
     }
 }
