@@ -15,7 +15,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use doorbook_core::account::Role;
 use doorbook_core::service::import::row::{Census, Choices, Column, RawRow, Row, Verified};
 use doorbook_core::service::import::{BATCH_MAX, Fate};
-use doorbook_core::service::{Context, Doorbook};
+use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::token::random;
 use doorbook_core::value::Locale;
 use uuid::Uuid;
@@ -128,7 +128,9 @@ pub async fn django(options: Django, out: &mut impl Write) -> anyhow::Result<Out
     let doorbook = settings::doorbook().await?;
     let mut census = Census::default();
     while let Some(page) = source.page(BATCH_MAX).await? {
-        page.iter().for_each(|raw| census.observe(raw));
+        for raw in &page {
+            census.observe(raw);
+        }
     }
     source.rewind().await?;
     let locale = options.locale.unwrap_or(doorbook.policy.default_locale);
@@ -178,7 +180,7 @@ struct Run {
 
 impl Run {
     async fn all(&mut self, source: &mut Source, out: &mut impl Write) -> anyhow::Result<()> {
-        while let Some(page) = source.page(self.options.batch).await? {
+        while let Some(page) = source.page(2 * self.options.batch).await? {
             self.batch(&page, out).await?;
         }
         Ok(())
@@ -199,22 +201,31 @@ impl Run {
                 _ => self.report.refuse(raw.line, raw.id(), faults, self.text(out))?,
             }
         }
-        let (source, doorbook) = (&self.options.source, &self.doorbook);
-        let fates = if self.options.dry_run {
-            doorbook.judge_import(source, &rows).await
-        } else {
-            doorbook.import_accounts(source, &rows, self.locale, &self.context).await
-        };
-        let fates =
-            fates.context("the import has stopped; what is reported as imported stays: run it again to go on")?;
-        for (row, fate) in rows.iter().zip(fates) {
-            match fate {
-                Fate::New => self.report.import(row, self.text(out))?,
-                Fate::Known => self.report.known += 1,
-                Fate::Refused(fault) => self.report.refuse(row.line, Some(&row.id), vec![fault], self.text(out))?,
+        // Two statements at once: while the database works on one, the other is made ready.
+        let (first, second) = rows.split_at(rows.len().div_ceil(2));
+        let (first_fates, second_fates) = tokio::join!(self.fates(first), self.fates(second));
+        for (rows, fates) in [(first, first_fates), (second, second_fates)] {
+            let stopped = "the import has stopped; what is reported as imported stays: run it again to go on";
+            for (row, fate) in rows.iter().zip(fates.context(stopped)?) {
+                match fate {
+                    Fate::New => self.report.import(row, self.text(out))?,
+                    Fate::Known => self.report.known += 1,
+                    Fate::Refused(fault) => self.report.refuse(row.line, Some(&row.id), vec![fault], self.text(out))?,
+                }
             }
         }
         Ok(())
+    }
+
+    async fn fates(&self, rows: &[Row]) -> Result<Vec<Fate>, Refusal> {
+        let (source, doorbook) = (&self.options.source, &self.doorbook);
+        if rows.is_empty() {
+            Ok(Vec::new())
+        } else if self.options.dry_run {
+            doorbook.judge_import(source, rows).await
+        } else {
+            doorbook.import_accounts(source, rows, self.locale, &self.context).await
+        }
     }
 
     /// Where lines for people go, as they come up.

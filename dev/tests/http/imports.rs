@@ -113,6 +113,13 @@ async fn users_of_a_real_django_log_in_with_their_old_passwords_and_are_upgraded
         assert!(hash.starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{user:?} became {hash}");
         if kinds.insert(&user.kind) || user.staff {
             assert_eq!(login(&stand, &user.email, &user.password).await.status, 200, "and once more: {user:?}");
+            let mapped: uuid::Uuid =
+                sqlx::query_scalar("select account_id from imported_accounts where source_id = $1")
+                    .bind(user.id.to_string())
+                    .fetch_one(&insider.owner)
+                    .await
+                    .unwrap();
+            assert_eq!(mapped, insider.account(&user.email).await, "who it was stays known");
             let profile = client.with_token(answer.text("access")).get("/api/auth/profile/").await.unwrap();
             assert_eq!(profile.text("first_name"), user.first_name);
             assert_eq!(profile.body["email_verified"], json!(true));
@@ -150,8 +157,9 @@ async fn an_import_that_is_killed_is_gone_on_with_and_brings_everyone_once() {
         assert!(there % 10 == 0 && (30..300).contains(&there), "{there}: a statement is all or nothing");
 
         let (status, report) = import(&stand, &["--csv", &path]).await;
-        let counts = (&report["known"], &report["imported"]);
-        assert_eq!((status, counts), (0, (&json!(there), &json!(300 - there))), "{report}");
+        // What was under way when it died may have come to its end since.
+        let [known, imported] = ["known", "imported"].map(|field| report[field].as_i64().unwrap());
+        assert!(status == 0 && known + imported == 300 && (there..=there + 20).contains(&known), "{there}: {report}");
         for table in ["accounts", "account_emails", "credentials", "imported_accounts", "keys.data_keys"] {
             let sql = AssertSqlSafe(format!("select count(*) from {table}"));
             assert_eq!(sqlx::query_scalar::<_, i64>(sql).fetch_one(&owner).await.unwrap(), 300, "{table}");
@@ -193,7 +201,7 @@ async fn two_imports_and_a_registration_at_once_leave_one_account_an_address() {
     assert_projections(&stand, 400).await;
 }
 
-const BAD_CSV: &str = r#"1,fine@example.com,{hash},Ana,Lima,true,false,2020-01-02 03:04:05+00
+const BAD_CSV: &str = r"1,fine@example.com,{hash},Ana,Lima,true,false,2020-01-02 03:04:05+00
 2,,{hash},Ana,Lima,true,false,
 3,not an address,{hash},Ana,Lima,true,false,
 4,Same@example.com,{hash},Ana,Lima,true,false,
@@ -209,7 +217,7 @@ const BAD_CSV: &str = r#"1,fine@example.com,{hash},Ana,Lima,true,false,2020-01-0
 ana@example.com,key@example.com,{hash},Ana,Lima,t,f,
 14,twice@example.com,{hash},Ana,Lima,t,f,
 14,thrice@example.com,{hash},Ana,Lima,t,f,
-"#;
+";
 
 fn bad_csv(name: &str) -> String {
     file(name, HEADER.to_owned() + &BAD_CSV.replace("{hash}", HASH))
@@ -261,7 +269,7 @@ async fn bad_rows_are_listed_with_line_and_rule_and_the_others_are_imported() {
     assert_projections(&stand, 6).await;
 }
 
-/// Breaks when `cli/src/import/mod.rs`: `let fates = if self.options.dry_run {` → `let fates = if self.options.dry_run && self.options.batch == 1 {`.
+/// Breaks when `cli/src/import/mod.rs`: `} else if self.options.dry_run {` → `} else if self.options.dry_run && self.options.batch == 1 {`.
 #[tokio::test]
 async fn a_dry_run_tells_what_would_be_and_writes_nothing() {
     let (stand, path) = (stand(&[]).await, bad_csv("dry.csv"));

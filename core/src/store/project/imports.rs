@@ -1,5 +1,7 @@
 //! Many new accounts in one statement: a column of each table is one array.
 
+use std::mem::take;
+
 use uuid::Uuid;
 
 use crate::account::Account;
@@ -86,7 +88,7 @@ impl Write {
         for import in &new {
             columns.push(import)?;
         }
-        let (now, account) = (self.bind(now), self.bind(columns.account) + "::uuid[]");
+        let (now, account) = (self.bind(now), self.bind(take(&mut columns.account)) + "::uuid[]");
         self.step(
             "open_streams",
             Expect::Rows(count),
@@ -96,7 +98,7 @@ impl Write {
                 StreamKind::Account.as_str()
             ),
         );
-        let (email_key, key_id) = (self.bind(columns.email_key), self.bind(email_key_id.to_owned()));
+        let (email_key, key_id) = (self.bind(take(&mut columns.email_key)), self.bind(email_key_id.to_owned()));
         self.step(
             "claim_emails",
             Expect::Rows(count),
@@ -108,7 +110,7 @@ impl Write {
                  where e.state = 'reserved' and e.reserved_until <= {now} returning 1"
             ),
         );
-        let (source, source_id) = (self.bind(source.to_owned()), self.bind(columns.source_id));
+        let (source, source_id) = (self.bind(source.to_owned()), self.bind(take(&mut columns.source_id)));
         self.step(
             "insert_imports",
             Expect::Rows(count),
@@ -118,7 +120,11 @@ impl Write {
                  on conflict do nothing returning 1"
             ),
         );
-        let (key, wrapped, by) = (self.bind(columns.key), self.bind(columns.wrapped), self.bind(columns.wrapped_by));
+        let (key, wrapped, by) = (
+            self.bind(take(&mut columns.key)),
+            self.bind(take(&mut columns.wrapped)),
+            self.bind(take(&mut columns.wrapped_by)),
+        );
         self.step(
             "insert_data_keys",
             Expect::Rows(count),
@@ -127,6 +133,11 @@ impl Write {
                  select * from unnest({key}::uuid[], {account}, {wrapped}::bytea[], {by}::text[]) returning 1"
             ),
         );
+        self.insert_import_accounts(&account, columns, &now, count);
+        Ok(())
+    }
+
+    fn insert_import_accounts(&mut self, account: &str, columns: Columns, now: &str, count: usize) {
         let binds = [
             self.bind(columns.profile) + "::bytea[]",
             self.bind(columns.locale) + "::text[]",
@@ -161,6 +172,5 @@ impl Write {
                 binds.join(", ")
             ),
         );
-        Ok(())
     }
 }
