@@ -91,7 +91,7 @@ def user(number):
 
 
 made = [user(number) for number in range(int(sys.argv[1]))]
-User.objects.bulk_create([user for user, _, _ in made])
+User.objects.bulk_create([user for user, _, _ in made], batch_size=1000)
 # What Django allows and an address as a login does not.
 for name, email in [("nobody", ""), ("twin1", "Twin@example.com"), ("twin2", "twin@example.com")]:
     User.objects.create(username=name, email=email, password=made[1][0].password)
