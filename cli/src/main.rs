@@ -5,6 +5,7 @@
 mod account;
 mod check;
 mod events;
+mod import;
 mod jobs;
 mod keys;
 mod password;
@@ -43,6 +44,9 @@ enum Command {
     /// Create, list and change accounts
     #[command(subcommand)]
     Account(account::Command),
+    /// Bring the accounts of another service over
+    #[command(subcommand)]
+    Import(import::Command),
     /// Read the event log
     #[command(subcommand)]
     Events(events::Command),
@@ -88,6 +92,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
         Command::Roles { sql } => schema::roles(sql, out).await,
         Command::Check(options) => check::run(&options, out).await,
         Command::Account(command) => account::run(command, out).await,
+        Command::Import(import::Command::Django(command)) => import::django(*command, out).await,
         Command::Events(command) => events::run(command, out).await,
         Command::Keys(command) => keys::run(command, out).await,
         Command::Jobs(command) => jobs::run(command, out).await,
@@ -128,6 +133,11 @@ mod tests {
         assert!(refused("doorbook account create ana").contains("e-mail address"));
         assert!(refused("doorbook account create ana@example.com --role owner").contains("admin"));
         assert!(refused("doorbook events show 12").contains("invalid value '12'"));
+        let import = "doorbook import django";
+        assert!(refused(import).contains("required"));
+        assert!(refused(&format!("{import} --csv a --ndjson b")).contains("cannot be used with"));
+        assert!(refused(&format!("{import} --csv a --column e-mail=b")).contains("NAME must be one of"));
+        assert!(refused(&format!("{import} --csv a --batch 5000")).contains("invalid value '5000'"));
         assert!(refused("doorbook jobs redrive x").contains("invalid value 'x'"));
         assert!(refused("doorbook events tail --last 0").contains("invalid value '0'"));
     }

@@ -148,6 +148,13 @@ impl Stand {
         doorbook(&self.run, &self.environment, arguments, "").await
     }
 
+    /// Starts the `doorbook` command in the same environment with further settings; for one that fails, or is killed.
+    pub async fn start_doorbook(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Program> {
+        let launch = Launch::workspace("doorbook").await?.envs(self.environment.iter().cloned());
+        let launch = launch.envs(settings.iter().copied());
+        arguments.iter().fold(launch, |launch, argument| launch.arg(*argument)).start(&self.run)
+    }
+
     pub fn client(&self) -> Client {
         Client::new(&self.base)
     }

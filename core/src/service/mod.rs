@@ -9,6 +9,7 @@ pub mod expiry;
 pub mod health;
 pub mod history;
 pub mod idempotent;
+pub mod import;
 pub mod limits;
 pub mod login;
 pub mod mail;

@@ -71,6 +71,7 @@ pub const TABLES: &[Table] = &[
         ],
         kept: &[kept(&["tenant_id"], TENANT)],
     },
+    Table { name: "imported_accounts", derived: &["source", "source_id", "account_id"], kept: &[] },
     // Derived for current addresses. A reserved one may have passed to another account meanwhile.
     Table {
         name: "account_emails",

@@ -2,6 +2,7 @@
 
 pub mod columns;
 pub mod epoch;
+pub mod foreign;
 pub mod inspect;
 pub mod jobs;
 pub mod keys;

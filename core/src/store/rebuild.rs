@@ -277,6 +277,15 @@ async fn load_account_rows(db: &mut PgConnection, ids: &[Uuid], cases: &mut Case
     for row in tokens {
         cases.entry(row.account_id).or_default().live.tokens.push(row);
     }
+    let imports = sqlx::query!(
+        r#"select account_id as "account_id: AccountId", source, source_id from imported_accounts where account_id = any($1)"#,
+        ids
+    )
+    .fetch_all(&mut *db)
+    .await?;
+    for row in imports {
+        cases.entry(row.account_id).or_default().live.import = Some((row.source, row.source_id));
+    }
     Ok(())
 }
 

@@ -27,6 +27,8 @@ grant insert on epochs to doorbook_worker, doorbook_api;
 grant insert (log_id, position, event_id, retention_class, epoch, xid, seq, leaf_hash) on event_seals to doorbook_worker;
 
 grant select, insert, update on accounts, account_emails, credentials, sessions, devices, tokens, jobs, deliveries to doorbook_api, doorbook_worker;
+grant select, insert on imported_accounts to doorbook_api;
+grant select on imported_accounts to doorbook_worker;
 grant delete on account_emails, devices to doorbook_api, doorbook_worker;
 grant select, insert, update, delete on counters, counter_members, idempotency to doorbook_api, doorbook_worker;
 grant delete on jobs to doorbook_worker;

@@ -21,6 +21,8 @@ pub struct Live {
     pub sessions: Vec<SessionRow>,
     pub tokens: Vec<TokenRow>,
     pub devices: Vec<DeviceRow>,
+    /// Service and id that it was brought over from.
+    pub import: Option<(String, String)>,
     pub streams: Vec<StreamRow>,
 }
 
@@ -142,6 +144,10 @@ pub fn compare(id: AccountId, live: &Live, opened: &Opened, replay: &Replay, rep
     sessions(live, opened, replay, report);
     tokens(live, replay, report);
     devices(live, replay, report);
+    let (live_import, replayed) = (live.import.as_ref(), replay.imported.as_ref());
+    let mut row = Row::new(report, "imported_accounts", id);
+    row.column("source", &live_import.map(|(source, _)| source), &replayed.map(|(source, _)| source));
+    row.column("source_id", &live_import.map(|(_, id)| id), &replayed.map(|(_, id)| id));
     streams(id, live, replay, report);
 }
 

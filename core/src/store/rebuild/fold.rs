@@ -97,6 +97,8 @@ impl Token {
 pub struct Replay {
     pub account: Account,
     pub last_login_at: Option<Timestamp>,
+    /// Where it was brought over from: the service, and its id there.
+    pub imported: Option<(String, String)>,
     /// When the credential was last set or stored anew.
     pub credential_at: Option<Timestamp>,
     pub logins: i64,
@@ -131,6 +133,10 @@ impl Replay {
     fn account(&mut self, event: &AccountEvent, at: Timestamp) {
         let before = self.account.credential;
         self.account = evolve(std::mem::take(&mut self.account), event, at);
+        if let AccountEvent::AccountImported { source, source_id, last_login_at, .. } = event {
+            self.imported = Some((source.clone(), source_id.clone()));
+            self.last_login_at = self.last_login_at.max(*last_login_at);
+        }
         if self.account.credential != before {
             self.credential_at = Some(at);
         }
@@ -214,6 +220,7 @@ impl Replay {
                 self.void(&[Reset, Change, Verify]);
             }
             AccountEvent::Registered { .. }
+            | AccountEvent::AccountImported { .. }
             | AccountEvent::EmailVerified { token: None }
             | AccountEvent::ProfileUpdated { .. }
             | AccountEvent::PasswordRehashed { .. }
