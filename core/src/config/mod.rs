@@ -12,6 +12,7 @@ mod fault;
 mod generate;
 mod hosts;
 mod http;
+mod jwt;
 mod limits;
 mod logging;
 mod mail;

@@ -10,3 +10,4 @@ mod load;
 mod registry;
 #[cfg(test)]
 mod support;
+mod token_keys;

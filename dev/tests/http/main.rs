@@ -3,11 +3,13 @@
 
 mod access_tokens;
 mod answers;
+mod asymmetric;
 mod common;
 mod crashes;
 mod guesses;
 mod input;
 mod insider;
+mod key_rotation;
 mod links;
 mod outages;
 mod passwords;
