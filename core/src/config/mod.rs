@@ -29,7 +29,7 @@ pub use database::Database;
 pub use env::Environment;
 pub use example::env_example;
 pub use fault::{Fault, Faults};
-pub use generate::new_secret_block;
+pub use generate::{new_secret_block, new_secret_block_for};
 pub use hosts::AllowedHosts;
 pub use http::{FrameOptions, Hsts, Http, HttpSecurity, ProxySslHeader};
 pub use limits::{Limits, LoginLimit, RateLimit};

@@ -108,6 +108,7 @@ mod table {
     JWT_PRIVATE_KEY = secret(Empty, "one unencrypted PKCS#8 key in PEM that fits JWT_ALGORITHM: Ed25519, P-256, or RSA of 2048 to 4096 bits", "Signs access tokens unless JWT_ALGORITHM is HS256. Line breaks may be written as \\n.");
     JWT_PUBLIC_KEY_FALLBACKS = secret(Empty, "at most 8 public keys, PEM blocks (BEGIN PUBLIC KEY) one after the other", "Verify only, and are published: earlier keys, or the next one. Any algorithm but HS256.");
     PII_KEYRING = secret(Empty, "at most 8 entries id:key with commas between, keys of 32 random bytes in base64", "Wraps the keys of personal data: the first wraps, all unwrap. Unset, SECRET_KEY does.");
+    KEY_BACKUP_DAYS = whole(Value("30"), 1, 365, "Oldest backup of the keys that `doorbook keys restore` takes; keep none longer.");
 }
 "Database" {
     DATABASE_URL = secret(RequiredUnless("POSTGRES_* are set, of which it is then made"), "a URL such as postgresql://user:password@host:5432/name", "Wins over POSTGRES_*.");

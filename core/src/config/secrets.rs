@@ -1,5 +1,7 @@
 //! The keys that everything else hangs on.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -59,6 +61,8 @@ pub struct Secrets {
     pub tokens: TokenKeys,
     /// The first wraps, all unwrap. Empty: `secret_key` wraps.
     pub pii_keyring: Vec<PiiKey>,
+    /// Of a backup of the keys that may still be restored.
+    pub key_backup_age_max: Duration,
 }
 
 #[derive(Debug)]
@@ -73,11 +77,13 @@ impl Secrets {
         let secret_key_fallbacks = fallbacks(reader, &registry::SECRET_KEY_FALLBACKS, secret_key_fault);
         let tokens = jwt::read(reader);
         let pii_keyring = pii_keyring(reader);
+        let key_backup_age_max = reader.days(&registry::KEY_BACKUP_DAYS);
         let secrets = Self {
             secret_key: secret_key?,
             secret_key_fallbacks: secret_key_fallbacks?,
             tokens: tokens?,
             pii_keyring: pii_keyring?,
+            key_backup_age_max: key_backup_age_max?,
         };
         secrets.refuse_shared_keys(reader)?;
         Ok(secrets)

@@ -1,6 +1,9 @@
 //! Service keys (random, wrapped by SECRET_KEY or PII_KEYRING) and data keys (one an account, one a UTC day for strangers,
 //! wrapped by the service key for personal data).
 
+pub mod backup;
+pub mod dependants;
+
 use aws_lc_rs::hmac;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -25,6 +28,8 @@ pub enum KeyError {
          fallbacks: put that key back into SECRET_KEY_FALLBACKS and run `doorbook keys rewrap`"
     )]
     Dropped { purpose: String, key_id: String, wrapped_by: String },
+    #[error("the self-test of sealing failed: this build cannot wrap or unwrap keys")]
+    Untrue,
 }
 
 impl From<sqlx::Error> for KeyError {
@@ -109,6 +114,12 @@ fn unwrap(row: &ServiceKeyRow, roots: &RootRing) -> Result<Zeroizing<Vec<u8>>, K
     SealKey::new(wrapping).open(&owner(&row.purpose, &row.key_id), &row.wrapped).map_err(|_| dropped())
 }
 
+/// Active service keys that no key of the settings unwraps, each with what to do about it.
+pub async fn unreadable(db: &mut PgConnection, roots: &RootRing) -> Result<Vec<String>, StoreError> {
+    let rows = list(db).await?;
+    Ok(rows.iter().filter(|row| row.active).filter_map(|row| Some(unwrap(row, roots).err()?.to_string())).collect())
+}
+
 /// Makes the service keys that do not exist yet. Several processes may start together: the first row of a purpose wins.
 pub async fn ensure(db: &mut PgConnection, roots: &RootRing) -> Result<(), StoreError> {
     let missing = sqlx::query_scalar!(
@@ -163,6 +174,12 @@ pub async fn rewrap(db: &mut PgConnection, roots: &RootRing) -> Result<u64, KeyE
 impl Vault {
     /// Loads the service keys, making those that are missing. Refuses when one cannot be unwrapped.
     pub async fn open(db: &PgPool, roots: &RootRing) -> Result<Self, KeyError> {
+        for (id, wrapping) in roots.wrapping_keys() {
+            let key = SealKey::new(wrapping);
+            if !key.open(b"test", &key.seal(b"test", id.as_bytes())).is_ok_and(|plain| *plain == id.as_bytes()) {
+                return Err(KeyError::Untrue);
+            }
+        }
         let mut connection = db.acquire().await?;
         ensure(&mut connection, roots).await?;
         let rows = list(&mut connection).await?;

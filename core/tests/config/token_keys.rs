@@ -1,5 +1,6 @@
 //! Keys of access tokens. The files under `vectors/keys` were made by OpenSSL for these tests alone.
 
+use doorbook_core::config::{Environment, Process, Settings, new_secret_block_for};
 use doorbook_core::token::access::{SigningKey, TokenKeys};
 use doorbook_core::token::signing::{Algorithm, PrivateKey, PublicKey};
 
@@ -111,4 +112,25 @@ fn a_fresh_key_is_read_back() {
         assert_eq!(key.public(), again.public());
     }
     assert!(PrivateKey::generate(Algorithm::Hs256).unwrap().is_none());
+}
+
+#[test]
+fn a_fresh_block_for_each_algorithm_loads_as_it_is_printed() {
+    for algorithm in Algorithm::ALL {
+        let block = new_secret_block_for(algorithm).unwrap();
+        let base = without(&["SECRET_KEY", "JWT_SECRET_KEY"], &[]);
+        let text: String = base.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
+        let environment = Environment::of_dotenv(&format!("{text}{}", *block)).unwrap();
+        let ring = Settings::load(&environment, Process::Api).unwrap().secrets.tokens;
+        let own = match &ring.current {
+            SigningKey::Shared(_) => Algorithm::Hs256,
+            SigningKey::Private(key) => key.public().algorithm(),
+        };
+        assert_eq!(own, algorithm);
+        // The comment with the public half, as the other processes get it first.
+        if let Some(line) = block.lines().find_map(|line| line.strip_prefix("# JWT_PUBLIC_KEY_FALLBACKS=")) {
+            let fallback = load(&with(&[("JWT_PUBLIC_KEY_FALLBACKS", line.trim_matches('\''))])).unwrap();
+            assert_eq!(fallback.secrets.tokens.public(), ring.public());
+        }
+    }
 }

@@ -249,7 +249,7 @@ async fn no_token_with_wrong_claims_is_accepted_however_well_it_is_signed() {
     }
     let text = claims.to_string();
     for (what, text) in [
-        ("exp twice", text.replacen('{', &format!("{{\"exp\":{},", now + 900), 1)),
+        ("exp twice", text.replacen('{', "{\"exp\":9999999999,", 1)),
         ("claims as an array", format!("[{text}]")),
         ("claims are null", "null".to_owned()),
         ("no claims", String::new()),
