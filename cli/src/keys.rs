@@ -2,6 +2,7 @@
 
 mod backup;
 mod list;
+mod rotate;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,6 +28,11 @@ pub enum Command {
     List,
     /// Wrap every service key by the current key, so that earlier ones may be dropped
     Rewrap,
+    /// Change a service key while the service runs. It can be broken off anywhere and run again
+    Rotate {
+        #[arg(value_enum)]
+        purpose: rotate::Purpose,
+    },
     /// Write the service keys and the data keys to a sealed file
     Backup {
         file: PathBuf,
@@ -62,6 +68,7 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outco
             let changed = keys::rewrap(&mut *owner.acquire().await?, &settings::roots(&settings)).await?;
             writeln!(out, "{changed} service keys were wrapped anew.")?;
         }
+        Command::Rotate { purpose } => return rotate::run(purpose, out).await,
         Command::Backup { file, recipient } => backup::write(&file, &recipient, out).await?,
         Command::Restore { file, recipient, despite_age } => {
             backup::restore(&file, &recipient, despite_age, out).await?;

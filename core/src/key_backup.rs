@@ -125,7 +125,10 @@ impl<R: Read> Reader<R> {
             return Err(BackupError::Closed);
         }
         let mut sealed = Vec::new();
-        (&mut self.from).take(length.into()).read_to_end(&mut sealed)?;
+        let read = (&mut self.from).take(length.into()).read_to_end(&mut sealed)?;
+        if u32::try_from(read) != Ok(length) {
+            return Err(BackupError::Closed);
+        }
         let number = self.pieces.number;
         let plain = [false, true].into_iter().find_map(|last| {
             self.pieces.number = number;

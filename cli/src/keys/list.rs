@@ -107,7 +107,11 @@ fn service_line(
         key.purpose,
         key.key_id,
         key.created_at.to_millisecond().rfc3339(),
-        if key.active { "active" } else { "retired" },
+        match (key.active, key.next) {
+            (true, _) => "active",
+            (false, true) => "next",
+            (false, false) => "retired",
+        },
         key.wrapped_by,
         match key.purpose.as_str() {
             "identifier" => "counters of limits".to_owned(),

@@ -11,6 +11,7 @@ pub mod history;
 pub mod idempotent;
 pub mod limits;
 pub mod login;
+mod lookup;
 pub mod mail;
 pub mod password;
 pub mod profile;

@@ -38,7 +38,9 @@ pub fn blocks(text: &str) -> Option<Vec<Block>> {
 pub fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
     let body = Zeroizing::new(STANDARD.encode(der));
     let mut text = Zeroizing::new(String::with_capacity(body.len() + body.len() / LINE + 2 * label.len() + 64));
-    text.push_str(&format!("{BEGIN}{label}{DASHES}\n"));
+    for part in [BEGIN, label, DASHES, "\n"] {
+        text.push_str(part);
+    }
     let mut rest = body.as_str();
     while !rest.is_empty() {
         let (line, after) = rest.split_at(rest.len().min(LINE));
@@ -46,7 +48,9 @@ pub fn encode(label: &str, der: &[u8]) -> Zeroizing<String> {
         text.push('\n');
         rest = after;
     }
-    text.push_str(&format!("{END}{label}{DASHES}\n"));
+    for part in [END, label, DASHES, "\n"] {
+        text.push_str(part);
+    }
     text
 }
 

@@ -15,6 +15,7 @@ mod races;
 mod refresh;
 mod restore;
 mod rights;
+mod rotation;
 mod schedules;
 mod sessions;
 mod tokens;
