@@ -32,6 +32,7 @@ use crate::{
         health::{HealthApi, ReadinessProbe},
         history::History,
         index::IndexApi,
+        keys::KeyRoutes,
         login::Logins,
         password::Passwords,
         profile::Profiles,
@@ -48,7 +49,19 @@ const SECURITY_TXT_PATH: &str = "/.well-known/security.txt";
 
 /// Every documented route.
 pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
-    (HealthApi { ready }, IndexApi, Register, Logins, TokenRoutes, Profiles, Passwords, Emails, Sessions, History)
+    (
+        HealthApi { ready },
+        IndexApi,
+        Register,
+        Logins,
+        TokenRoutes,
+        KeyRoutes,
+        Profiles,
+        Passwords,
+        Emails,
+        Sessions,
+        History,
+    )
 }
 
 /// Routes and everything around them.

@@ -50,9 +50,11 @@ enum Command {
     /// Read the event log
     #[command(subcommand)]
     Events(events::Command),
-    /// Make, list and re-wrap keys
-    #[command(subcommand)]
-    Keys(keys::Command),
+    /// Make, list, re-wrap, back up and restore keys; alone it lists them
+    Keys {
+        #[command(subcommand)]
+        command: Option<keys::Command>,
+    },
     /// See to jobs that have failed for good
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -94,7 +96,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
         Command::Account(command) => account::run(command, out).await,
         Command::Import(import::Command::Django(command)) => import::django(*command, out).await,
         Command::Events(command) => events::run(command, out).await,
-        Command::Keys(command) => keys::run(command, out).await,
+        Command::Keys { command } => keys::run(command.unwrap_or(keys::Command::List), out).await,
         Command::Jobs(command) => jobs::run(command, out).await,
         Command::Projections(command) => projections::run(command, out).await,
     }

@@ -103,10 +103,12 @@ mod table {
 "Keys (`doorbook keys new` prints fresh ones)" {
     SECRET_KEY = secret(Required, "at least 50 random characters, not a published example", "Root of mailed, refresh and device tokens.");
     SECRET_KEY_FALLBACKS = secret(Empty, "at most 8 earlier keys with commas between, each as good as SECRET_KEY", "Still verify during a rotation; nothing new is made with them.");
-    JWT_SECRET_KEY = secret(Required, "at least 32 random bytes, not a published example, unlike SECRET_KEY", "Signs access tokens.");
+    JWT_SECRET_KEY = secret(RequiredUnless("JWT_ALGORITHM is EdDSA, ES256 or RS256"), "at least 32 random bytes, not a published example, unlike SECRET_KEY", "Signs access tokens when JWT_ALGORITHM is HS256; otherwise not read.");
     JWT_SECRET_KEY_FALLBACKS = secret(Empty, "at most 8 earlier keys with commas between, each as good as JWT_SECRET_KEY", "Verify only: rotation without logging anyone out.");
+    JWT_PRIVATE_KEY = secret(Empty, "one unencrypted PKCS#8 key in PEM that fits JWT_ALGORITHM: Ed25519, P-256, or RSA of 2048 to 4096 bits", "Signs access tokens unless JWT_ALGORITHM is HS256. Line breaks may be written as \\n.");
+    JWT_PUBLIC_KEY_FALLBACKS = secret(Empty, "at most 8 public keys, PEM blocks (BEGIN PUBLIC KEY) one after the other", "Verify only, and are published: earlier keys, or the next one. Any algorithm but HS256.");
     PII_KEYRING = secret(Empty, "at most 8 entries id:key with commas between, keys of 32 random bytes in base64", "Wraps the keys of personal data: the first wraps, all unwrap. Unset, SECRET_KEY does.");
-    KEY_BACKUP_DAYS = whole(Value("30"), 1, 365, "Longest life of a backup of the keys. Checked only: this release makes no such backups.");
+    KEY_BACKUP_DAYS = whole(Value("30"), 1, 365, "Oldest backup of the keys that `doorbook keys restore` takes; keep none longer.");
 }
 "Database" {
     DATABASE_URL = secret(RequiredUnless("POSTGRES_* are set, of which it is then made"), "a URL such as postgresql://user:password@host:5432/name", "Wins over POSTGRES_*.");
@@ -166,7 +168,7 @@ mod table {
     SECURITY_CONTACT = text(Empty, "an e-mail address, mailto:address or an https URL", "Whom finders of a hole write to: makes /.well-known/security.txt.");
 }
 "Tokens and sessions" {
-    JWT_ALGORITHM = text(Value("HS256"), "HS256 (no other is supported by this release)", "How access tokens are signed.");
+    JWT_ALGORITHM = text(Value("HS256"), "HS256, EdDSA, ES256 or RS256", "How access tokens are signed.");
     JWT_ISSUER = text(Derived("FRONTEND_URL"), "at most 255 printable characters", "Claim `iss`.");
     JWT_AUDIENCE = text(Value("doorbook"), "at most 255 printable characters", "Claim `aud`.");
     JWT_ACCESS_TOKEN_LIFETIME_MINUTES = whole(Value("15"), 1, 60, "Life of an access token.");

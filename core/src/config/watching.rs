@@ -27,8 +27,6 @@ pub struct Watching {
     /// Of events about attempts and about mails, of the class that may expire.
     pub attempts_retention: Duration,
     pub notifications_retention: Duration,
-    /// Longest life of a backup of the keys.
-    pub key_backup_lifetime: Duration,
 }
 
 #[derive(Debug)]
@@ -67,14 +65,12 @@ impl Watching {
         let backup_stamp_file = reader.text(&registry::BACKUP_STAMP_FILE);
         let attempts_retention = reader.days(&registry::RETENTION_ATTEMPTS_DAYS);
         let notifications_retention = reader.days(&registry::RETENTION_NOTIFICATIONS_DAYS);
-        let key_backup_lifetime = reader.days(&registry::KEY_BACKUP_DAYS);
         Ok(Self {
             alerts: alerts?,
             checkpoints: checkpoints?,
             backup_stamp_file: backup_stamp_file?.map(PathBuf::from),
             attempts_retention: attempts_retention?,
             notifications_retention: notifications_retention?,
-            key_backup_lifetime: key_backup_lifetime?,
         })
     }
 }

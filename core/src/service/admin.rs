@@ -8,7 +8,6 @@ use crate::operator::OperatorEvent;
 use crate::password::{PasswordPlain, PersonAttributes};
 use crate::store::PgPool;
 use crate::store::log::StreamKind;
-use crate::store::project::accounts::EmailClaim;
 use crate::store::query::accounts;
 use crate::store::rebuild::{self, Report};
 use crate::value::{AccountId, ClientOrigin, CredentialId, Email, EventId, Locale, StreamId, TokenId};
@@ -38,8 +37,8 @@ impl Doorbook {
         self.check_password(&new.password, "password", &person)?;
         let phc = self.hasher.hash(&new.password).await?;
         let now = self.now();
-        let email_key = self.vault.email_key(&new.email);
-        if accounts::email_taken(&self.db, email_key, now).await? {
+        let email = self.lookup_now().await?.keys_of(&new.email);
+        if accounts::email_taken(&self.db, &email, now).await? {
             return Err(Refusal::EmailTaken);
         }
         let (id, credential, token) = (AccountId::new(now), CredentialId::new(now), TokenId::new(now));
@@ -63,7 +62,7 @@ impl Doorbook {
         let mut batch = Batch::new(context, now);
         let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
         batch.write.open_stream(StreamId(id.0), StreamKind::Account, Some(id), count);
-        batch.write.claim_email(id, &EmailClaim { key: email_key, key_id: self.vault.email_key_id() }, now);
+        batch.write.claim_email(id, &email, now);
         batch.write.insert_data_key(id, &data_key);
         batch.write.insert_account(id, &account, &data_key.key)?;
         batch.write.insert_credential(id, credential, phc.as_str(), now);
@@ -100,7 +99,7 @@ impl Doorbook {
     }
 
     pub async fn find_account(&self, email: &Email) -> Result<Option<AccountId>, Refusal> {
-        let found = accounts::by_email(&self.db, &self.vault, self.vault.email_key(email)).await?;
+        let found = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
         Ok(found.map(|loaded| loaded.id))
     }
 

@@ -51,7 +51,7 @@ struct Guess<'a> {
 
 impl Doorbook {
     pub async fn login(&self, login: &Login, context: &Context) -> Result<Tokens, Refusal> {
-        let owner = accounts::by_email(&self.db, &self.vault, self.vault.email_key(&login.email)).await?;
+        let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(&login.email)).await?;
         let owner_id = owner.as_ref().map(|owner| owner.id);
         let known_device = self.known_device(login.device_token.as_deref(), owner_id).await?;
         if known_device.is_none() {

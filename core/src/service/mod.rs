@@ -12,6 +12,7 @@ pub mod idempotent;
 pub mod import;
 pub mod limits;
 pub mod login;
+mod lookup;
 pub mod mail;
 pub mod password;
 pub mod profile;
@@ -32,7 +33,7 @@ use crate::limit::Rule;
 use crate::password::{Hasher, PasswordPolicy};
 use crate::store::StoreError;
 use crate::store::keys::{KeyError, Vault};
-use crate::token::access::AccessTokens;
+use crate::token::access::{AccessTokens, TokenKeys};
 use crate::token::keys::RootRing;
 use crate::value::{AccountId, ClientOrigin, Locale};
 
@@ -196,8 +197,7 @@ pub struct RootSecrets {
     pub secret_key_fallbacks: Vec<Zeroizing<Vec<u8>>>,
     /// PII_KEYRING: ids and keys, the wrapping one first.
     pub keyring: Vec<(String, Zeroizing<[u8; 32]>)>,
-    pub jwt_secret: Zeroizing<Vec<u8>>,
-    pub jwt_secret_fallbacks: Vec<Zeroizing<Vec<u8>>>,
+    pub tokens: TokenKeys,
     pub issuer: String,
     pub audience: String,
 }
@@ -217,8 +217,7 @@ impl Doorbook {
     pub async fn open(db: PgPool, hasher: Hasher, policy: Policy, secrets: &RootSecrets) -> Result<Self, StartError> {
         let fallbacks: Vec<&[u8]> = secrets.secret_key_fallbacks.iter().map(|key| key.as_slice()).collect();
         let roots = RootRing::new(&secrets.secret_key, &fallbacks).with_keyring(secrets.keyring.clone());
-        let jwt_fallbacks: Vec<&[u8]> = secrets.jwt_secret_fallbacks.iter().map(|key| key.as_slice()).collect();
-        let access = AccessTokens::new(&secrets.jwt_secret, &jwt_fallbacks, &secrets.issuer, &secrets.audience);
+        let access = AccessTokens::new(&secrets.tokens, &secrets.issuer, &secrets.audience);
         let clock = Clock::default();
         {
             let mut connection = db.acquire().await.map_err(StoreError::from)?;

@@ -407,7 +407,7 @@ fn open(id: AccountId, case: &Case, vault: &Vault, report: &mut Report) -> Opene
         address: String,
         user_agent: String,
     }
-    let mut opened = Opened { lookup_key_id: vault.email_key_id().to_owned(), ..Opened::default() };
+    let mut opened = Opened { lookup_key_id: vault.email_key_id(), ..Opened::default() };
     if let Some(sealed) = case.live.account.as_ref().and_then(|account| account.profile.as_ref()) {
         opened.profile = open_column::<Profile>(case.key.as_ref(), id.0, sealed)
             .inspect_err(|fault| report.note(format!("accounts {id}: profile {fault}")))

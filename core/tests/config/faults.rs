@@ -94,7 +94,8 @@ const WRONG: &[Pair<'static>] = &[
     ("X_FRAME_OPTIONS", "ALLOW-FROM https://example.com"),
     // Tokens.
     ("JWT_ALGORITHM", "none"),
-    ("JWT_ALGORITHM", "RS256"),
+    ("JWT_ALGORITHM", "HS512"),
+    ("JWT_PUBLIC_KEY_FALLBACKS", "secret"),
     ("JWT_ACCESS_TOKEN_LIFETIME_MINUTES", "0"),
     ("JWT_ACCESS_TOKEN_LIFETIME_MINUTES", "61"),
     ("JWT_ACCESS_TOKEN_LIFETIME_MINUTES", "1.5"),

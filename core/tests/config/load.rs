@@ -8,6 +8,7 @@ use doorbook_core::config::{
     Argon2, DefaultLocale, FrameOptions, LogEmail, LogFormat, MailBackend, PasswordValidator, Process,
     RegistrationMode, Settings, SmtpSecurity, new_secret_block, registry,
 };
+use doorbook_core::token::access::SigningKey;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::support::{
@@ -92,6 +93,8 @@ fn every_secret_may_come_from_a_file() {
     let all: Vec<Pair<'_>> = with(&[
         ("SECRET_KEY_FALLBACKS", OTHER_SECRET_KEY),
         ("JWT_SECRET_KEY_FALLBACKS", OTHER_JWT_SECRET_KEY),
+        ("JWT_PRIVATE_KEY", include_str!("../vectors/keys/ed25519.pem")),
+        ("JWT_PUBLIC_KEY_FALLBACKS", include_str!("../vectors/keys/p256-public.pem")),
         ("PII_KEYRING", PII_KEYRING),
         ("WORKER_DATABASE_URL", "postgresql://worker:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("DATABASE_MIGRATE_URL", "postgresql://owner:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
@@ -116,8 +119,17 @@ fn every_secret_may_come_from_a_file() {
         let read = match name {
             "SECRET_KEY" => settings.secrets.secret_key.expose(),
             "SECRET_KEY_FALLBACKS" => settings.secrets.secret_key_fallbacks[0].expose(),
-            "JWT_SECRET_KEY" => settings.secrets.jwt_secret_key.expose(),
-            "JWT_SECRET_KEY_FALLBACKS" => settings.secrets.jwt_secret_key_fallbacks[0].expose(),
+            "JWT_SECRET_KEY" => match &settings.secrets.tokens.current {
+                SigningKey::Shared(key) => std::str::from_utf8(&key.0).unwrap(),
+                SigningKey::Private(_) => panic!("{name}"),
+            },
+            "JWT_SECRET_KEY_FALLBACKS" => std::str::from_utf8(&settings.secrets.tokens.shared_fallbacks[0].0).unwrap(),
+            // Read with another algorithm only: token_keys.rs.
+            "JWT_PRIVATE_KEY" => continue,
+            "JWT_PUBLIC_KEY_FALLBACKS" => {
+                assert_eq!(settings.secrets.tokens.public_fallbacks.len(), 1);
+                continue;
+            }
             "PII_KEYRING" => {
                 assert_eq!(settings.secrets.pii_keyring[0].key.expose()[..3], [0x9b, 0x74, 0x31]);
                 continue;

@@ -11,4 +11,6 @@ mod registry;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod token_keys;
+#[cfg(test)]
 mod watching;

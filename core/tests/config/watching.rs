@@ -22,7 +22,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!((watching.alerts.login_failures, watching.alerts.login_blocks), (None, None));
     assert!(watching.checkpoints.sink.is_none() && watching.checkpoints.private_key.is_none());
     assert_eq!((watching.attempts_retention, watching.notifications_retention), (365 * DAY, 365 * DAY));
-    assert_eq!((watching.key_backup_lifetime, account.deletion_grace), (30 * DAY, 14 * DAY));
+    assert_eq!(account.deletion_grace, 14 * DAY);
     assert_eq!((password.engine, &mail.templates_dir), (Argon2Engine::Argon2, &None));
     assert!(database.direct_url.is_none() && http.security_contact.is_none() && watching.backup_stamp_file.is_none());
 }

@@ -16,6 +16,7 @@ mod rebuild;
 mod refresh;
 mod restore;
 mod rights;
+mod rotation;
 mod schedules;
 mod sessions;
 mod tokens;

@@ -3,6 +3,7 @@
 
 mod access_tokens;
 mod answers;
+mod asymmetric;
 mod common;
 mod crashes;
 mod django;
@@ -10,6 +11,7 @@ mod guesses;
 mod imports;
 mod input;
 mod insider;
+mod key_rotation;
 mod links;
 mod outages;
 mod passwords;

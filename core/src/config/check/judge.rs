@@ -124,7 +124,10 @@ fn fail(note: impl Into<String>) -> Judged {
 }
 
 fn keys(secrets: &Secrets) -> Judged {
-    if secrets.secret_key_fallbacks.is_empty() && secrets.jwt_secret_key_fallbacks.is_empty() {
+    if secrets.secret_key_fallbacks.is_empty()
+        && secrets.tokens.shared_fallbacks.is_empty()
+        && secrets.tokens.public_fallbacks.is_empty()
+    {
         ok("long, random, different and not published")
     } else {
         warn("earlier keys still count: drop the fallbacks when all that they made has ended")

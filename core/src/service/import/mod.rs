@@ -12,6 +12,7 @@ use crate::account::{Account, AccountEvent, Command, Imported, decide, evolve};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::store::keys::NewDataKey;
+use crate::store::keys::lookup::{EmailKeys, Lookup};
 use crate::store::project::imports::NewImport;
 use crate::store::query::imports;
 use crate::value::{AccountId, CredentialId, Locale, StreamId};
@@ -37,7 +38,7 @@ struct Made<'a> {
     event: AccountEvent,
     credential: Option<CredentialId>,
     data_key: NewDataKey,
-    email_key: [u8; 32],
+    email: EmailKeys,
 }
 
 impl Doorbook {
@@ -50,12 +51,14 @@ impl Doorbook {
         context: &Context,
     ) -> Result<Vec<Fate>, Refusal> {
         retrying(async || {
-            let fates = self.judge_import(source, rows).await?;
+            // Anew for each try: the keys may change meanwhile.
+            let lookup = self.lookup_now().await?;
+            let fates = self.judge_rows(&lookup, source, rows).await?;
             // One time for all: an event's id tells the time that the projections hold.
             let now = self.now();
             let mut made = Vec::with_capacity(rows.len());
             for (row, _) in rows.iter().zip(&fates).filter(|(_, fate)| **fate == Fate::New) {
-                made.push(self.make(source, row, locale, now)?);
+                made.push(self.make(&lookup, source, row, locale, now)?);
             }
             if !made.is_empty() {
                 self.write_imports(source, made, now, context).await?;
@@ -67,11 +70,16 @@ impl Doorbook {
 
     /// What would become of these rows now; writes nothing.
     pub async fn judge_import(&self, source: &str, rows: &[Row]) -> Result<Vec<Fate>, Refusal> {
+        self.judge_rows(&*self.lookup_now().await?, source, rows).await
+    }
+
+    async fn judge_rows(&self, lookup: &Lookup, source: &str, rows: &[Row]) -> Result<Vec<Fate>, Refusal> {
         let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-        let keys: Vec<Vec<u8>> = rows.iter().map(|row| self.vault.email_key(&row.email).to_vec()).collect();
+        let each: Vec<Vec<Vec<u8>>> = rows.iter().map(|row| lookup.keys_of(&row.email).values()).collect();
+        let keys: Vec<Vec<u8>> = each.iter().flatten().cloned().collect();
         let known: HashSet<String> = imports::known(&self.db, source, &ids).await?.into_iter().collect();
         let taken: HashMap<Vec<u8>, bool> = imports::taken(&self.db, &keys, self.now()).await?.into_iter().collect();
-        let fate = |(row, key): (&Row, &Vec<u8>)| match taken.get(key) {
+        let fate = |(row, keys): (&Row, &Vec<Vec<u8>>)| match keys.iter().find_map(|key| taken.get(key)) {
             // First: its own address is taken by itself.
             _ if known.contains(&row.id) => Fate::Known,
             Some(true) => Fate::Refused(Fault::new(
@@ -82,10 +90,17 @@ impl Doorbook {
             Some(false) => Fate::Refused(Fault::new("email", "taken", "belongs to another account")),
             None => Fate::New,
         };
-        Ok(rows.iter().zip(&keys).map(fate).collect())
+        Ok(rows.iter().zip(&each).map(fate).collect())
     }
 
-    fn make<'a>(&self, source: &str, row: &'a Row, locale: Locale, now: Timestamp) -> Result<Made<'a>, Refusal> {
+    fn make<'a>(
+        &self,
+        lookup: &Lookup,
+        source: &str,
+        row: &'a Row,
+        locale: Locale,
+        now: Timestamp,
+    ) -> Result<Made<'a>, Refusal> {
         let credential = row.password.as_ref().map(|_| CredentialId::new(now));
         let imported = Imported {
             source: source.to_owned(),
@@ -108,7 +123,7 @@ impl Doorbook {
             event,
             credential,
             data_key: self.vault.new_data_key(now),
-            email_key: self.vault.email_key(&row.email),
+            email: lookup.keys_of(&row.email),
         })
     }
 
@@ -125,11 +140,11 @@ impl Doorbook {
             source_id: &made.row.id,
             account: &made.account,
             last_login_at: made.row.last_login_at,
-            email_key: made.email_key,
+            email: &made.email,
             data_key: &made.data_key,
             credential: made.credential.zip(made.row.password.as_deref()),
         });
-        batch.write.insert_imports(source, self.vault.email_key_id(), new.collect(), now)?;
+        batch.write.insert_imports(source, new.collect(), now)?;
         for account in made {
             let (stream, key) = (StreamId(account.id.0), Some(&account.data_key.key));
             batch.event(stream, 1, Some(account.id), None, Event::Account(account.event), key)?;

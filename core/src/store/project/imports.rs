@@ -8,6 +8,7 @@ use crate::account::Account;
 use crate::clock::Timestamp;
 use crate::seal::SealError;
 use crate::store::keys::NewDataKey;
+use crate::store::keys::lookup::EmailKeys;
 use crate::store::log::StreamKind;
 use crate::store::write::{Expect, Write};
 use crate::value::{AccountId, CredentialId, Locale};
@@ -18,7 +19,7 @@ pub struct NewImport<'a> {
     pub source_id: &'a str,
     pub account: &'a Account,
     pub last_login_at: Option<Timestamp>,
-    pub email_key: [u8; 32],
+    pub email: &'a EmailKeys,
     pub data_key: &'a NewDataKey,
     pub credential: Option<(CredentialId, &'a str)>,
 }
@@ -27,7 +28,10 @@ pub struct NewImport<'a> {
 struct Columns {
     account: Vec<Uuid>,
     source_id: Vec<String>,
+    /// One for each key of look-ups and account.
     email_key: Vec<Vec<u8>>,
+    email_key_id: Vec<String>,
+    email_account: Vec<Uuid>,
     profile: Vec<Option<Vec<u8>>>,
     locale: Vec<String>,
     status: Vec<String>,
@@ -52,7 +56,11 @@ impl Columns {
         let roles: Vec<&str> = account.roles.iter().map(|role| role.as_str()).collect();
         self.account.push(id);
         self.source_id.push(new.source_id.to_owned());
-        self.email_key.push(new.email_key.to_vec());
+        for (key, key_id) in &new.email.keys {
+            self.email_key.push(key.to_vec());
+            self.email_key_id.push(key_id.clone());
+            self.email_account.push(id);
+        }
         self.profile.push(profile);
         self.locale.push(account.locale.map_or("en", Locale::as_str).to_owned());
         self.status.push(account.status.as_str().to_owned());
@@ -79,11 +87,12 @@ impl Write {
     pub fn insert_imports(
         &mut self,
         source: &str,
-        email_key_id: &str,
         mut new: Vec<NewImport<'_>>,
         now: Timestamp,
     ) -> Result<(), SealError> {
-        new.sort_unstable_by_key(|import| import.email_key);
+        let Some(first) = new.first() else { return Ok(()) };
+        self.hold_lookup(first.email);
+        new.sort_unstable_by(|one, other| one.email.keys.cmp(&other.email.keys));
         let (count, mut columns) = (new.len(), Columns::default());
         for import in &new {
             columns.push(import)?;
@@ -98,16 +107,22 @@ impl Write {
                 StreamKind::Account.as_str()
             ),
         );
-        let (email_key, key_id) = (self.bind(take(&mut columns.email_key)), self.bind(email_key_id.to_owned()));
+        let addresses = columns.email_key.len();
+        let binds = [
+            self.bind(take(&mut columns.email_key)) + "::bytea[]",
+            self.bind(take(&mut columns.email_key_id)) + "::text[]",
+            self.bind(take(&mut columns.email_account)) + "::uuid[]",
+        ];
         self.step(
             "claim_emails",
-            Expect::Rows(count),
+            Expect::Rows(addresses),
             format!(
                 "insert into account_emails as e (email_key, key_id, account_id, state)
-                 select email_key, {key_id}, id, 'current' from unnest({email_key}::bytea[], {account}) as i(email_key, id)
+                 select email_key, key_id, id, 'current' from unnest({}) as i(email_key, key_id, id)
                  on conflict (email_key) do update set key_id = excluded.key_id, account_id = excluded.account_id, state = 'current',
                      reserved_until = null
-                 where e.state = 'reserved' and e.reserved_until <= {now} returning 1"
+                 where e.state = 'reserved' and e.reserved_until <= {now} returning 1",
+                binds.join(", ")
             ),
         );
         let (source, source_id) = (self.bind(source.to_owned()), self.bind(take(&mut columns.source_id)));

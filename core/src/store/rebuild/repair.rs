@@ -67,13 +67,14 @@ async fn account(
     Ok(())
 }
 
-/// An address that has passed to another account stays there.
+/// An address that has passed to another account stays there. Rows of a key that is on its way in are made by the change of keys.
 async fn email(db: &mut PgConnection, id: AccountId, opened: &Opened) -> Result<(), StoreError> {
     let key = opened.email_key.as_ref().map(<[u8; 32]>::as_slice);
     sqlx::query!(
-        "delete from account_emails where account_id = $1 and state = 'current' and email_key is distinct from $2",
+        "delete from account_emails where account_id = $1 and state = 'current' and key_id = $3 and email_key is distinct from $2",
         id.0,
-        key
+        key,
+        opened.lookup_key_id
     )
     .execute(&mut *db)
     .await?;
