@@ -52,6 +52,8 @@ static UNTRUSTED_PROXY: Kind =
     Kind::new(S::FORBIDDEN, "untrusted-proxy", "Untrusted proxy", "The proxy in front of this service is not trusted.");
 static ORIGIN_NOT_ALLOWED: Kind =
     Kind::new(S::FORBIDDEN, "origin-not-allowed", "Origin not allowed", "This origin may not call this service.");
+static FORGED: Kind =
+    Kind::new(S::FORBIDDEN, "csrf", "Possibly forged", "The X-CSRF-Token header does not belong to this session.");
 static NOT_FOUND: Kind = Kind::new(S::NOT_FOUND, "not-found", "Not found", "There is nothing at this address.");
 static METHOD_NOT_ALLOWED: Kind = Kind::new(
     S::METHOD_NOT_ALLOWED,
@@ -164,6 +166,11 @@ impl Problem {
 
     pub const fn origin_not_allowed() -> Self {
         Self::new(&ORIGIN_NOT_ALLOWED)
+    }
+
+    /// A cookie came along without the token that only our own pages know.
+    pub const fn forged() -> Self {
+        Self::new(&FORGED)
     }
 
     pub const fn not_found() -> Self {

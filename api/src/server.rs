@@ -13,6 +13,7 @@ use tracing::Instrument;
 
 use crate::{
     config::HttpConfig,
+    cookie::RefreshCookie,
     docs::Docs,
     middleware::{
         client::{Client, TrustedProxies},
@@ -56,6 +57,7 @@ pub struct App {
     hosts: AllowedHosts,
     https: HttpsPolicy,
     cors: Cors,
+    cookie: RefreshCookie,
     headers: SecurityHeaders,
     paths: Paths,
     routes: BoxEndpoint<'static>,
@@ -84,6 +86,7 @@ impl App {
             hosts: AllowedHosts::new(&config.allowed_hosts),
             https: HttpsPolicy::new(config.ssl_redirect),
             cors: Cors::new(&config.cors_allowed_origins),
+            cookie: RefreshCookie::new(config.cookie),
             headers: SecurityHeaders::new(config.headers),
             paths: Paths::new::<A>(&others),
             routes: route.nest("/", service).boxed(),
@@ -108,6 +111,8 @@ impl App {
         request.set_data(trace.id());
         request.set_data(client.address);
         request.set_data(deadline);
+        request.set_data(self.cors.caller(request.headers(), client.scheme));
+        request.set_data(self.cookie);
 
         let routed = panic::caught(deadline.limit(self.route(request, client))).instrument(trace.span()).await;
         let mut response = match routed {

@@ -4,6 +4,7 @@
 //! Production is whatever is not `DEBUG`, so nothing left unset makes the service less safe.
 
 mod account;
+mod cookies;
 mod database;
 mod dotenv;
 mod env;
@@ -24,6 +25,7 @@ mod secrets;
 mod tokens;
 
 pub use account::{Account, DefaultLocale, RegistrationMode};
+pub use cookies::{CookieAttributes, Cookies, SameSite};
 pub use database::Database;
 pub use env::Environment;
 pub use example::env_example;
@@ -59,6 +61,7 @@ pub struct Settings {
     pub redis: Redis,
     pub mail: Mail,
     pub http: Http,
+    pub cookies: Cookies,
     pub tokens: Tokens,
     pub password: Password,
     pub limits: Limits,
@@ -76,6 +79,7 @@ impl Settings {
         let mail = Mail::read(&mut reader);
         let http = Http::read(&mut reader);
         let frontend_url = http.as_ref().map(|http| http.frontend_url.as_str()).map_err(|refused| *refused);
+        let cookies = Cookies::read(&mut reader);
         let tokens = Tokens::read(&mut reader, frontend_url);
         let password = Password::read(&mut reader);
         let limits = Limits::read(&mut reader);
@@ -90,6 +94,7 @@ impl Settings {
                 redis: redis?,
                 mail: mail?,
                 http: http?,
+                cookies: cookies?,
                 tokens: tokens?,
                 password: password?,
                 limits: limits?,

@@ -154,6 +154,12 @@ mod table {
     SECURE_CONTENT_TYPE_NOSNIFF = flag(Value("True"), "Sends X-Content-Type-Options: nosniff.");
     SECURE_BROWSER_XSS_FILTER = flag(Value("True"), "Sends X-XSS-Protection: 1; mode=block, otherwise 0.");
     X_FRAME_OPTIONS = text(Value("DENY"), "DENY or SAMEORIGIN", "Who may show answers in a frame.");
+    SESSION_COOKIE_SECURE = flag(Value("True"), "Cookies of sessions go over https only, under a name with __Host-; False only when DEBUG is True.");
+    SESSION_COOKIE_HTTPONLY = flag(Value("True"), "No script can read them; False only when DEBUG is True.");
+    SESSION_COOKIE_SAMESITE = text(Value("Strict"), "Strict or Lax", "Whether they go with requests that other sites cause.");
+    CSRF_COOKIE_SECURE = flag(Value("True"), "The same for the console's token against forged requests.");
+    CSRF_COOKIE_HTTPONLY = flag(Value("True"), "The same for it.");
+    CSRF_COOKIE_SAMESITE = text(Value("Strict"), "Strict or Lax", "The same for it.");
 }
 "Tokens and sessions" {
     JWT_ALGORITHM = text(Value("HS256"), "HS256 (no other is supported by this release)", "How access tokens are signed.");

@@ -92,6 +92,12 @@ const WRONG: &[Pair<'static>] = &[
     ("SECURE_PROXY_SSL_HEADER", "X-Forwarded-Proto"),
     ("SECURE_HSTS_SECONDS", "-1"),
     ("X_FRAME_OPTIONS", "ALLOW-FROM https://example.com"),
+    ("SESSION_COOKIE_SECURE", "False"),
+    ("SESSION_COOKIE_HTTPONLY", "False"),
+    ("SESSION_COOKIE_SAMESITE", "None"),
+    ("CSRF_COOKIE_SECURE", "False"),
+    ("CSRF_COOKIE_HTTPONLY", "perhaps"),
+    ("CSRF_COOKIE_SAMESITE", "None"),
     // Tokens.
     ("JWT_ALGORITHM", "none"),
     ("JWT_ALGORITHM", "RS256"),

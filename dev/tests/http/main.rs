@@ -4,6 +4,7 @@
 mod access_tokens;
 mod answers;
 mod common;
+mod cookies;
 mod crashes;
 mod guesses;
 mod input;
