@@ -60,7 +60,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     let app = App::new(routes(readiness(Arc::clone(&doorbook))), &http(settings)?)?.with_data(doorbook);
     let listener = TcpListener::bind(settings.http.api_bind).await?;
     tracing::info!(address = %settings.http.api_bind, "serving");
-    edge::serve(listener, Arc::new(app), Limits::default(), stop).await;
+    edge::serve(listener, Arc::new(app), Limits::within_descriptors(), stop).await;
     tracing::info!("stopped");
     Ok(())
 }

@@ -7,6 +7,7 @@ use poem::{
     Endpoint, EndpointExt, PathPattern, Request, Response, Route,
     endpoint::{BoxEndpoint, make_sync},
     get,
+    http::{StatusCode, header},
 };
 use poem_openapi::OpenApi;
 use tracing::Instrument;
@@ -16,7 +17,7 @@ use crate::{
     cookie::RefreshCookie,
     docs::Docs,
     middleware::{
-        client::{Client, TrustedProxies},
+        client::{Client, Scheme, TrustedProxies},
         cors::Cors,
         headers::SecurityHeaders,
         host::AllowedHosts,
@@ -125,6 +126,28 @@ impl App {
         let route = response.data::<PathPattern>().and_then(|pattern| self.paths.get(&pattern.0));
         let route = route.map(|route| route.path.as_str());
         trace.finish(response, route)
+    }
+
+    /// The whole answer to a request whose head could not be read, made of the head that the framework had for it.
+    pub async fn unreadable(&self, head: &[u8]) -> Vec<u8> {
+        let head = String::from_utf8_lossy(head);
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(StatusCode::BAD_REQUEST);
+        let trace = Trace::unreadable();
+        let mut response = Problem::unreadable(status).render(trace.path(), Some(trace.id()));
+        self.headers.apply(trace.path(), Scheme::Http, response.headers_mut());
+        Cors::apply(None, response.headers_mut());
+        let body = response.take_body().into_bytes().await.unwrap_or_default();
+        response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+        response.set_body(body.clone());
+        let answer = trace.finish(response, Some("-"));
+        let kept = head.trim_end().split("\r\n").filter(|line| !line.starts_with("content-length:"));
+        let mut bytes = kept.collect::<Vec<_>>().join("\r\n").into_bytes();
+        for (name, value) in answer.headers() {
+            bytes.extend_from_slice(&[b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()].concat());
+        }
+        bytes.extend_from_slice(b"\r\n\r\n");
+        bytes.extend_from_slice(&body);
+        bytes
     }
 
     /// Refuses what may not pass, then lets the routes answer.

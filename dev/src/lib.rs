@@ -15,6 +15,7 @@ mod place;
 mod postgres;
 pub mod prepare;
 pub mod process;
+pub mod proxy;
 mod redis;
 mod run;
 mod secret;

@@ -3,9 +3,12 @@
 
 mod access_tokens;
 mod answers;
+mod callers;
 mod common;
 mod cookies;
 mod crashes;
+mod edge;
+mod floods;
 mod guesses;
 mod input;
 mod insider;
