@@ -211,7 +211,11 @@ impl Manager {
         };
         get(&["update"])?;
         let policy = Passing::put(self, POLICY, POLICY_TEXT, "755")?;
-        let cluster = missing.0.contains(&Server::Postgres).then(|| Passing::put(self, NO_CLUSTER, NO_CLUSTER_TEXT, "644")).transpose()?;
+        let cluster = missing
+            .0
+            .contains(&Server::Postgres)
+            .then(|| Passing::put(self, NO_CLUSTER, NO_CLUSTER_TEXT, "644"))
+            .transpose()?;
         let mut arguments = vec!["install", "--no-install-recommends"];
         arguments.extend(missing.packages(System::Debian));
         get(&arguments)?;

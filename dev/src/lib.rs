@@ -18,6 +18,7 @@ pub mod process;
 pub mod proxy;
 mod redis;
 mod run;
+pub mod schemathesis;
 mod secret;
 mod server;
 pub mod sink;

@@ -3,8 +3,10 @@
 
 mod access_tokens;
 mod answers;
+mod assignment;
 mod callers;
 mod common;
+mod conformance;
 mod cookies;
 mod crashes;
 mod edge;
