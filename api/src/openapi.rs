@@ -10,6 +10,8 @@ use crate::{
     problem::{self, MEDIA_TYPE},
 };
 
+mod additions;
+
 pub const TITLE: &str = "Doorbook";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -75,6 +77,7 @@ pub fn document<A: OpenApi>(service: &OpenApiService<A, ()>) -> serde_json::Resu
     components["responses"] =
         statuses.iter().map(|status| (format!("Problem{status}"), response(*status))).collect::<Map<_, _>>().into();
     components["securitySchemes"]["bearer"] = json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" });
+    additions::add(&mut document);
     Ok(document)
 }
 
@@ -272,6 +275,7 @@ mod tests {
         let (written, registered) = count(&service);
         assert_eq!(written, registered);
         let document = document(&service).unwrap();
+        assert_eq!(additions::unbounded(&document), Vec::<String>::new(), "every string that is sent is bounded");
         for (key, _) in PROBLEMS {
             let (method, path) = key.split_once(' ').unwrap();
             assert!(document["paths"][path][method].is_object(), "{key}");

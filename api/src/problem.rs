@@ -232,7 +232,7 @@ impl Problem {
             detail: self.detail.as_deref().unwrap_or(detail).to_owned(),
             instance: Some(instance(path)).filter(|path| !path.is_empty()),
             trace_id: trace_id.map(|id| id.to_string()),
-            errors: self.errors.clone(),
+            errors: Some(self.errors.clone()).filter(|errors| !errors.is_empty()),
             retry_after_seconds: self.retry_after_seconds,
         };
         let mut response = Response::builder().status(status).content_type(MEDIA_TYPE).body(body.to_json_string());
@@ -297,7 +297,7 @@ impl ApiResponse for Problem {
 
 /// An error, as RFC 9457 describes it.
 #[derive(Object)]
-#[oai(rename = "Problem", skip_serializing_if_is_none, skip_serializing_if_is_empty)]
+#[oai(rename = "Problem", skip_serializing_if_is_none)]
 struct Body {
     /// Stable reference that tells problems apart.
     #[oai(rename = "type")]
@@ -313,7 +313,7 @@ struct Body {
     /// Names the request in the service's logs.
     trace_id: Option<String>,
     /// The refused fields of a 422.
-    errors: Vec<FieldError>,
+    errors: Option<Vec<FieldError>>,
     /// Seconds to wait; the Retry-After header says the same.
     retry_after_seconds: Option<u64>,
 }

@@ -16,6 +16,9 @@ use crate::problem::{FieldError, Problem};
 
 pub struct TokenRoutes;
 
+/// Longest refresh token looked at, in bytes; ours have 74.
+const REFRESH_MAX: usize = 200;
+
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RefreshBody {
@@ -35,13 +38,14 @@ enum Presented {
 impl RefreshBody {
     /// The body's token, else the cookie's with all that a cookie must be accompanied by.
     fn presented(self, mode: &CookieMode) -> Result<Presented, Problem> {
+        let refuse = |code, message: &str| Err(Problem::validation(vec![FieldError::new("refresh", code, message)]));
         match self.refresh {
+            Some(token) if token.is_empty() || token.len() > REFRESH_MAX => {
+                refuse("invalid", "No refresh token is empty or so long.")
+            }
             Some(token) => Ok(Presented::Body(token)),
             None if mode.refresh.is_some() => mode.proven().map(|(refresh, csrf)| Presented::Cookie(refresh, csrf)),
-            None => {
-                let missing = FieldError::new("refresh", "required", "This field is required.");
-                Err(Problem::validation(vec![missing]))
-            }
+            None => refuse("required", "This field is required."),
         }
     }
 }

@@ -204,8 +204,8 @@ async fn slow_clients_are_cut_off_in_time_and_nobody_else_notices() {
     }
     for (kind, slowest) in kinds.into_iter().zip(slowest) {
         println!("figure: {kind:?} × {each}: cut off after at most {:.1} s", slowest.as_secs_f64());
-        // A second for the test's own clients, which share the machine.
-        assert!(slowest <= kind.limit() + Duration::from_secs(1), "{kind:?}: {slowest:?}");
+        // What the test's own clients may need, which share the machine.
+        assert!(slowest <= kind.limit() + Duration::from_secs(dose(5, 1)), "{kind:?}: {slowest:?}");
     }
     let p99 = |times: &[Duration]| times[times.len() * 99 / 100];
     println!("figure: p99 of others before {:?}, meanwhile {:?}", p99(&before), p99(&during));
