@@ -57,7 +57,8 @@ pub fn add(document: &mut Value) {
         }
     }
     for (_, schema) in entries(&mut document["components"]["schemas"]) {
-        for (name, property) in entries(&mut schema["properties"]) {
+        let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+        for (name, property) in properties.into_iter().flatten() {
             // An answer repeats what was accepted; what is asked for must look like an address.
             if matches!(name.as_str(), "email" | "new_email") && property.get("maxLength").is_some() {
                 property["format"] = "email".into();

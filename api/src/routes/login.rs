@@ -13,6 +13,9 @@ use crate::problem::Problem;
 
 pub struct Logins;
 
+/// Longest device token looked at, in characters; ours have 74.
+const DEVICE_TOKEN_MAX: usize = 200;
+
 #[derive(Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoginBody {
@@ -120,7 +123,9 @@ impl Logins {
         }
         let mut faults = Faults::default();
         let (email, password) = (faults.email("email", &body.email), faults.password("password", body.password));
+        faults.at_most("device_token", body.device_token.as_deref(), DEVICE_TOKEN_MAX);
         let (Some(email), Some(password)) = (email, password) else { return faults.refuse() };
+        faults.check()?;
         let login = Login {
             email,
             password,
