@@ -78,7 +78,7 @@ impl Limits {
     /// the hard one first: it is low for programs that cannot count beyond it.
     pub fn within_descriptors() -> Self {
         let limit = getrlimit(Resource::Nofile);
-        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit.clone() }) {
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
             tracing::debug!(%error, "the limit of descriptors cannot be raised");
         }
         let default = Self::default();
@@ -205,9 +205,8 @@ async fn connection(
         (Ok(()), None) => linger(stream).await,
         (_, Some(head)) => {
             let answer = refuser.unreadable(&head).await;
-            match timeout(LINGER, stream.write_all(&answer)).await {
-                Ok(Ok(())) => linger(stream).await,
-                Ok(Err(_)) | Err(_) => tracing::debug!("a client did not take its refusal"),
+            if let Ok(Ok(())) = timeout(LINGER, stream.write_all(&answer)).await {
+                linger(stream).await;
             }
         }
         (Err(error), None) => tracing::debug!(%error, "a connection broke"),

@@ -43,6 +43,24 @@ fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 
     ]
 }
 
+/// Answers that leave an optional field out; in all others it is there and null.
+const LEAVE_OUT: [&str; 3] = ["Problem", "TokenAnswer", "HistoryAnswer"];
+
+/// The framework documents an optional field as one that may be left out, and then writes it as null.
+fn nullable(name: &str, schema: &mut Value) {
+    // Request bodies are closed, and take no null.
+    if LEAVE_OUT.contains(&name) || schema.get("additionalProperties").is_some() {
+        return;
+    }
+    let required = schema.get("required").cloned().unwrap_or_default();
+    let is_required = |name: &String| required.as_array().is_some_and(|names| names.iter().any(|known| known == name));
+    for (field, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        if !is_required(field) {
+            property["nullable"] = true.into();
+        }
+    }
+}
+
 /// Completes a document that has the routes these are about; others are left as they are.
 pub fn add(document: &mut Value) {
     for (name, example) in examples() {
@@ -56,7 +74,8 @@ pub fn add(document: &mut Value) {
             operation["responses"][status]["links"][target] = link;
         }
     }
-    for (_, schema) in entries(&mut document["components"]["schemas"]) {
+    for (schema_name, schema) in entries(&mut document["components"]["schemas"]) {
+        nullable(schema_name, schema);
         let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
         for (name, property) in properties.into_iter().flatten() {
             // An answer repeats what was accepted; what is asked for must look like an address.
