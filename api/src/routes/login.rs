@@ -33,16 +33,9 @@ pub struct LoginBody {
     #[serde(default, deserialize_with = "present")]
     device_token: Option<String>,
     /// Where the refresh token goes: `body`, the default, or `cookie`, for browsers on the same site.
+    #[oai(validator(max_length = 6, pattern = "^(body|cookie)$"))]
     #[serde(default, deserialize_with = "present")]
-    transport: Option<Transport>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Enum, Deserialize)]
-#[oai(rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
-pub enum Transport {
-    Body,
-    Cookie,
+    transport: Option<String>,
 }
 
 #[derive(Enum)]
@@ -117,11 +110,11 @@ impl Logins {
     #[oai(path = "/api/auth/login/", method = "post", operation_id = "login")]
     async fn login(&self, asked: Asked, mode: CookieMode, body: Strict<LoginBody>) -> Result<Welcome, Problem> {
         let body = body.0;
-        let in_cookie = body.transport == Some(Transport::Cookie);
+        let mut faults = Faults::default();
+        let in_cookie = faults.cookie_asked_for("transport", body.transport.as_deref());
         if in_cookie {
             mode.no_foreign_page()?;
         }
-        let mut faults = Faults::default();
         let (email, password) = (faults.email("email", &body.email), faults.password("password", body.password));
         faults.at_most("device_token", body.device_token.as_deref(), DEVICE_TOKEN_MAX);
         let (Some(email), Some(password)) = (email, password) else { return faults.refuse() };
