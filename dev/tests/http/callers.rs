@@ -202,7 +202,7 @@ async fn only_allowed_hosts_are_served() {
 }
 
 async fn asked(stand: &Stand, target: &str, hosts: &[&str]) -> Reply {
-    let hosts: String = hosts.iter().map(|host| format!("Host: {host}\r\n")).collect();
+    let hosts = hosts.iter().map(|host| ["Host: ", host, "\r\n"].concat()).collect::<Vec<_>>().concat();
     wire(stand).await.raw(format!("GET {target} HTTP/1.1\r\n{hosts}\r\n").as_bytes()).await.expect("an answer")
 }
 
@@ -293,7 +293,7 @@ fn forged(number: usize) -> Vec<(&'static str, String)> {
     // Every name alone with every value, then all at once, then one of them twice.
     match number / values.len() {
         one if one < names.len() => vec![(names[one], value.to_owned())],
-        _ if number % 2 == 0 => {
+        _ if number.is_multiple_of(2) => {
             names.iter().filter(|_| value.len() < 100).map(|name| (*name, value.to_owned())).collect()
         }
         _ => vec![(names[0], value.to_owned()), (names[0], "203.0.113.9".to_owned())],
