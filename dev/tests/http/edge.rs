@@ -107,7 +107,7 @@ async fn every_answer_of_every_route_carries_the_security_headers() {
     println!("figure: {count} answers of every route had every header");
 }
 
-/// C048, C051. Breaks when `api/src/stream.rs`: `if this.keep_back(only)` → `if false`.
+/// C048, C051. Breaks when `api/src/stream.rs`: `bytes.get(8..10) == Some(b" 4")` → `bytes.get(8..10) == Some(b" 9")`.
 #[tokio::test]
 async fn a_request_that_cannot_be_read_is_answered_like_any_other() {
     let stand = shared().await;
