@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbook_api::config::{FrameOptions, HeaderConfig, Hsts, HttpConfig};
+use doorbook_api::config::{CookieConfig, FrameOptions, HeaderConfig, Hsts, HttpConfig, SameSite};
 use doorbook_api::edge::{self, Limits};
 use doorbook_api::routes::health::{Readiness, ReadinessProbe};
 use doorbook_api::server::{App, routes};
@@ -60,7 +60,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     let app = App::new(routes(readiness(Arc::clone(&doorbook))), &http(settings)?)?.with_data(doorbook);
     let listener = TcpListener::bind(settings.http.api_bind).await?;
     tracing::info!(address = %settings.http.api_bind, "serving");
-    edge::serve(listener, Arc::new(app), Limits::default(), stop).await;
+    edge::serve(listener, Arc::new(app), Limits::within_descriptors(), stop).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -116,6 +116,14 @@ fn http(settings: &Settings) -> anyhow::Result<HttpConfig> {
             frame_options: match security.frame_options {
                 config::FrameOptions::Deny => FrameOptions::Deny,
                 config::FrameOptions::SameOrigin => FrameOptions::SameOrigin,
+            },
+        },
+        cookie: CookieConfig {
+            secure: settings.cookies.session.secure,
+            http_only: settings.cookies.session.http_only,
+            same_site: match settings.cookies.session.same_site {
+                config::SameSite::Strict => SameSite::Strict,
+                config::SameSite::Lax => SameSite::Lax,
             },
         },
         cors_allowed_origins: http.cors_allowed_origins.clone(),

@@ -8,7 +8,7 @@ use std::process::Command;
 pub(crate) const POSTGRES_OLDEST: u32 = 15;
 
 /// Folders outside PATH where packages put servers; `*` stands for one component with a version in it.
-const USUAL: [&str; 10] = [
+const USUAL: [&str; 12] = [
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
     "/usr/libexec/postgresql*",
@@ -19,6 +19,8 @@ const USUAL: [&str; 10] = [
     "/Applications/Postgres.app/Contents/Versions/*/bin",
     "/usr/local/bin",
     "/usr/bin",
+    "/usr/local/sbin",
+    "/usr/sbin",
 ];
 
 /// Names of a Redis server, best first.

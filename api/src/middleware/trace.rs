@@ -97,6 +97,13 @@ impl Trace {
         }
     }
 
+    /// Of a request whose head could not be read: nothing is known of it.
+    pub fn unreadable() -> Self {
+        let nothing = Method::from_bytes(b"-").unwrap_or_default();
+        let (id, span_id) = (TraceId::random(), random());
+        Self { id, span_id, method: nothing, path: "/".to_owned(), started: Instant::now() }
+    }
+
     pub const fn id(&self) -> TraceId {
         self.id
     }

@@ -71,13 +71,13 @@ pub struct Settings {
     pub redis: Redis,
     pub mail: Mail,
     pub http: Http,
+    pub cookies: Cookies,
     pub tokens: Tokens,
     pub password: Password,
     pub limits: Limits,
     pub account: Account,
     pub logging: Logging,
     pub outlets: Outlets,
-    pub cookies: Cookies,
     pub watching: Watching,
     /// Names in the environment that look like a misspelt setting.
     pub suspects: Vec<Suspect>,
@@ -93,13 +93,13 @@ impl Settings {
         let mail = Mail::read(&mut reader);
         let http = Http::read(&mut reader);
         let frontend_url = http.as_ref().map(|http| http.frontend_url.as_str()).map_err(|refused| *refused);
+        let cookies = Cookies::read(&mut reader);
         let tokens = Tokens::read(&mut reader, frontend_url);
         let password = Password::read(&mut reader);
         let limits = Limits::read(&mut reader);
         let account = Account::read(&mut reader);
         let logging = Logging::read(&mut reader);
         let outlets = Outlets::read(&mut reader);
-        let cookies = Cookies::read(&mut reader);
         let watching = Watching::read(&mut reader);
         let debug = reader.debug;
         let settings = (|| {
@@ -110,13 +110,13 @@ impl Settings {
                 redis: redis?,
                 mail: mail?,
                 http: http?,
+                cookies: cookies?,
                 tokens: tokens?,
                 password: password?,
                 limits: limits?,
                 account: account?,
                 logging: logging?,
                 outlets: outlets?,
-                cookies: cookies?,
                 watching: watching?,
                 suspects: suspects(environment),
             })

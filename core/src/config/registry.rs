@@ -159,12 +159,12 @@ mod table {
     SECURE_CONTENT_TYPE_NOSNIFF = flag(Value("True"), "Sends X-Content-Type-Options: nosniff.");
     SECURE_BROWSER_XSS_FILTER = flag(Value("True"), "Sends X-XSS-Protection: 1; mode=block, otherwise 0.");
     X_FRAME_OPTIONS = text(Value("DENY"), "DENY or SAMEORIGIN", "Who may show answers in a frame.");
-    SESSION_COOKIE_SECURE = flag(Value("True"), "Session cookies travel over https only, and are named __Host-.");
-    SESSION_COOKIE_HTTPONLY = flag(Value("True"), "Hides session cookies from scripts.");
-    SESSION_COOKIE_SAMESITE = text(Value("Strict"), "Strict, Lax or None; None only with SESSION_COOKIE_SECURE", "Requests from other sites that bring session cookies along.");
-    CSRF_COOKIE_SECURE = flag(Value("True"), "The same for the cookie of the CSRF token.");
-    CSRF_COOKIE_HTTPONLY = flag(Value("True"), "The same for the cookie of the CSRF token.");
-    CSRF_COOKIE_SAMESITE = text(Value("Strict"), "Strict, Lax or None; None only with CSRF_COOKIE_SECURE", "The same for the cookie of the CSRF token.");
+    SESSION_COOKIE_SECURE = flag(Value("True"), "Cookies of sessions go over https only, under a name with __Host-; False only when DEBUG is True.");
+    SESSION_COOKIE_HTTPONLY = flag(Value("True"), "No script can read them; False only when DEBUG is True.");
+    SESSION_COOKIE_SAMESITE = text(Value("Strict"), "Strict or Lax", "Whether they go with requests that other sites cause.");
+    CSRF_COOKIE_SECURE = flag(Value("True"), "The same for the console's token against forged requests.");
+    CSRF_COOKIE_HTTPONLY = flag(Value("True"), "The same for it.");
+    CSRF_COOKIE_SAMESITE = text(Value("Strict"), "Strict or Lax", "The same for it.");
     SECURITY_CONTACT = text(Empty, "an e-mail address, mailto:address or an https URL", "Whom finders of a hole write to: makes /.well-known/security.txt.");
 }
 "Tokens and sessions" {

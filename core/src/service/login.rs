@@ -34,7 +34,11 @@ pub struct Login {
 pub struct Tokens {
     pub access: String,
     pub refresh: OpaqueToken,
+    /// For those whose refresh token goes into a cookie.
+    pub csrf: OpaqueToken,
     pub expires_in: std::time::Duration,
+    /// How long the session may be refreshed.
+    pub session_left: std::time::Duration,
     pub session: SessionId,
     /// Only after a login that asked to remember the device.
     pub device: Option<OpaqueToken>,

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod admin;
 pub mod append;
+pub mod csrf;
 pub mod email_change;
 pub mod expiry;
 pub mod health;
@@ -128,6 +129,8 @@ pub enum Refusal {
     InvalidCredentials,
     #[error("the access or refresh token is not valid")]
     Unauthenticated,
+    #[error("the request does not prove that our own page made it")]
+    Forged,
     #[error("the mailed token is not valid any more")]
     InvalidToken,
     #[error("too many failures: blocked")]

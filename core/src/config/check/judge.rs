@@ -7,7 +7,7 @@ use url::Url;
 
 use super::super::{
     CookieAttributes, Environment, Fault, Faults, Http, HttpSecurity, Mail, MailBackend, Outlets, Password, Process,
-    SameSite, Secrets, Settings, Watching, mail, registry, suspects,
+    Secrets, Settings, Watching, mail, registry, suspects,
 };
 use super::{Line, Parts, Verdict};
 
@@ -217,8 +217,6 @@ fn https(security: &HttpSecurity) -> Judged {
 fn cookies(all: &[CookieAttributes]) -> Judged {
     if all.iter().any(|cookie| !cookie.secure || !cookie.http_only) {
         fail("SESSION_COOKIE_ and CSRF_COOKIE_ SECURE and HTTPONLY must be True")
-    } else if all.iter().any(|cookie| cookie.same_site == SameSite::None) {
-        warn("other sites may send the cookies along: prefer SameSite Strict or Lax")
     } else {
         ok("Secure, HttpOnly and SameSite")
     }
