@@ -4,6 +4,7 @@
 
 mod account;
 mod events;
+mod health;
 mod jobs;
 mod keys;
 mod password;
@@ -30,7 +31,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Apply the migrations that the database lacks, and grant the roles
-    Migrate,
+    Migrate {
+        /// Change nothing: print what is not applied, and end with status 1 if there is any
+        #[arg(long)]
+        check: bool,
+    },
+    /// Ask a process over http whether it is well: for health checks of containers
+    Health {
+        /// Such as http://127.0.0.1:8000/health/ready
+        url: health::ProbeUrl,
+    },
     /// Grant the database roles, or print the SQL that does
     Roles {
         /// Print the SQL instead of running it
@@ -81,7 +91,9 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outcome> {
     match command {
-        Command::Migrate => schema::migrate(out).await,
+        Command::Migrate { check: false } => schema::migrate(out).await,
+        Command::Migrate { check: true } => schema::check(out).await,
+        Command::Health { url } => health::probe(&url, out),
         Command::Roles { sql } => schema::roles(sql, out).await,
         Command::Account(command) => account::run(command, out).await,
         Command::Events(command) => events::run(command, out).await,
@@ -126,6 +138,7 @@ mod tests {
         assert!(refused("doorbook events show 12").contains("invalid value '12'"));
         assert!(refused("doorbook jobs redrive x").contains("invalid value 'x'"));
         assert!(refused("doorbook events tail --last 0").contains("invalid value '0'"));
+        assert!(refused("doorbook health https://127.0.0.1:8000/health").contains("http://"));
     }
 
     #[test]

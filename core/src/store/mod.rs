@@ -5,6 +5,7 @@ pub mod epoch;
 pub mod jobs;
 pub mod keys;
 pub mod log;
+pub mod pending;
 pub mod project;
 pub mod query;
 pub mod rebuild;
