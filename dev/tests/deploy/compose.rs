@@ -44,19 +44,28 @@ fn strings(value: &Value) -> Vec<&str> {
     value.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// `${NAME}`, `${NAME:-default}` and `${NAME:?complaint}`, as the Compose Specification has them.
+/// `${NAME:-default}`, as the Compose Specification has them.
 fn interpolate(text: &str, given: &BTreeMap<&str, &str>) -> String {
     let Some((before, rest)) = text.split_once("${") else { return text.to_owned() };
     let (expression, after) = rest.split_once('}').unwrap();
-    let (name, default) = expression.split_once(":-").map_or((expression, None), |(name, value)| (name, Some(value)));
-    let name = name.split_once(":?").map_or(name, |(name, _)| name);
-    let value = given.get(name).copied().or(default).unwrap_or_else(|| panic!("{name} is not given"));
+    let (name, default) = expression.split_once(":-").unwrap();
+    let value = given.get(name).copied().unwrap_or(default);
     format!("{before}{value}{}", interpolate(after, given))
 }
 
 /// The environment of one of our services, with the files of `secrets` where the containers have theirs.
 pub fn environment(documents: &[Value], service: &str, secrets: &str) -> BTreeMap<String, String> {
-    let given = OPERATOR.into_iter().collect();
+    environment_of(&OPERATOR, documents, service, secrets)
+}
+
+/// The same with another `.env`.
+fn environment_of(
+    dotenv: &[(&str, &str)],
+    documents: &[Value],
+    service: &str,
+    secrets: &str,
+) -> BTreeMap<String, String> {
+    let given = dotenv.iter().copied().collect();
     let mut environment = BTreeMap::new();
     for document in documents {
         for (name, value) in document["services"][service]["environment"].as_object().unwrap() {
@@ -222,6 +231,22 @@ fn api_worker_and_migrate_accept_what_the_compose_files_say() {
             let environment: Environment = environment(documents, service, &secrets).into_iter().collect();
             let settings = Settings::load(&environment, process).unwrap_or_else(|faults| panic!("{service}: {faults}"));
             assert!(!settings.debug, "{service}");
+        }
+    }
+}
+
+#[test]
+fn a_trial_needs_no_env_file_and_production_is_told_what_its_own_lacks() {
+    let folder = secrets("trial");
+    let secrets = folder.0.join("secrets").to_string_lossy().into_owned();
+    let trial = [file("compose.yaml"), file("compose.trial.yaml")];
+    for (service, process) in OURS {
+        let environment: Environment = environment_of(&[], &trial, service, &secrets).into_iter().collect();
+        Settings::load(&environment, process).unwrap_or_else(|faults| panic!("{service}: {faults}"));
+        let environment: Environment = environment_of(&[], &trial[..1], service, &secrets).into_iter().collect();
+        let faults = Settings::load(&environment, process).unwrap_err().to_string();
+        for name in ["FRONTEND_URL", "ALLOWED_HOSTS", "DEFAULT_FROM_EMAIL", "EMAIL_HOST"] {
+            assert!(faults.contains(&format!("{name}: ")), "{service}: {name} in {faults}");
         }
     }
 }
