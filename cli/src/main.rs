@@ -5,6 +5,7 @@
 mod account;
 mod check;
 mod events;
+mod health;
 mod import;
 mod jobs;
 mod keys;
@@ -32,7 +33,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Apply the migrations that the database lacks, and grant the roles
-    Migrate,
+    Migrate {
+        /// Change nothing: print what is not applied, and end with status 1 if there is any
+        #[arg(long)]
+        check: bool,
+    },
+    /// Ask a process over http whether it is well: for health checks of containers
+    Health {
+        /// Such as http://127.0.0.1:8000/health/ready
+        url: health::ProbeUrl,
+    },
     /// Grant the database roles, or print the SQL that does
     Roles {
         /// Print the SQL instead of running it
@@ -90,7 +100,9 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outcome> {
     match command {
-        Command::Migrate => schema::migrate(out).await,
+        Command::Migrate { check: false } => schema::migrate(out).await,
+        Command::Migrate { check: true } => schema::check(out).await,
+        Command::Health { url } => health::probe(&url, out),
         Command::Roles { sql } => schema::roles(sql, out).await,
         Command::Check(options) => check::run(&options, out).await,
         Command::Account(command) => account::run(command, out).await,
@@ -142,6 +154,7 @@ mod tests {
         assert!(refused(&format!("{import} --csv a --batch 5000")).contains("invalid value '5000'"));
         assert!(refused("doorbook jobs redrive x").contains("invalid value 'x'"));
         assert!(refused("doorbook events tail --last 0").contains("invalid value '0'"));
+        assert!(refused("doorbook health https://127.0.0.1:8000/health").contains("http://"));
     }
 
     #[test]

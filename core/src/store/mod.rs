@@ -7,6 +7,7 @@ pub mod inspect;
 pub mod jobs;
 pub mod keys;
 pub mod log;
+pub mod pending;
 pub mod project;
 pub mod query;
 pub mod rebuild;
