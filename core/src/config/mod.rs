@@ -15,6 +15,7 @@ mod http;
 mod limits;
 mod logging;
 mod mail;
+mod monitoring;
 mod password;
 mod reader;
 mod redis;
@@ -32,8 +33,9 @@ pub use generate::new_secret_block;
 pub use hosts::AllowedHosts;
 pub use http::{FrameOptions, Hsts, Http, HttpSecurity, ProxySslHeader};
 pub use limits::{Limits, LoginLimit, RateLimit};
-pub use logging::{LogEmail, LogFormat, Logging};
+pub use logging::{LogEmail, LogFile, LogFormat, Logging};
 pub use mail::{Mail, MailBackend, Mailbox, Smtp, SmtpLogin, SmtpSecurity};
+pub use monitoring::{Monitoring, Sentry};
 pub use password::{Argon2, Password, PasswordValidator};
 pub use redis::Redis;
 pub use secret::Secret;
@@ -64,6 +66,7 @@ pub struct Settings {
     pub limits: Limits,
     pub account: Account,
     pub logging: Logging,
+    pub monitoring: Monitoring,
 }
 
 impl Settings {
@@ -81,6 +84,7 @@ impl Settings {
         let limits = Limits::read(&mut reader);
         let account = Account::read(&mut reader);
         let logging = Logging::read(&mut reader);
+        let monitoring = Monitoring::read(&mut reader);
         let debug = reader.debug;
         let settings = (|| {
             Ok(Self {
@@ -95,6 +99,7 @@ impl Settings {
                 limits: limits?,
                 account: account?,
                 logging: logging?,
+                monitoring: monitoring?,
             })
         })();
         reader.finish(settings)

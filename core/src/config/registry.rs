@@ -196,6 +196,16 @@ mod table {
     LOG_FORMAT = text(Value("json"), "json or console", "One JSON object a line, or text.");
     LOG_LEVEL = text(Value("info"), "error, warn, info, debug or trace", "Least serious line written.");
     LOG_EMAIL = text(Value("masked"), "plain, masked or hash", "How the line about a failed login names the address.");
+    LOG_FILE = text(Empty, "the path of a file", "Lines go there as well as to the console; -api or -worker goes before its extension.");
+    LOG_FILE_MAX_BYTES = whole(Value("10485760"), 0, u32::MAX, "Size at which the file is renamed and begun anew; 0 never does.");
+    LOG_FILE_BACKUPS = whole(Value("5"), 0, 1_000, "Renamed files that are kept, .1 being the newest; 0 never renames.");
+}
+"Monitoring" {
+    SENTRY_DSN = secret(Empty, "a DSN such as https://key@sentry.example.com/1", "Where errors and panics are reported, without personal data.");
+    SENTRY_ENVIRONMENT = text(Value("production"), "at most 64 letters, digits, dots, dashes or underscores", "Name of this installation in the reports.");
+    SENTRY_RELEASE = text(Derived("the version of this release"), "at most 64 letters, digits, dots, dashes or underscores", "Name of the release in the reports.");
+    SENTRY_TRACES_SAMPLE_RATE = text(Value("0.1"), "a number from 0 to 1", "Accepted for the replaced service's sake: Sentry gets errors, traces go to OTEL_EXPORTER_OTLP_ENDPOINT.");
+    OTEL_EXPORTER_OTLP_ENDPOINT = text(Empty, "an absolute URL without login and query, such as http://127.0.0.1:4318", "Collector of traces, by OTLP over HTTP.");
 }
     }
 }

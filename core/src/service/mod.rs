@@ -6,6 +6,7 @@ pub mod admin;
 pub mod append;
 pub mod email_change;
 pub mod expiry;
+mod figures;
 pub mod health;
 pub mod history;
 pub mod idempotent;
@@ -26,6 +27,7 @@ use sqlx::PgPool;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Timestamp};
+use crate::config::LogEmail;
 use crate::event::Actor;
 use crate::limit::Rule;
 use crate::password::{Hasher, PasswordPolicy};
@@ -71,6 +73,8 @@ pub struct Policy {
     pub registration_mode: RegistrationMode,
     pub default_locale: Locale,
     pub password: PasswordPolicy,
+    /// How the line about a failed login names the address.
+    pub log_email: LogEmail,
 }
 
 /// Everything a use case needs; one a process.
