@@ -72,7 +72,7 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
     parts.spawn(ops::run(listener, ops));
     let Some(doorbook) = open(settings, &stop).await? else { return Ok(()) };
     let _ = opened.set(Arc::clone(&doorbook));
-    tracing::info!(process, "the worker works");
+    tracing::info!(worker = process, "the worker works");
     let runner = Arc::new(Runner::new(Arc::clone(&doorbook), post, Arc::clone(&metrics), stop.clone()));
     begin(&mut parts, Parts { doorbook, queue: Arc::new(queue), runner, metrics, process, stop: stop.clone() });
     let ended = tokio::select! {
