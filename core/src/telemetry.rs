@@ -23,7 +23,7 @@ use tracing_subscriber::{Layer, Registry};
 use self::file::LogFile;
 use self::metrics::{LOG_CONSOLE_FAILURES, POOL_SLOW};
 use self::reports::Reports;
-use self::traces::{Traces, TracesError};
+use self::traces::Traces;
 use crate::config::{LogFormat, Logging, Settings};
 
 /// Beginning of the targets of this project's own packages.
@@ -37,8 +37,6 @@ pub enum InitError {
     Logging(#[from] TryInitError),
     #[error("a thread cannot be started: {0}")]
     Thread(#[from] io::Error),
-    #[error(transparent)]
-    Traces(#[from] TracesError),
 }
 
 /// Kept until the end of the process; what still waits is handed over then, within seconds. Drop it outside of any runtime.
@@ -68,7 +66,9 @@ pub fn init(settings: &Settings, process_name: &'static str) -> Result<Telemetry
     let (logging, monitoring) = (&settings.logging, &settings.monitoring);
     let file = logging.file.as_ref().map(|file| LogFile::start(file, process_name)).transpose()?;
     let reports = monitoring.sentry.clone().map(|sentry| Reports::start(sentry, process_name)).transpose()?;
-    let traces = monitoring.otlp_endpoint.as_ref().map(|url| Traces::start(url, process_name)).transpose()?;
+    // A machine without certificates has no client for https: no reason to stand still.
+    let traces = monitoring.otlp_endpoint.as_ref().map(|url| Traces::start(url, process_name)).transpose();
+    let (traces, no_traces) = traces.map_or_else(|error| (None, Some(error)), |traces| (traces, None));
     let output = Output { file: file.clone() };
     let of_reports = |metadata: &Metadata<'_>| {
         metadata.target().starts_with(OWN_TARGETS) && (metadata.is_span() || *metadata.level() == Level::ERROR)
@@ -81,6 +81,9 @@ pub fn init(settings: &Settings, process_name: &'static str) -> Result<Telemetry
         .with(PoolWaits.with_filter(Targets::new().with_target(POOL_TARGET, LevelFilter::WARN)))
         .try_init()?;
     panics::install();
+    if let Some(error) = no_traces {
+        tracing::error!(target: "doorbook::log", %error, "traces are not sent");
+    }
     Ok(Telemetry { file, reports, traces })
 }
 

@@ -17,7 +17,7 @@ const WAITING_MAX: usize = 8_192;
 /// A file that could not be written is tried again after this time at the earliest.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// At the end of the process the disk gets this long for what still waits.
-const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+const FLUSH_WITHIN: Duration = Duration::from_millis(500);
 /// Lines hold addresses of clients: not for every user of the machine.
 const MODE: u32 = 0o640;
 

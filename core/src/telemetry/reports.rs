@@ -31,7 +31,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// Longest time for handing one report over.
 const SEND_WITHIN: Duration = Duration::from_secs(5);
 /// At the end of the process the server gets this long for what still waits.
-const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 /// Words of our own sentences are shorter; what is longer may be a token.
 const WORD_MAX: usize = 20;
 

@@ -31,7 +31,7 @@ const BATCH_EVERY: Duration = Duration::from_secs(2);
 /// Longest time for handing one batch over.
 const EXPORT_WITHIN: Duration = Duration::from_secs(5);
 /// At the end of the process the collector gets this long for what still waits.
-const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 pub const METHOD: &str = "http.request.method";
 pub const ROUTE: &str = "http.route";

@@ -72,7 +72,6 @@ async fn a_login_whose_answer_was_lost_leaves_a_session_and_nothing_else() {
 }
 
 /// C108. Breaks when `api/src/main.rs`: `stop.send_replace(true);` → `drop(stop);`.
-/// Breaks when `api/src/edge.rs`: `drop(listener);` → `std::mem::forget(listener);`.
 #[tokio::test]
 async fn told_to_stop_the_api_is_not_ready_first_then_takes_nothing_new_and_answers_what_is_in_flight() {
     let stand = stand(&[]).await;

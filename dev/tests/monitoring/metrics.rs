@@ -72,7 +72,6 @@ fn names_are_read_from_an_expression() {
 }
 
 /// Breaks when `api/src/metrics.rs`: `let name = "doorbook_http_request_duration_seconds";` → `let name = "doorbook_http_request_seconds";`.
-/// Breaks when `worker/src/metrics.rs`: `named("seal_oldest_seconds")` → `named("seal_age_seconds")`.
 #[tokio::test]
 async fn every_metric_that_dashboard_and_alerts_ask_for_is_exported() {
     let house = house(&[]).await;

@@ -23,9 +23,7 @@ fn events(receiver: &Receiver) -> Vec<Value> {
     events.collect()
 }
 
-/// C088. Breaks when `core/src/telemetry/panics.rs`: `panic.payload().downcast_ref::<&'static str>().copied()` → `None`.
-/// Breaks when `api/src/middleware/panic.rs`: `tracing::warn!("a handler panicked");` → `tracing::error!("a handler panicked");`.
-/// Breaks when `api/src/command.rs`: `tracing::warn!("a command panicked");` → `tracing::error!("a command panicked");`.
+/// C088. Breaks when `api/src/command.rs`: `tracing::warn!("a command panicked");` → `tracing::error!("a command panicked");`.
 #[tokio::test]
 async fn a_panic_answers_500_and_is_reported_once_without_what_the_client_sent() {
     let receiver = Receiver::start().await;

@@ -34,7 +34,6 @@ fn find<'a>(spans: &'a [(String, Span)], service: &str, name: &str, trace: &str)
 }
 
 /// Breaks when `worker/src/runner.rs`: `traces::join(&span, *trace.as_bytes(), None);` → `drop(trace);`.
-/// Breaks when `core/src/telemetry/traces.rs`: `span.attributes.retain(|attribute| ATTRIBUTES.contains(&attribute.key.as_str()));` → `span.attributes.retain(|_| true);`.
 #[tokio::test]
 async fn a_request_and_the_mail_it_caused_stand_in_one_trace_without_personal_data() {
     let receiver = Receiver::start().await;

@@ -15,7 +15,7 @@ const KINDS: [(&str, &str, &str); 25] = [
     ("Registered", "stranger", "account origin"),
     ("RegistrationAttemptedForTakenEmail", "stranger", "account origin"),
     ("EmailVerificationRequested", "stranger", "account origin"),
-    ("EmailVerified", "stranger", "account origin"),
+    ("EmailVerified", "account", "account origin"),
     ("LoggedIn", "account", "account session origin"),
     ("LoginFailed", "stranger", "account origin"),
     ("LoginBlocked", "stranger", "account origin"),
@@ -23,10 +23,10 @@ const KINDS: [(&str, &str, &str); 25] = [
     ("PasswordChanged", "account", "account session origin"),
     ("PasswordResetRequested", "stranger", "account origin"),
     ("PasswordResetRequestedForUnknown", "stranger", "origin"),
-    ("PasswordReset", "stranger", "account origin"),
+    ("PasswordReset", "account", "account origin"),
     ("ProfileUpdated", "account", "account session origin"),
     ("EmailChangeRequested", "account", "account session origin"),
-    ("EmailChanged", "stranger", "account origin"),
+    ("EmailChanged", "account", "account origin"),
     ("RoleGranted", "operator", "account"),
     ("RoleRevoked", "operator", "account"),
     ("AccountDisabled", "operator", "account"),
@@ -83,8 +83,8 @@ async fn live(house: &House) {
     let last = house.login(&email, PASSWORD).await;
     post(last.text("access"), "/api/auth/logout/", json!({ "refresh": last.text("refresh") })).await;
     for arguments in [
-        ["role", "grant", &email, "auditor"].as_slice(),
-        &["role", "revoke", &email, "auditor"],
+        ["role", "grant", &email, "auditor", "--reason", "a test"].as_slice(),
+        &["role", "revoke", &email, "auditor", "--reason", "a test"],
         &["revoke-sessions", &email, "--reason", "a test"],
         &["disable", &email, "--reason", "a test"],
         &["enable", &email, "--reason", "a test"],
