@@ -91,7 +91,7 @@ async fn ready(ops: Data<&Ops>) -> Response {
 }
 
 #[handler]
-fn metrics(ops: Data<&Ops>) -> Response {
+fn metrics(Data(ops): Data<&Ops>) -> Response {
     let doorbook = ops.doorbook.get();
     let mut page = Page::default();
     page.process("api", doorbook.map(|doorbook| doorbook.clock.now()));

@@ -38,7 +38,7 @@ fn request(line: &str, headers: &str, body: &str) -> Vec<u8> {
 
 /// Every place that a client fills, filled with `text`.
 async fn fill_all(stand: &Stand, text: &str) {
-    let inside: String = text.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let inside = text.bytes().fold(String::new(), |inside, byte| format!("{inside}%{byte:02x}"));
     let good = json!({ "email": "a@example.com", "password": "x" }).to_string();
     for line in [
         format!("POST /api/auth/login/?q={inside}"),

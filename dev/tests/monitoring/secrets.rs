@@ -66,7 +66,7 @@ async fn no_secret_is_in_any_log_at_trace_level() {
     let mut canaries = flows(&house).await;
     canaries.extend(PASSWORDS.iter().chain(&[SECRET_KEY, JWT_SECRET_KEY]).map(|secret| (*secret).to_owned()));
     let urls = [Role::Api, Role::Worker, Role::Migrator].map(|role| house.stand.database.url_for(role));
-    for url in urls.iter().chain(&[house.stand.redis_url.clone()]) {
+    for url in urls.iter().chain([&house.stand.redis_url]) {
         canaries.extend(Url::parse(url).unwrap().password().map(str::to_owned));
     }
     assert!(canaries.len() >= 14, "{}", canaries.len());

@@ -39,6 +39,9 @@ const KINDS: [(&str, &str, &str); 25] = [
     ("MailSent", "system", "account"),
 ];
 
+/// Type, kind and id of the actor, subject, session, trace, whether personal data is sealed, whether the time is right.
+type Row = (String, String, Option<Uuid>, Option<Uuid>, Option<Uuid>, Option<Uuid>, bool, bool);
+
 async fn post(house: &House, access: &str, path: &str, body: Value) -> Answer {
     house.client().with_token(access).post(path, body).await.unwrap()
 }
@@ -111,7 +114,6 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
     let sent = "select count(*) from events where type = 'MailSent'";
     until("a mail is in the trail", async || sqlx::query_scalar::<_, i64>(sent).fetch_one(&owner).await.unwrap() > 0)
         .await;
-    type Row = (String, String, Option<Uuid>, Option<Uuid>, Option<Uuid>, Option<Uuid>, bool, bool);
     let rows: Vec<Row> = sqlx::query_as(
         "select type, actor_kind, actor_id, subject_id, session_id, trace_id, pii is not null,
                 recorded_at between now() - interval '10 minutes' and now() from events order by event_id",
