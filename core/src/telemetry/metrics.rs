@@ -205,7 +205,7 @@ impl Page {
 
     /// Logins of this process.
     pub fn logins(&mut self) {
-        self.family("doorbook_logins_total", "counter", "Logins and password confirmations by outcome.");
+        self.family("doorbook_logins_total", "counter", "Logins by outcome.");
         for (outcome, counter) in LOGIN_OUTCOMES.iter().zip(&LOGINS.0) {
             self.sample("doorbook_logins_total", &[("outcome", outcome)], counter.get());
         }

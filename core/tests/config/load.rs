@@ -96,6 +96,7 @@ fn every_secret_may_come_from_a_file() {
         ("WORKER_DATABASE_URL", "postgresql://worker:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("DATABASE_MIGRATE_URL", "postgresql://owner:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("REDIS_URL", "redis://cache.example.com/1"),
+        ("SENTRY_DSN", "https://k2Vx9Qw7Lm4Tz8Rb@sentry.example.com/1"),
     ]);
     let secrets: Vec<_> =
         registry::ALL.iter().filter(|variable| variable.secret).map(|variable| variable.name).collect();
@@ -120,6 +121,10 @@ fn every_secret_may_come_from_a_file() {
             "DATABASE_URL" => {
                 let settings = load(&pairs).unwrap();
                 assert_eq!(settings.database.url.expose(), value);
+                continue;
+            }
+            "SENTRY_DSN" => {
+                assert_eq!(settings.monitoring.sentry.unwrap().key.expose(), "k2Vx9Qw7Lm4Tz8Rb");
                 continue;
             }
             "WORKER_DATABASE_URL" => settings.database.url.expose(),
