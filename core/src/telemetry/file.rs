@@ -204,7 +204,8 @@ mod tests {
 
     impl Folder {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("doorbook-log-{name}-{}", std::process::id()));
+            let path =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../target/log-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
             Self(path)
         }
