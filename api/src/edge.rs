@@ -22,7 +22,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -57,7 +57,7 @@ pub struct Limits {
     pub idle: Duration,
     /// Without the client taking a byte of its answer.
     pub write_stall: Duration,
-    /// For requests in flight when the process stops, and again for their commands.
+    /// For requests in flight when the process stops, and for their commands.
     pub drain: Duration,
 }
 
@@ -68,7 +68,8 @@ impl Default for Limits {
             header_deadline: Duration::from_secs(10),
             idle: Duration::from_secs(30),
             write_stall: Duration::from_secs(30),
-            drain: Duration::from_secs(10),
+            // With the notice before and the last log lines after, the process ends within ten seconds. Source: bar 6.
+            drain: Duration::from_secs(6),
         }
     }
 }
@@ -114,12 +115,13 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, stop: i
     }
     drop(listener);
     closing.send_replace(true);
-    let drained = timeout(limits.drain, async { while connections.join_next().await.is_some() {} }).await.is_ok();
+    let deadline = Instant::now() + limits.drain;
+    let drained = timeout_at(deadline, async { while connections.join_next().await.is_some() {} }).await.is_ok();
     if !drained {
         tracing::warn!(connections = connections.len(), "connections were cut at the end of the drain time");
         connections.shutdown().await;
     }
-    if !command::finished(limits.drain).await {
+    if !command::finished(deadline.saturating_duration_since(Instant::now())).await {
         tracing::error!("commands were still running at the end of the drain time");
     }
 }

@@ -29,10 +29,14 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
-    if let Err(error) = telemetry::init(&settings.logging, "worker") {
-        eprintln!("logging cannot be set up: {error}");
-        return ExitCode::FAILURE;
-    }
+    // Dropped last, outside of the runtime.
+    let _telemetry = match telemetry::init(&settings, "worker") {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("logging cannot be set up: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime.map_err(MainError::from).and_then(|runtime| runtime.block_on(run(&settings))) {
         Ok(()) => ExitCode::SUCCESS,

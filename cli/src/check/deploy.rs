@@ -12,7 +12,7 @@ pub async fn lines(environment: &Environment, send_test_mail: Option<&str>) -> V
     lines.extend(database::lines(parts.database.as_ref(), worker.database.as_ref()).await);
     lines.push(redis::line(parts.redis.as_ref()).await);
     lines.extend(Box::pin(mail::lines(&parts, send_test_mail)).await);
-    lines.push(files::log_file(parts.outlets.as_ref()));
+    lines.push(files::log_file(parts.logging.as_ref()));
     lines.push(files::last_backup(parts.watching.as_ref()));
     lines
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use doorbook_core::config::check::Line;
-use doorbook_core::config::{LogFile, Outlets, Watching};
+use doorbook_core::config::{LogFile, Logging, Watching};
 
 use super::deploy::unseen;
 
@@ -19,9 +19,9 @@ const BACKUP_AGE_MAX: Duration = Duration::from_hours(26);
 /// Clocks of two machines may differ by so much.
 const CLOCK_DIFFERENCE_MAX: Duration = Duration::from_mins(5);
 
-pub fn log_file(outlets: Option<&Outlets>) -> Line {
-    let Some(outlets) = outlets else { return unseen(LOG, "a setting beside it was refused") };
-    let Some(file) = &outlets.log_file else { return Line::ok(LOG, "none: the console alone") };
+pub fn log_file(logging: Option<&Logging>) -> Line {
+    let Some(logging) = logging else { return unseen(LOG, "a setting beside it was refused") };
+    let Some(file) = &logging.file else { return Line::ok(LOG, "none: the console alone") };
     match write_probe(file) {
         Ok(()) => Line::ok(LOG, "writable for this user; api and worker may run as another"),
         Err(error) => Line::fail(LOG, format!("{error}: make LOG_FILE's folder, and let the processes write there")),

@@ -18,7 +18,7 @@ mod jwt;
 mod limits;
 mod logging;
 mod mail;
-mod outlets;
+mod monitoring;
 mod password;
 mod reader;
 mod redis;
@@ -40,9 +40,9 @@ pub use generate::{new_secret_block, new_secret_block_for};
 pub use hosts::AllowedHosts;
 pub use http::{FrameOptions, Hsts, Http, HttpSecurity, ProxySslHeader};
 pub use limits::{Limits, LoginLimit, RateLimit};
-pub use logging::{LogEmail, LogFormat, Logging};
+pub use logging::{LogEmail, LogFile, LogFormat, Logging};
 pub use mail::{Mail, MailBackend, Mailbox, Smtp, SmtpLogin, SmtpSecurity};
-pub use outlets::{LogFile, Outlets, Sentry};
+pub use monitoring::{Monitoring, Sentry};
 pub use password::{Argon2, Argon2Engine, Password, PasswordValidator};
 pub use redis::Redis;
 pub use secret::Secret;
@@ -77,7 +77,7 @@ pub struct Settings {
     pub limits: Limits,
     pub account: Account,
     pub logging: Logging,
-    pub outlets: Outlets,
+    pub monitoring: Monitoring,
     pub watching: Watching,
     /// Names in the environment that look like a misspelt setting.
     pub suspects: Vec<Suspect>,
@@ -99,7 +99,7 @@ impl Settings {
         let limits = Limits::read(&mut reader);
         let account = Account::read(&mut reader);
         let logging = Logging::read(&mut reader);
-        let outlets = Outlets::read(&mut reader);
+        let monitoring = Monitoring::read(&mut reader);
         let watching = Watching::read(&mut reader);
         let debug = reader.debug;
         let settings = (|| {
@@ -116,7 +116,7 @@ impl Settings {
                 limits: limits?,
                 account: account?,
                 logging: logging?,
-                outlets: outlets?,
+                monitoring: monitoring?,
                 watching: watching?,
                 suspects: suspects(environment),
             })

@@ -212,14 +212,16 @@ mod table {
     LOG_FORMAT = text(Value("json"), "json or console", "One JSON object a line, or text.");
     LOG_LEVEL = text(Value("info"), "error, warn, info, debug or trace", "Least serious line written.");
     LOG_EMAIL = text(Value("masked"), "plain, masked or hash", "How the line about a failed login names the address.");
-    LOG_FILE = text(Empty, "the path of a file", "A copy of the log beside the console; -api or -worker goes before the extension.");
-    LOG_FILE_MAX_BYTES = whole(Value("10485760"), 1_024, 4_294_967_295, "Size at which the file is moved aside.");
-    LOG_FILE_BACKUPS = whole(Value("5"), 1, 1_000, "Files moved aside that are kept.");
-    SENTRY_DSN = secret(Empty, "the DSN of a Sentry project: https://key@host/project", "Where errors are reported, without bodies, addresses and tokens. Unset: nowhere.");
-    SENTRY_ENVIRONMENT = text(Value("production"), "at most 64 printable characters without spaces and slashes", "What reports call this deployment.");
-    SENTRY_TRACES_SAMPLE_RATE = text(Value("0.1"), "a number from 0 to 1", "Share of requests whose course is reported.");
-    SENTRY_RELEASE = text(Derived("the version"), "at most 200 printable characters without spaces and slashes", "What reports call this release.");
-    OTEL_EXPORTER_OTLP_ENDPOINT = text(Empty, "an http or https URL without login, query or fragment", "Collector of traces and metrics. Unset: none are sent.");
+    LOG_FILE = text(Empty, "the path of a file", "Lines go there as well as to the console; -api or -worker goes before its extension.");
+    LOG_FILE_MAX_BYTES = whole(Value("10485760"), 0, u32::MAX, "Size at which the file is renamed and begun anew; 0 never does.");
+    LOG_FILE_BACKUPS = whole(Value("5"), 0, 1_000, "Renamed files that are kept, .1 being the newest; 0 never renames.");
+}
+"Monitoring" {
+    SENTRY_DSN = secret(Empty, "a DSN such as https://key@sentry.example.com/1", "Where errors and panics are reported, without personal data.");
+    SENTRY_ENVIRONMENT = text(Value("production"), "at most 64 letters, digits or . - _ @ +", "Name of this installation in the reports.");
+    SENTRY_RELEASE = text(Derived("the version of this release"), "at most 64 letters, digits or . - _ @ +", "Name of the release in the reports.");
+    SENTRY_TRACES_SAMPLE_RATE = text(Value("0.1"), "a number from 0 to 1", "Accepted for the replaced service's sake: Sentry gets errors, traces go to OTEL_EXPORTER_OTLP_ENDPOINT.");
+    OTEL_EXPORTER_OTLP_ENDPOINT = text(Empty, "an absolute URL without login and query, such as http://127.0.0.1:4318", "Collector of traces, by OTLP over HTTP.");
 }
 "Watching" {
     ALERT_EMAILS = text(Empty, "e-mail addresses with commas between", "Operators who get security alerts. Checked only: this release raises no alerts.");

@@ -7,6 +7,7 @@ pub mod append;
 pub mod csrf;
 pub mod email_change;
 pub mod expiry;
+mod figures;
 pub mod health;
 pub mod history;
 pub mod idempotent;
@@ -29,6 +30,7 @@ use sqlx::PgPool;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Timestamp};
+use crate::config::LogEmail;
 use crate::event::Actor;
 use crate::limit::Rule;
 use crate::password::{Hasher, PasswordPolicy};
@@ -74,6 +76,8 @@ pub struct Policy {
     pub registration_mode: RegistrationMode,
     pub default_locale: Locale,
     pub password: PasswordPolicy,
+    /// How the line about a failed login names the address.
+    pub log_email: LogEmail,
 }
 
 /// Everything a use case needs; one a process.

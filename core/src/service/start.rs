@@ -78,6 +78,7 @@ fn policy(settings: &Settings) -> Result<Policy, SettingsError> {
             min_length: usize::try_from(settings.password.min_length).unwrap_or(usize::MAX),
             validators: validators(settings)?,
         },
+        log_email: settings.logging.email,
     })
 }
 

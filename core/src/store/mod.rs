@@ -29,6 +29,8 @@ pub const ROLES_SQL: &str = include_str!("roles.sql");
 
 /// A request waits this long for a connection, then answers 503. Source: bar 7.17.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// A wait for a connection that is longer is counted: the pool is too small or a statement too slow.
+const ACQUIRE_SLOW: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -99,6 +101,7 @@ pub fn pool(url: &str, max: u32) -> sqlx::Result<PgPool> {
     Ok(PgPoolOptions::new()
         .max_connections(max)
         .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_slow_threshold(ACQUIRE_SLOW)
         .test_before_acquire(false)
         .after_connect(|connection, _| {
             Box::pin(async move {

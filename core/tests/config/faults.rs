@@ -131,7 +131,7 @@ const WRONG: &[Pair<'static>] = &[
     ("LOG_EMAIL", "full"),
     ("LOG_FILE", "/var/log/doorbook/"),
     ("LOG_FILE_MAX_BYTES", "10MB"),
-    ("LOG_FILE_BACKUPS", "0"),
+    ("LOG_FILE_BACKUPS", "1001"),
     ("ACCOUNT_DELETION_GRACE_DAYS", "0"),
     ("RETENTION_ATTEMPTS_DAYS", "never"),
     ("RETENTION_NOTIFICATIONS_DAYS", "3651"),
@@ -333,4 +333,35 @@ fn the_debug_output_of_settings_has_no_secret() {
     for secret in ["k2Vx9Qw7Lm4Tz8Rb", "SG.q7Lm4Tz8Rb", "hunter2", "m3Qx0p5b", "109, 220"] {
         assert!(!shown.contains(secret), "{secret}");
     }
+}
+
+#[test]
+fn settings_of_log_file_and_receivers_are_checked() {
+    let wrong = [
+        ("LOG_FILE", "/"),
+        ("LOG_FILE_MAX_BYTES", "10MB"),
+        ("LOG_FILE_BACKUPS", "1001"),
+        ("SENTRY_DSN", "https://sentry.example.com/1"),
+        ("SENTRY_ENVIRONMENT", "my stage"),
+        ("SENTRY_RELEASE", "a/b"),
+        ("SENTRY_TRACES_SAMPLE_RATE", "2"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+    ];
+    for (name, value) in wrong {
+        assert_eq!(refused(&with(&[(name, value)])), [name]);
+    }
+    let dsn = "https://hunter2hunter2@sentry.example.com/42";
+    let otlp = "http://127.0.0.1:4318";
+    let settings = load(&with(&[
+        ("SENTRY_DSN", dsn),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", otlp),
+        ("LOG_FILE", "/var/log/doorbook/application.log"),
+    ]))
+    .unwrap();
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    let sentry = settings.monitoring.sentry.unwrap();
+    assert_eq!(sentry.endpoint.as_str(), "https://sentry.example.com/api/42/envelope/");
+    assert_eq!((sentry.environment.as_str(), sentry.release.as_str()), ("production", env!("CARGO_PKG_VERSION")));
+    let file = settings.logging.file.unwrap();
+    assert_eq!((file.max_bytes, file.backups), (10_485_760, 5));
 }

@@ -139,11 +139,15 @@ fn every_secret_may_come_from_a_file() {
                 assert_eq!(settings.database.url.expose(), value);
                 continue;
             }
+            "SENTRY_DSN" => {
+                let key = settings.monitoring.sentry.as_ref().unwrap().key.expose();
+                assert!(SENTRY_DSN.contains(key) && !key.is_empty());
+                continue;
+            }
             "WORKER_DATABASE_URL" => settings.database.url.expose(),
             "DATABASE_MIGRATE_URL" => settings.database.migrate_url.expose(),
             "REDIS_URL" => settings.redis.url.expose(),
             "DATABASE_DIRECT_URL" => settings.database.direct_url.as_ref().unwrap().expose(),
-            "SENTRY_DSN" => settings.outlets.sentry.as_ref().unwrap().dsn.expose(),
             "ALERT_WEBHOOK_URL" => settings.watching.alerts.webhook.as_ref().unwrap().url.expose(),
             "ALERT_WEBHOOK_SECRET" => {
                 let webhook = settings.watching.alerts.webhook.unwrap();

@@ -12,9 +12,9 @@ const DAY: Duration = Duration::from_hours(24);
 
 #[test]
 fn the_defaults_are_those_of_the_contract() {
-    let Settings { outlets, cookies, watching, account, password, mail, database, http, .. } =
+    let Settings { logging, monitoring, cookies, watching, account, password, mail, database, http, .. } =
         load(&PRODUCTION).unwrap();
-    assert!(outlets.log_file.is_none() && outlets.sentry.is_none() && outlets.otlp_endpoint.is_none());
+    assert!(logging.file.is_none() && monitoring.sentry.is_none() && monitoring.otlp_endpoint.is_none());
     for cookie in [cookies.session, cookies.csrf] {
         assert!(cookie.secure && cookie.http_only && cookie.same_site == SameSite::Strict);
     }
@@ -46,13 +46,12 @@ fn what_is_given_is_passed_on_as_it_is_meant() {
         ("SECURITY_CONTACT", "security@example.com"),
     ]))
     .unwrap();
-    let file = settings.outlets.log_file.unwrap();
+    let file = settings.logging.file.unwrap();
     assert_eq!(file.of("worker"), PathBuf::from("/var/log/django/application-worker.log"));
     assert_eq!((file.max_bytes, file.backups), (10_485_760, 7));
-    let sentry = settings.outlets.sentry.unwrap();
-    assert_eq!((sentry.environment.as_str(), sentry.release.as_deref()), ("production", Some("doorbook@1.2.3")));
-    assert!((sentry.traces_sample_rate - 0.25).abs() < f64::EPSILON);
-    assert_eq!(settings.outlets.otlp_endpoint.unwrap().as_str(), "http://collector:4318/");
+    let sentry = settings.monitoring.sentry.unwrap();
+    assert_eq!((sentry.environment.as_str(), sentry.release.as_str()), ("production", "doorbook@1.2.3"));
+    assert_eq!(settings.monitoring.otlp_endpoint.unwrap().as_str(), "http://collector:4318/");
     assert_eq!((settings.cookies.session.same_site, settings.cookies.csrf.http_only), (SameSite::Lax, false));
     assert_eq!(settings.watching.alerts.emails, ["security@example.com", "ops@example.com"]);
     assert_eq!(settings.watching.alerts.login_blocks, Some(12));

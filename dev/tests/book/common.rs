@@ -73,6 +73,7 @@ pub fn policy() -> Policy {
             min_length: 8,
             validators: vec![Validator::Similarity, Validator::Length, Validator::Common, Validator::Numeric],
         },
+        log_email: doorbook_core::config::LogEmail::Masked,
     }
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::super::{
-    CookieAttributes, Environment, Fault, Faults, Http, HttpSecurity, Mail, MailBackend, Outlets, Password, Process,
-    Secrets, Settings, Watching, mail, registry, suspects,
+    CookieAttributes, Environment, Fault, Faults, Http, HttpSecurity, Logging, Mail, MailBackend, Monitoring, Password,
+    Process, Secrets, Settings, Watching, mail, registry, suspects,
 };
 use super::{Line, Parts, Verdict};
 
@@ -101,8 +101,8 @@ fn sound(check: &str, parts: &Parts, settings: Option<&Settings>) -> Judged {
         "https" => parts.http.as_ref().map(|http| https(&http.security)),
         "cookies" => parts.cookies.as_ref().map(|cookies| self::cookies(&[cookies.session, cookies.csrf])),
         "passwords" => parts.password.as_ref().map(passwords),
-        "log" => parts.outlets.as_ref().map(log),
-        "sentry" => parts.outlets.as_ref().map(sentry),
+        "log" => parts.logging.as_ref().map(log),
+        "sentry" => parts.monitoring.as_ref().map(sentry),
         "checkpoints" => parts.watching.as_ref().map(checkpoints),
         "backup" => parts.watching.as_ref().map(backup),
         "other settings" => settings.map(others),
@@ -233,12 +233,12 @@ fn passwords(password: &Password) -> Judged {
     }
 }
 
-fn log(outlets: &Outlets) -> Judged {
-    ok(if outlets.log_file.is_some() { "console and file" } else { "console" })
+fn log(logging: &Logging) -> Judged {
+    ok(if logging.file.is_some() { "console and file" } else { "console" })
 }
 
-fn sentry(outlets: &Outlets) -> Judged {
-    if outlets.sentry.is_some() {
+fn sentry(monitoring: &Monitoring) -> Judged {
+    if monitoring.sentry.is_some() {
         ok("on")
     } else {
         warn("off: errors are in the log alone; set SENTRY_DSN to be told of them")

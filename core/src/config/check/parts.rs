@@ -1,7 +1,9 @@
 //! The sections that can be read although others cannot: one wrong variable must not hide what else is wrong.
 
 use super::super::reader::Reader;
-use super::super::{Cookies, Database, Environment, Http, Mail, Outlets, Password, Process, Redis, Secrets, Watching};
+use super::super::{
+    Cookies, Database, Environment, Http, Logging, Mail, Monitoring, Password, Process, Redis, Secrets, Watching,
+};
 
 #[derive(Debug)]
 pub struct Parts {
@@ -12,7 +14,8 @@ pub struct Parts {
     pub mail: Option<Mail>,
     pub http: Option<Http>,
     pub password: Option<Password>,
-    pub outlets: Option<Outlets>,
+    pub logging: Option<Logging>,
+    pub monitoring: Option<Monitoring>,
     pub cookies: Option<Cookies>,
     pub watching: Option<Watching>,
 }
@@ -29,7 +32,8 @@ impl Parts {
             mail: Mail::read(&mut reader).ok(),
             http: Http::read(&mut reader).ok(),
             password: Password::read(&mut reader).ok(),
-            outlets: Outlets::read(&mut reader).ok(),
+            logging: Logging::read(&mut reader).ok(),
+            monitoring: Monitoring::read(&mut reader).ok(),
             cookies: Cookies::read(&mut reader).ok(),
             watching: Watching::read(&mut reader).ok(),
         }
