@@ -108,7 +108,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
         Command::Account(command) => account::run(command, out).await,
         Command::Import(import::Command::Django(command)) => import::django(*command, out).await,
         Command::Events(command) => events::run(command, out).await,
-        Command::Keys { command } => keys::run(command.unwrap_or(keys::Command::List), out).await,
+        Command::Keys { command } => Box::pin(keys::run(command.unwrap_or(keys::Command::List), out)).await,
         Command::Jobs(command) => jobs::run(command, out).await,
         Command::Projections(command) => projections::run(command, out).await,
     }

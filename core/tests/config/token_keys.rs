@@ -119,7 +119,7 @@ fn a_fresh_block_for_each_algorithm_loads_as_it_is_printed() {
     for algorithm in Algorithm::ALL {
         let block = new_secret_block_for(algorithm).unwrap();
         let base = without(&["SECRET_KEY", "JWT_SECRET_KEY"], &[]);
-        let text: String = base.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect();
+        let text: String = base.iter().map(|(name, value)| format!("{name}='{value}'\n")).collect::<Vec<_>>().concat();
         let environment = Environment::of_dotenv(&format!("{text}{}", *block)).unwrap();
         let ring = Settings::load(&environment, Process::Api).unwrap().secrets.tokens;
         let own = match &ring.current {
