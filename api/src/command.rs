@@ -40,7 +40,12 @@ where
     match tokio::spawn(task.in_current_span()).await {
         Ok(outcome) => outcome,
         Err(error) => {
-            tracing::error!(panicked = error.is_panic(), "a command did not finish");
+            // A panic was told, and reported, as an error where it happened.
+            if error.is_panic() {
+                tracing::warn!("a command panicked");
+            } else {
+                tracing::error!("a command did not finish");
+            }
             Err(Problem::internal().into())
         }
     }

@@ -18,11 +18,15 @@ pub struct HttpConfig {
     pub proxy_scheme_header: (HeaderName, String),
     pub ssl_redirect: bool,
     pub headers: HeaderConfig,
+    /// The cookie of cookie mode.
+    pub cookie: CookieConfig,
     /// Exact origins; empty grants none.
     pub cors_allowed_origins: Vec<String>,
     pub request_timeout: Duration,
     /// Serves `/docs/`.
     pub docs: bool,
+    /// A URI; serves `/.well-known/security.txt`.
+    pub security_contact: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,20 @@ pub struct Hsts {
     pub seconds: u64,
     pub include_subdomains: bool,
     pub preload: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct CookieConfig {
+    /// False in development only.
+    pub secure: bool,
+    pub http_only: bool,
+    pub same_site: SameSite,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SameSite {
+    Strict,
+    Lax,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

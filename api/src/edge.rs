@@ -16,12 +16,13 @@ use poem::{
     http::uri::Scheme,
     web::{LocalAddr, RemoteAddr},
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -56,7 +57,7 @@ pub struct Limits {
     pub idle: Duration,
     /// Without the client taking a byte of its answer.
     pub write_stall: Duration,
-    /// For requests in flight when the process stops, and again for their commands.
+    /// For requests in flight when the process stops, and for their commands.
     pub drain: Duration,
 }
 
@@ -67,8 +68,27 @@ impl Default for Limits {
             header_deadline: Duration::from_secs(10),
             idle: Duration::from_secs(30),
             write_stall: Duration::from_secs(30),
-            drain: Duration::from_secs(10),
+            // With the notice before and the last log lines after, the process ends within ten seconds. Source: bar 6.
+            drain: Duration::from_secs(6),
         }
+    }
+}
+
+impl Limits {
+    /// The default, with no more connections than leave descriptors to the database and the log. The soft limit is raised to
+    /// the hard one first: it is low for programs that cannot count beyond it.
+    pub fn within_descriptors() -> Self {
+        let limit = getrlimit(Resource::Nofile);
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+            tracing::debug!(%error, "the limit of descriptors cannot be raised");
+        }
+        let default = Self::default();
+        let descriptors = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+        let connections = descriptors.map_or(default.connections, |limit| default.connections.min(limit / 4 * 3));
+        if connections < default.connections {
+            tracing::warn!(connections, "few descriptors: fewer connections at once are served");
+        }
+        Self { connections, ..default }
     }
 }
 
@@ -95,12 +115,13 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, stop: i
     }
     drop(listener);
     closing.send_replace(true);
-    let drained = timeout(limits.drain, async { while connections.join_next().await.is_some() {} }).await.is_ok();
+    let deadline = Instant::now() + limits.drain;
+    let drained = timeout_at(deadline, async { while connections.join_next().await.is_some() {} }).await.is_ok();
     if !drained {
         tracing::warn!(connections = connections.len(), "connections were cut at the end of the drain time");
         connections.shutdown().await;
     }
-    if !command::finished(limits.drain).await {
+    if !command::finished(deadline.saturating_duration_since(Instant::now())).await {
         tracing::error!("commands were still running at the end of the drain time");
     }
 }
@@ -146,6 +167,7 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
     }
+    let refuser = Arc::clone(&app);
     let phase = Arc::new(Phase::default());
     let stream = GuardedStream::new(stream, Arc::clone(&phase), limits.header_deadline, limits.write_stall);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
@@ -180,9 +202,16 @@ async fn connection(
         Pin::new(&mut connection).graceful_shutdown();
         poll_fn(|cx| connection.poll_without_shutdown(cx)).await
     };
-    match ended {
-        Ok(()) => linger(connection.into_parts().io.into_inner()).await,
-        Err(error) => tracing::debug!(%error, "a connection broke"),
+    let mut stream = connection.into_parts().io.into_inner();
+    match (ended, stream.take_refused()) {
+        (Ok(()), None) => linger(stream).await,
+        (_, Some(head)) => {
+            let answer = refuser.unreadable(&head).await;
+            if let Ok(Ok(())) = timeout(LINGER, stream.write_all(&answer)).await {
+                linger(stream).await;
+            }
+        }
+        (Err(error), None) => tracing::debug!(%error, "a connection broke"),
     }
 }
 

@@ -1,26 +1,31 @@
 //! The api process: settings, service, HTTP, until SIGTERM.
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use doorbook_api::config::{FrameOptions, HeaderConfig, Hsts, HttpConfig};
+use anyhow::Context as _;
+use doorbook_api::config::{CookieConfig, FrameOptions, HeaderConfig, Hsts, HttpConfig, SameSite};
 use doorbook_api::edge::{self, Limits};
+use doorbook_api::ops::{self, Ops, Ready};
 use doorbook_api::routes::health::{Readiness, ReadinessProbe};
 use doorbook_api::server::{App, routes};
 use doorbook_core::config::{self, Environment, Process, Settings};
-use doorbook_core::service::health::Health;
 use doorbook_core::service::{Doorbook, start};
 use doorbook_core::telemetry;
 use futures::FutureExt as _;
 use poem::http::HeaderName;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// Exit status for settings that cannot be used. Source: settings contract.
 const EXIT_SETTINGS: u8 = 2;
 /// Pause between two tries to reach the database at start.
 const START_RETRY: Duration = Duration::from_secs(1);
+/// At the end, readiness is off for this long before connections are refused: a load balancer that asks often enough sends no
+/// request into the gap.
+const NOTICE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let settings = match Environment::of_process().and_then(|environment| Settings::load(&environment, Process::Api)) {
@@ -30,10 +35,14 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
-    if let Err(error) = telemetry::init(&settings.logging, "api") {
-        eprintln!("logging cannot be set up: {error}");
-        return ExitCode::FAILURE;
-    }
+    // Dropped last, outside of the runtime.
+    let _telemetry = match telemetry::init(&settings, "api") {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("logging cannot be set up: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let threads = usize::try_from(settings.http.worker_threads).unwrap_or(1);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run(&settings))) {
@@ -46,21 +55,29 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> anyhow::Result<()> {
-    settings.warn_of_debug();
+    settings.warn();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let (stop, stopping) = watch::channel(false);
+    let opened = Arc::new(OnceLock::new());
+    let ops = Ops { doorbook: Arc::clone(&opened), stopping };
+    let ops_listener = TcpListener::bind(settings.http.api_ops_bind).await.context("API_OPS_BIND")?;
+    tokio::spawn(ops::serve(ops_listener, ops.clone()));
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        stop.send_replace(true);
+        tracing::info!("ending: readiness is off");
+        tokio::time::sleep(NOTICE).await;
     };
     let Some(doorbook) = open(settings).await? else { return Ok(()) };
-    let doorbook = Arc::new(doorbook);
-    let app = App::new(routes(readiness(Arc::clone(&doorbook))), &http(settings)?)?.with_data(doorbook);
-    let listener = TcpListener::bind(settings.http.api_bind).await?;
+    let doorbook = opened.get_or_init(|| Arc::new(doorbook));
+    let app = App::new(routes(readiness(ops)), &http(settings)?)?.with_data(Arc::clone(doorbook));
+    let listener = TcpListener::bind(settings.http.api_bind).await.context("API_BIND")?;
     tracing::info!(address = %settings.http.api_bind, "serving");
-    edge::serve(listener, Arc::new(app), Limits::default(), stop).await;
+    edge::serve(listener, Arc::new(app), Limits::within_descriptors(), stop).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -81,14 +98,14 @@ async fn open(settings: &Settings) -> anyhow::Result<Option<Doorbook>> {
     }
 }
 
-fn readiness(doorbook: Arc<Doorbook>) -> ReadinessProbe {
+fn readiness(ops: Ops) -> ReadinessProbe {
     Arc::new(move || {
-        let doorbook = Arc::clone(&doorbook);
+        let ops = ops.clone();
         async move {
-            match doorbook.health().await {
-                Health::Ready => Readiness::Ready,
-                Health::Degraded => Readiness::Degraded,
-                Health::Unavailable => Readiness::Unavailable,
+            match ops.ready().await {
+                Ready::Ready => Readiness::Ready,
+                Ready::Degraded => Readiness::Degraded,
+                Ready::Ending | Ready::NotOpen | Ready::Unusable => Readiness::Unavailable,
             }
         }
         .boxed()
@@ -118,8 +135,17 @@ fn http(settings: &Settings) -> anyhow::Result<HttpConfig> {
                 config::FrameOptions::SameOrigin => FrameOptions::SameOrigin,
             },
         },
+        cookie: CookieConfig {
+            secure: settings.cookies.session.secure,
+            http_only: settings.cookies.session.http_only,
+            same_site: match settings.cookies.session.same_site {
+                config::SameSite::Strict => SameSite::Strict,
+                config::SameSite::Lax => SameSite::Lax,
+            },
+        },
         cors_allowed_origins: http.cors_allowed_origins.clone(),
         request_timeout: http.request_timeout,
         docs: http.docs_enabled,
+        security_contact: http.security_contact.clone(),
     })
 }

@@ -10,6 +10,8 @@ use crate::{
     problem::{self, MEDIA_TYPE},
 };
 
+mod additions;
+
 pub const TITLE: &str = "Doorbook";
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -21,7 +23,8 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("post /api/auth/login/", &[401, 429]),
     ("post /api/auth/token/refresh/", &[401, 429]),
     ("post /api/auth/token/verify/", &[401]),
-    ("post /api/auth/logout/", &[429]),
+    ("post /api/auth/logout/", &[401, 429]),
+    ("get /api/auth/csrf/", &[401]),
     ("post /api/auth/logout/all/", &[409]),
     ("patch /api/auth/profile/", &[409]),
     ("post /api/auth/password/change/", &[409, 429]),
@@ -74,6 +77,7 @@ pub fn document<A: OpenApi>(service: &OpenApiService<A, ()>) -> serde_json::Resu
     components["responses"] =
         statuses.iter().map(|status| (format!("Problem{status}"), response(*status))).collect::<Map<_, _>>().into();
     components["securitySchemes"]["bearer"] = json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT" });
+    additions::add(&mut document);
     Ok(document)
 }
 
@@ -271,6 +275,7 @@ mod tests {
         let (written, registered) = count(&service);
         assert_eq!(written, registered);
         let document = document(&service).unwrap();
+        assert_eq!(additions::unbounded(&document), Vec::<String>::new(), "every string that is sent is bounded");
         for (key, _) in PROBLEMS {
             let (method, path) = key.split_once(' ').unwrap();
             assert!(document["paths"][path][method].is_object(), "{key}");

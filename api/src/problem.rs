@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use poem::{
     Response,
     error::{MethodNotAllowedError, NotFoundError, ResponseError},
-    http::{HeaderValue, StatusCode, StatusCode as S, header},
+    http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
     ApiResponse, Object,
@@ -15,73 +15,15 @@ use poem_openapi::{
 };
 
 use crate::middleware::trace::TraceId;
+use kinds::Kind;
+
+mod kinds;
 
 /// Media type of every error. Source: RFC 9457, section 3.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
 /// Longest request path repeated as `instance`, in bytes.
 const INSTANCE_MAX: usize = 256;
-
-/// What went wrong, as clients tell it apart. `type` is `/problems/` and the slug; slugs never change.
-#[derive(Debug, PartialEq, Eq)]
-struct Kind {
-    status: StatusCode,
-    slug: &'static str,
-    title: &'static str,
-    /// Said when nothing better is known.
-    detail: &'static str,
-}
-
-impl Kind {
-    const fn new(status: StatusCode, slug: &'static str, title: &'static str, detail: &'static str) -> Self {
-        Self { status, slug, title, detail }
-    }
-}
-
-static BAD_REQUEST: Kind = Kind::new(S::BAD_REQUEST, "bad-request", "Bad request", "The request could not be read.");
-static MALFORMED_JSON: Kind =
-    Kind::new(S::BAD_REQUEST, "malformed-json", "Malformed JSON", "The body is not valid JSON.");
-static BAD_HOST: Kind = Kind::new(S::BAD_REQUEST, "bad-host", "Bad host", "This host is not served here.");
-static INVALID_CREDENTIALS: Kind =
-    Kind::new(S::UNAUTHORIZED, "invalid-credentials", "Invalid credentials", "The e-mail or the password is wrong.");
-static UNAUTHORIZED: Kind =
-    Kind::new(S::UNAUTHORIZED, "unauthorized", "Unauthorized", "A valid access token is required.");
-static FORBIDDEN: Kind = Kind::new(S::FORBIDDEN, "forbidden", "Forbidden", "This account may not do that.");
-static HTTPS_REQUIRED: Kind = Kind::new(S::FORBIDDEN, "https-required", "HTTPS required", "Use https.");
-static UNTRUSTED_PROXY: Kind =
-    Kind::new(S::FORBIDDEN, "untrusted-proxy", "Untrusted proxy", "The proxy in front of this service is not trusted.");
-static ORIGIN_NOT_ALLOWED: Kind =
-    Kind::new(S::FORBIDDEN, "origin-not-allowed", "Origin not allowed", "This origin may not call this service.");
-static NOT_FOUND: Kind = Kind::new(S::NOT_FOUND, "not-found", "Not found", "There is nothing at this address.");
-static METHOD_NOT_ALLOWED: Kind = Kind::new(
-    S::METHOD_NOT_ALLOWED,
-    "method-not-allowed",
-    "Method not allowed",
-    "The Allow header names the methods of this address.",
-);
-static REQUEST_TIMEOUT: Kind =
-    Kind::new(S::REQUEST_TIMEOUT, "request-timeout", "Request timeout", "The body did not arrive in time.");
-static CONFLICT: Kind = Kind::new(S::CONFLICT, "conflict", "Conflict", "The request conflicts with the present state.");
-static PAYLOAD_TOO_LARGE: Kind =
-    Kind::new(S::PAYLOAD_TOO_LARGE, "payload-too-large", "Payload too large", "The body is larger than accepted.");
-static UNSUPPORTED_MEDIA_TYPE: Kind = Kind::new(
-    S::UNSUPPORTED_MEDIA_TYPE,
-    "unsupported-media-type",
-    "Unsupported media type",
-    "Send application/json, encoded as UTF-8, not compressed.",
-);
-static VALIDATION: Kind =
-    Kind::new(S::UNPROCESSABLE_ENTITY, "validation", "Invalid input", "One or more fields are not acceptable.");
-static BLOCKED: Kind =
-    Kind::new(S::TOO_MANY_REQUESTS, "blocked", "Blocked", "Too many failed attempts. Try again later.");
-static BUSY: Kind =
-    Kind::new(S::TOO_MANY_REQUESTS, "busy", "Busy", "Another attempt is still being checked. Try again at once.");
-static LIMIT_EXCEEDED: Kind =
-    Kind::new(S::TOO_MANY_REQUESTS, "limit-exceeded", "Limit exceeded", "Too many requests. Try again later.");
-static INTERNAL: Kind =
-    Kind::new(S::INTERNAL_SERVER_ERROR, "internal", "Internal error", "Something went wrong on our side.");
-static UNAVAILABLE: Kind =
-    Kind::new(S::SERVICE_UNAVAILABLE, "unavailable", "Unavailable", "The service cannot answer now. Try again later.");
 
 /// One field that was refused. Never holds the value.
 #[derive(Debug, Clone, PartialEq, Eq, Object)]
@@ -130,93 +72,107 @@ impl Problem {
     }
 
     pub const fn bad_request() -> Self {
-        Self::new(&BAD_REQUEST)
+        Self::new(&kinds::BAD_REQUEST)
     }
 
     pub const fn malformed_json() -> Self {
-        Self::new(&MALFORMED_JSON)
+        Self::new(&kinds::MALFORMED_JSON)
     }
 
     pub const fn bad_host() -> Self {
-        Self::new(&BAD_HOST)
+        Self::new(&kinds::BAD_HOST)
     }
 
     /// Unknown account, wrong password, disabled account: the same words for all.
     pub const fn invalid_credentials() -> Self {
-        Self::new(&INVALID_CREDENTIALS)
+        Self::new(&kinds::INVALID_CREDENTIALS)
     }
 
     pub const fn unauthorized() -> Self {
-        Self::new(&UNAUTHORIZED)
+        Self::new(&kinds::UNAUTHORIZED)
     }
 
     pub const fn forbidden() -> Self {
-        Self::new(&FORBIDDEN)
+        Self::new(&kinds::FORBIDDEN)
     }
 
     pub const fn https_required() -> Self {
-        Self::new(&HTTPS_REQUIRED)
+        Self::new(&kinds::HTTPS_REQUIRED)
     }
 
     pub const fn untrusted_proxy() -> Self {
-        Self::new(&UNTRUSTED_PROXY)
+        Self::new(&kinds::UNTRUSTED_PROXY)
     }
 
     pub const fn origin_not_allowed() -> Self {
-        Self::new(&ORIGIN_NOT_ALLOWED)
+        Self::new(&kinds::ORIGIN_NOT_ALLOWED)
+    }
+
+    /// A cookie came along without the token that only our own pages know.
+    pub const fn forged() -> Self {
+        Self::new(&kinds::FORGED)
     }
 
     pub const fn not_found() -> Self {
-        Self::new(&NOT_FOUND)
+        Self::new(&kinds::NOT_FOUND)
     }
 
     /// `allow` is the value of the Allow header.
     pub fn method_not_allowed(allow: HeaderValue) -> Self {
-        Self { allow: Some(allow), ..Self::new(&METHOD_NOT_ALLOWED) }
+        Self { allow: Some(allow), ..Self::new(&kinds::METHOD_NOT_ALLOWED) }
     }
 
     pub const fn request_timeout() -> Self {
-        Self::new(&REQUEST_TIMEOUT)
+        Self::new(&kinds::REQUEST_TIMEOUT)
     }
 
     pub fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(&CONFLICT).with_detail(detail)
+        Self::new(&kinds::CONFLICT).with_detail(detail)
     }
 
     pub const fn payload_too_large() -> Self {
-        Self::new(&PAYLOAD_TOO_LARGE)
+        Self::new(&kinds::PAYLOAD_TOO_LARGE)
+    }
+
+    /// What the framework would answer without a word: a head that is no HTTP, or larger than accepted.
+    pub const fn unreadable(status: StatusCode) -> Self {
+        match status {
+            StatusCode::URI_TOO_LONG => Self::new(&kinds::URI_TOO_LONG),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Self::new(&kinds::HEADERS_TOO_LARGE),
+            _ => Self::bad_request(),
+        }
     }
 
     pub const fn unsupported_media_type() -> Self {
-        Self::new(&UNSUPPORTED_MEDIA_TYPE)
+        Self::new(&kinds::UNSUPPORTED_MEDIA_TYPE)
     }
 
     pub fn validation(errors: Vec<FieldError>) -> Self {
-        Self { errors, ..Self::new(&VALIDATION) }
+        Self { errors, ..Self::new(&kinds::VALIDATION) }
     }
 
     /// The identifier is blocked for so many seconds, whatever the password.
     pub const fn blocked(retry_after_seconds: u64) -> Self {
-        Self::retry(&BLOCKED, retry_after_seconds)
+        Self::retry(&kinds::BLOCKED, retry_after_seconds)
     }
 
     /// The identifier's free attempts are all in flight.
     pub const fn busy() -> Self {
-        Self::retry(&BUSY, 1)
+        Self::retry(&kinds::BUSY, 1)
     }
 
     /// A budget of the client address is used up.
     pub const fn limit_exceeded(retry_after_seconds: u64) -> Self {
-        Self::retry(&LIMIT_EXCEEDED, retry_after_seconds)
+        Self::retry(&kinds::LIMIT_EXCEEDED, retry_after_seconds)
     }
 
     /// The cause belongs in the log, never here.
     pub const fn internal() -> Self {
-        Self::new(&INTERNAL)
+        Self::new(&kinds::INTERNAL)
     }
 
     pub const fn unavailable(retry_after_seconds: u64) -> Self {
-        Self::retry(&UNAVAILABLE, retry_after_seconds)
+        Self::retry(&kinds::UNAVAILABLE, retry_after_seconds)
     }
 
     pub const fn status(&self) -> StatusCode {
@@ -276,7 +232,7 @@ impl Problem {
             detail: self.detail.as_deref().unwrap_or(detail).to_owned(),
             instance: Some(instance(path)).filter(|path| !path.is_empty()),
             trace_id: trace_id.map(|id| id.to_string()),
-            errors: self.errors.clone(),
+            errors: Some(self.errors.clone()).filter(|errors| !errors.is_empty()),
             retry_after_seconds: self.retry_after_seconds,
         };
         let mut response = Response::builder().status(status).content_type(MEDIA_TYPE).body(body.to_json_string());
@@ -288,11 +244,11 @@ impl Problem {
             headers.insert(header::ALLOW, allow.clone());
         }
         match status {
-            S::UNAUTHORIZED => {
+            StatusCode::UNAUTHORIZED => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             // The rest of the body is still on its way and will not be read.
-            S::REQUEST_TIMEOUT | S::PAYLOAD_TOO_LARGE => {
+            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE => {
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -341,7 +297,7 @@ impl ApiResponse for Problem {
 
 /// An error, as RFC 9457 describes it.
 #[derive(Object)]
-#[oai(rename = "Problem", skip_serializing_if_is_none, skip_serializing_if_is_empty)]
+#[oai(rename = "Problem", skip_serializing_if_is_none)]
 struct Body {
     /// Stable reference that tells problems apart.
     #[oai(rename = "type")]
@@ -357,7 +313,7 @@ struct Body {
     /// Names the request in the service's logs.
     trace_id: Option<String>,
     /// The refused fields of a 422.
-    errors: Vec<FieldError>,
+    errors: Option<Vec<FieldError>>,
     /// Seconds to wait; the Retry-After header says the same.
     retry_after_seconds: Option<u64>,
 }

@@ -23,6 +23,7 @@ impl From<Refusal> for Problem {
             ),
             Refusal::InvalidCredentials => Self::invalid_credentials(),
             Refusal::Unauthenticated => Self::unauthorized(),
+            Refusal::Forged => Self::forged(),
             Refusal::InvalidToken => field("token", "invalid_token", "is not valid, or not any more"),
             Refusal::IdempotencyMismatch => {
                 field("Idempotency-Key", "idempotency_key_reused", "was used for another request in the last 24 hours")

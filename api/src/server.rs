@@ -7,15 +7,17 @@ use poem::{
     Endpoint, EndpointExt, PathPattern, Request, Response, Route,
     endpoint::{BoxEndpoint, make_sync},
     get,
+    http::{StatusCode, header},
 };
 use poem_openapi::OpenApi;
 use tracing::Instrument;
 
 use crate::{
     config::HttpConfig,
+    cookie::RefreshCookie,
     docs::Docs,
     middleware::{
-        client::{Client, TrustedProxies},
+        client::{Client, Scheme, TrustedProxies},
         cors::Cors,
         headers::SecurityHeaders,
         host::AllowedHosts,
@@ -32,6 +34,7 @@ use crate::{
         health::{HealthApi, ReadinessProbe},
         history::History,
         index::IndexApi,
+        keys::KeyRoutes,
         login::Logins,
         password::Passwords,
         profile::Profiles,
@@ -39,14 +42,28 @@ use crate::{
         sessions::Sessions,
         token::TokenRoutes,
     },
+    security_txt,
 };
 
 const DOCUMENT_PATH: &str = "/api/openapi.json";
 const DOCS_PATH: &str = "/docs";
+const SECURITY_TXT_PATH: &str = "/.well-known/security.txt";
 
 /// Every documented route.
 pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
-    (HealthApi { ready }, IndexApi, Register, Logins, TokenRoutes, Profiles, Passwords, Emails, Sessions, History)
+    (
+        HealthApi { ready },
+        IndexApi,
+        Register,
+        Logins,
+        TokenRoutes,
+        KeyRoutes,
+        Profiles,
+        Passwords,
+        Emails,
+        Sessions,
+        History,
+    )
 }
 
 /// Routes and everything around them.
@@ -56,6 +73,7 @@ pub struct App {
     hosts: AllowedHosts,
     https: HttpsPolicy,
     cors: Cors,
+    cookie: RefreshCookie,
     headers: SecurityHeaders,
     paths: Paths,
     routes: BoxEndpoint<'static>,
@@ -78,12 +96,17 @@ impl App {
             others.push(DOCS_PATH);
             route = route.at(DOCS_PATH, get(make_sync(move |_| docs.page())));
         }
+        if let Some(contact) = config.security_contact.clone() {
+            others.push(SECURITY_TXT_PATH);
+            route = route.at(SECURITY_TXT_PATH, get(make_sync(move |_| security_txt::answer(&contact))));
+        }
         Ok(Self {
             request_timeout: config.request_timeout,
             proxies: TrustedProxies::new(config.trusted_proxies.clone(), config.proxy_scheme_header.clone()),
             hosts: AllowedHosts::new(&config.allowed_hosts),
             https: HttpsPolicy::new(config.ssl_redirect),
             cors: Cors::new(&config.cors_allowed_origins),
+            cookie: RefreshCookie::new(config.cookie),
             headers: SecurityHeaders::new(config.headers),
             paths: Paths::new::<A>(&others),
             routes: route.nest("/", service).boxed(),
@@ -108,6 +131,8 @@ impl App {
         request.set_data(trace.id());
         request.set_data(client.address);
         request.set_data(deadline);
+        request.set_data(self.cors.caller(request.headers(), client.scheme));
+        request.set_data(self.cookie);
 
         let routed = panic::caught(deadline.limit(self.route(request, client))).instrument(trace.span()).await;
         let mut response = match routed {
@@ -120,6 +145,28 @@ impl App {
         let route = response.data::<PathPattern>().and_then(|pattern| self.paths.get(&pattern.0));
         let route = route.map(|route| route.path.as_str());
         trace.finish(response, route)
+    }
+
+    /// The whole answer to a request whose head could not be read, made of the head that the framework had for it.
+    pub async fn unreadable(&self, head: &[u8]) -> Vec<u8> {
+        let head = String::from_utf8_lossy(head);
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap_or(StatusCode::BAD_REQUEST);
+        let trace = Trace::unreadable();
+        let mut response = Problem::unreadable(status).render(trace.path(), Some(trace.id()));
+        self.headers.apply(trace.path(), Scheme::Http, response.headers_mut());
+        Cors::apply(None, response.headers_mut());
+        let body = response.take_body().into_bytes().await.unwrap_or_default();
+        response.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
+        response.set_body(body.clone());
+        let answer = trace.finish(response, Some("-"));
+        let kept = head.trim_end().split("\r\n").filter(|line| !line.starts_with("content-length:"));
+        let mut bytes = kept.collect::<Vec<_>>().join("\r\n").into_bytes();
+        for (name, value) in answer.headers() {
+            bytes.extend_from_slice(&[b"\r\n", name.as_str().as_bytes(), b": ", value.as_bytes()].concat());
+        }
+        bytes.extend_from_slice(b"\r\n\r\n");
+        bytes.extend_from_slice(&body);
+        bytes
     }
 
     /// Refuses what may not pass, then lets the routes answer.

@@ -82,12 +82,12 @@ pub struct RoleTarget {
     reason: String,
 }
 
-fn role() -> impl TypedValueParser<Value = Role> {
+pub fn role() -> impl TypedValueParser<Value = Role> {
     PossibleValuesParser::new([Role::Admin, Role::Auditor].map(Role::as_str))
         .try_map(|name| Role::parse(&name).ok_or("no such role"))
 }
 
-fn locale() -> impl TypedValueParser<Value = Locale> {
+pub fn locale() -> impl TypedValueParser<Value = Locale> {
     PossibleValuesParser::new([Locale::En, Locale::Es].map(Locale::as_str))
         .try_map(|name| Locale::parse(&name).ok_or("no such language"))
 }

@@ -3,7 +3,10 @@
 //! Exit status: 0 done, 1 failed or something was found, 2 wrong usage or settings.
 
 mod account;
+mod check;
 mod events;
+mod health;
+mod import;
 mod jobs;
 mod keys;
 mod password;
@@ -30,26 +33,42 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Apply the migrations that the database lacks, and grant the roles
-    Migrate,
+    Migrate {
+        /// Change nothing: print what is not applied, and end with status 1 if there is any
+        #[arg(long)]
+        check: bool,
+    },
+    /// Ask a process over http whether it is well: for health checks of containers
+    Health {
+        /// Such as http://127.0.0.1:8000/health/ready
+        url: health::ProbeUrl,
+    },
     /// Grant the database roles, or print the SQL that does
     Roles {
         /// Print the SQL instead of running it
         #[arg(long)]
         sql: bool,
     },
+    /// Show the settings in force, judge a deployment, or probe a running one
+    Check(check::Options),
     /// Create, list and change accounts
     #[command(subcommand)]
     Account(account::Command),
+    /// Bring the accounts of another service over
+    #[command(subcommand)]
+    Import(import::Command),
     /// Read the event log
     #[command(subcommand)]
     Events(events::Command),
-    /// Make, list and re-wrap keys
-    #[command(subcommand)]
-    Keys(keys::Command),
+    /// Make, list, re-wrap, back up and restore keys; alone it lists them
+    Keys {
+        #[command(subcommand)]
+        command: Option<keys::Command>,
+    },
     /// See to jobs that have failed for good
     #[command(subcommand)]
     Jobs(jobs::Command),
-    /// Compare what is derived from the log with a replay of it
+    /// Compare what is derived from the log with a replay of it, or make it anew
     #[command(subcommand)]
     Projections(projections::Command),
 }
@@ -81,13 +100,17 @@ async fn main() -> ExitCode {
 
 async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outcome> {
     match command {
-        Command::Migrate => schema::migrate(out).await,
+        Command::Migrate { check: false } => schema::migrate(out).await,
+        Command::Migrate { check: true } => schema::check(out).await,
+        Command::Health { url } => health::probe(&url, out),
         Command::Roles { sql } => schema::roles(sql, out).await,
+        Command::Check(options) => check::run(&options, out).await,
         Command::Account(command) => account::run(command, out).await,
+        Command::Import(import::Command::Django(command)) => import::django(*command, out).await,
         Command::Events(command) => events::run(command, out).await,
-        Command::Keys(command) => keys::run(command, out).await,
+        Command::Keys { command } => Box::pin(keys::run(command.unwrap_or(keys::Command::List), out)).await,
         Command::Jobs(command) => jobs::run(command, out).await,
-        Command::Projections(projections::Command::Check) => projections::check(out).await,
+        Command::Projections(command) => projections::run(command, out).await,
     }
 }
 
@@ -124,8 +147,14 @@ mod tests {
         assert!(refused("doorbook account create ana").contains("e-mail address"));
         assert!(refused("doorbook account create ana@example.com --role owner").contains("admin"));
         assert!(refused("doorbook events show 12").contains("invalid value '12'"));
+        let import = "doorbook import django";
+        assert!(refused(import).contains("required"));
+        assert!(refused(&format!("{import} --csv a --ndjson b")).contains("cannot be used with"));
+        assert!(refused(&format!("{import} --csv a --column e-mail=b")).contains("NAME must be one of"));
+        assert!(refused(&format!("{import} --csv a --batch 5000")).contains("invalid value '5000'"));
         assert!(refused("doorbook jobs redrive x").contains("invalid value 'x'"));
         assert!(refused("doorbook events tail --last 0").contains("invalid value '0'"));
+        assert!(refused("doorbook health https://127.0.0.1:8000/health").contains("http://"));
     }
 
     #[test]

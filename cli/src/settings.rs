@@ -11,7 +11,12 @@ use zeroize::Zeroizing;
 
 /// Settings of this process, checked as a whole.
 pub fn load() -> Result<Settings, Faults> {
-    Settings::load(&Environment::of_process()?, Process::Cli)
+    Settings::load(&environment()?, Process::Cli)
+}
+
+/// What settings are read from, for those who look at single ones.
+pub fn environment() -> Result<Environment, Faults> {
+    Environment::of_process()
 }
 
 /// The whole service, as the api has it.

@@ -8,6 +8,7 @@ pub mod config;
 pub mod event;
 pub mod failpoint;
 pub mod job;
+pub mod key_backup;
 pub mod limit;
 pub mod notification;
 pub mod operator;

@@ -1,36 +1,139 @@
-//! Logging: one line an event to standard error, safe to show on a terminal whatever a client sent.
+//! What a process tells of itself: log lines, numbers, errors and traces. Logging is one line an event to the console, safe to show
+//! on a terminal whatever a client sent, and to a file if one is set.
+
+mod file;
+pub mod metrics;
+mod panics;
+mod reports;
+pub mod traces;
 
 use std::fmt;
 use std::io;
 
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Subscriber};
-use tracing_subscriber::filter::Targets;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer, Registry};
 
-use crate::config::{LogFormat, Logging};
+use self::file::LogFile;
+use self::metrics::{LOG_CONSOLE_FAILURES, POOL_SLOW};
+use self::reports::Reports;
+use self::traces::Traces;
+use crate::config::{LogFormat, Logging, Settings};
 
 /// Beginning of the targets of this project's own packages.
 const OWN_TARGETS: &str = "doorbook";
+/// Where sqlx tells of waits for a connection. They are counted: a line for each would fill the disk when the pool is too small.
+const POOL_TARGET: &str = "sqlx::pool::acquire";
 
-/// Sets up logging for the whole process, whose name every line carries. Fails if it was set up before.
-pub fn init(logging: &Logging, process_name: &'static str) -> Result<(), TryInitError> {
-    subscriber(logging, process_name, io::stderr).try_init()
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    #[error("logging was set up before: {0}")]
+    Logging(#[from] TryInitError),
+    #[error("a thread cannot be started: {0}")]
+    Thread(#[from] io::Error),
 }
 
-fn subscriber<W>(logging: &Logging, process_name: &'static str, writer: W) -> impl Subscriber + Send + Sync
+/// Kept until the end of the process; what still waits is handed over then, within seconds. Drop it outside of any runtime.
+pub struct Telemetry {
+    file: Option<LogFile>,
+    reports: Option<Reports>,
+    traces: Option<Traces>,
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        if let Some(traces) = &self.traces {
+            traces.flush();
+        }
+        if let Some(reports) = &self.reports {
+            reports.flush();
+        }
+        if let Some(file) = &self.file {
+            file.flush();
+        }
+    }
+}
+
+/// Sets up logging, reports and traces for the whole process, whose name every line carries. Fails if it was set up before.
+pub fn init(settings: &Settings, process_name: &'static str) -> Result<Telemetry, InitError> {
+    metrics::start();
+    let (logging, monitoring) = (&settings.logging, &settings.monitoring);
+    let file = logging.file.as_ref().map(|file| LogFile::start(file, process_name)).transpose()?;
+    let reports = monitoring.sentry.clone().map(|sentry| Reports::start(sentry, process_name)).transpose()?;
+    // A machine without certificates has no client for https: no reason to stand still.
+    let traces = monitoring.otlp_endpoint.as_ref().map(|url| Traces::start(url, process_name)).transpose();
+    let (traces, no_traces) = traces.map_or_else(|error| (None, Some(error)), |traces| (traces, None));
+    let output = Output { file: file.clone() };
+    let of_reports = |metadata: &Metadata<'_>| {
+        metadata.target().starts_with(OWN_TARGETS) && (metadata.is_span() || *metadata.level() == Level::ERROR)
+    };
+    // Without the hint, these layers would have every debug line of every library made.
+    let of_reports = filter_fn(of_reports).with_max_level_hint(LevelFilter::INFO);
+    lines(logging, process_name, move || output.clone())
+        .with(reports.clone().map(|reports| reports.with_filter(of_reports)))
+        .with(traces.as_ref().map(Traces::layer))
+        .with(PoolWaits.with_filter(Targets::new().with_target(POOL_TARGET, LevelFilter::WARN)))
+        .try_init()?;
+    panics::install();
+    if let Some(error) = no_traces {
+        tracing::error!(target: "doorbook::log", %error, "traces are not sent");
+    }
+    Ok(Telemetry { file, reports, traces })
+}
+
+/// Every line goes to the console, and to the file if there is one. Neither can fail: a service does not stop for its log.
+#[derive(Clone)]
+struct Output {
+    file: Option<LogFile>,
+}
+
+impl io::Write for Output {
+    /// The formatter hands over whole lines.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if io::stderr().write_all(line).is_err() {
+            LOG_CONSOLE_FAILURES.add(1);
+        }
+        if let Some(file) = &self.file {
+            file.write(line);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Counts what sqlx says of slow waits.
+struct PoolWaits;
+
+impl<S: Subscriber> Layer<S> for PoolWaits {
+    fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+        POOL_SLOW.add(1);
+    }
+}
+
+fn lines<W>(
+    logging: &Logging,
+    process_name: &'static str,
+    writer: W,
+) -> impl Subscriber + for<'l> LookupSpan<'l> + Send + Sync + use<W>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // Below info, libraries tell of bodies, headers and statements. Only our own code is known to keep secrets out.
-    let filter =
-        Targets::new().with_default(logging.level.min(LevelFilter::INFO)).with_target(OWN_TARGETS, logging.level);
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+    let filter = Targets::new()
+        .with_default(logging.level.min(LevelFilter::INFO))
+        .with_target(OWN_TARGETS, logging.level)
+        .with_target(POOL_TARGET, LevelFilter::OFF);
+    // A line that cannot be written is counted; the library would print to the console, which may be what failed.
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match logging.format {
         LogFormat::Json => {
             let inner = Format::default().json().flatten_event(true).with_span_list(false);
@@ -135,8 +238,8 @@ mod tests {
     fn logged(format: LogFormat, level: LevelFilter, act: impl FnOnce()) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        let logging = Logging { format, level, email: LogEmail::Masked };
-        tracing::subscriber::with_default(subscriber(&logging, "api", move || writer.clone()), act);
+        let logging = Logging { format, level, email: LogEmail::Masked, file: None };
+        tracing::subscriber::with_default(lines(&logging, "api", move || writer.clone()), act);
         let bytes = buffer.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }

@@ -63,6 +63,23 @@ fn reason() -> String {
     "asked by phone".into()
 }
 
+/// With everything, or with nothing that can be missing.
+fn imported(credential: Option<CredentialId>) -> AccountEvent {
+    let all = credential.is_some();
+    AccountEvent::AccountImported {
+        source: "django".into(),
+        source_id: "4711".into(),
+        locale: Locale::En,
+        credential,
+        disabled: !all,
+        email_verified: all,
+        roles: if all { vec![Role::Auditor, Role::Admin] } else { vec![] },
+        joined_at: all.then_some(Timestamp::from_micros(1_400_000_000_123_456)),
+        last_login_at: all.then_some(Timestamp::from_micros(1_700_000_000_000_000)),
+        profile: Some(profile()),
+    }
+}
+
 fn account() -> Vec<AccountEvent> {
     use AccountEvent as E;
     examples!(AccountEvent {
@@ -72,6 +89,8 @@ fn account() -> Vec<AccountEvent> {
         E::Registered { locale: Locale::Es, .. } => [
             E::Registered { locale: Locale::Es, credential: credential(), profile: Some(profile()) }
         ],
+        E::AccountImported { credential: Some(_), .. } => [imported(Some(credential()))],
+        E::AccountImported { credential: None, .. } => [imported(None)],
         E::EmailVerificationRequested { .. } => [E::EmailVerificationRequested { token: token() }],
         E::EmailVerificationExpired { .. } => [E::EmailVerificationExpired { token: token() }],
         E::EmailVerified { .. } => [E::EmailVerified { token: Some(token()) }, E::EmailVerified { token: None }],

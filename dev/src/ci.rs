@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::advisories;
 use crate::prepare::cargo;
 
 /// Version of cargo-deny that the checks use; installed when it is not there.
@@ -41,6 +42,16 @@ pub fn ci() -> Result<()> {
             }
         }
         minutes.push((*name, started.elapsed()));
+    }
+    println!("\n━━ advisories");
+    let started = Instant::now();
+    match advisories::check() {
+        Ok(Some(())) => minutes.push(("advisories", started.elapsed())),
+        Ok(None) => {}
+        Err(error) => {
+            eprintln!("{error:#}");
+            failed.push("advisories");
+        }
     }
     println!("\n━━ minutes a phase");
     for (name, elapsed) in &minutes {

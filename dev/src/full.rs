@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::advisories::today;
 use crate::checks::{self, Check, ROOT};
 use crate::prepare::cargo;
 
@@ -145,9 +146,4 @@ fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
     let output = Command::new("git").args(arguments).current_dir(folder).output().context("cannot run git")?;
     ensure!(output.status.success(), "git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn today() -> Result<String> {
-    let output = Command::new("date").args(["-u", "+%F"]).output().context("cannot run date")?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

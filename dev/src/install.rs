@@ -30,22 +30,96 @@ pub(crate) struct Tools {
     pub(crate) redis_server: PathBuf,
 }
 
-/// What is not there.
-#[derive(Clone, Copy)]
-struct Missing {
-    postgres: bool,
-    redis: bool,
-    pgbouncer: bool,
+/// The proxies of this machine.
+pub(crate) struct Proxies {
+    pub(crate) nginx: PathBuf,
+    pub(crate) haproxy: PathBuf,
 }
+
+/// A kind of server that this package starts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Server {
+    Postgres,
+    Redis,
+    Nginx,
+    Haproxy,
+    PgBouncer,
+}
+
+/// Who packages servers, each under names of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum System {
+    Debian,
+    Fedora,
+    Arch,
+    Alpine,
+    Homebrew,
+    Other,
+}
+
+impl Server {
+    fn name(self) -> String {
+        match self {
+            Self::Postgres => format!("Postgres {POSTGRES_OLDEST} or newer"),
+            Self::Redis => "Redis or Valkey".to_owned(),
+            Self::Nginx => "nginx".to_owned(),
+            Self::Haproxy => "HAProxy".to_owned(),
+            Self::PgBouncer => "PgBouncer".to_owned(),
+        }
+    }
+
+    const fn package(self, system: System) -> &'static str {
+        match (self, system) {
+            (Self::Postgres, System::Fedora) => "postgresql-server",
+            (Self::Postgres, System::Homebrew) => "postgresql@17",
+            (Self::Postgres, _) => "postgresql",
+            (Self::Redis, System::Debian) => "redis-server",
+            (Self::Redis, System::Fedora | System::Arch) => "valkey",
+            (Self::Redis, _) => "redis",
+            (Self::Nginx, _) => "nginx",
+            (Self::Haproxy, _) => "haproxy",
+            (Self::PgBouncer, _) => "pgbouncer",
+        }
+    }
+
+    /// The service that a Debian package brings along, if it brings one that would run at the next boot.
+    const fn service(self) -> Option<&'static str> {
+        match self {
+            Self::Postgres => None,
+            Self::Redis => Some("redis-server"),
+            Self::Nginx => Some("nginx"),
+            Self::Haproxy => Some("haproxy"),
+            Self::PgBouncer => Some("pgbouncer"),
+        }
+    }
+}
+
+/// What is not there.
+struct Missing(Vec<Server>);
 
 /// Finds Postgres and Redis; installs what is missing, if that is wanted and possible.
 pub(crate) fn tools() -> Result<Tools> {
-    found_or_installed(find)
+    found_or_installed(|| match (find::postgres_bin(), find::redis_server()) {
+        (Some(postgres_bin), Some(redis_server)) => Ok(Tools { postgres_bin, redis_server }),
+        (postgres, redis) => Err(missing(&[(postgres, Server::Postgres), (redis, Server::Redis)])),
+    })
+}
+
+/// Finds nginx and HAProxy, or installs them alike.
+pub(crate) fn proxies() -> Result<Proxies> {
+    found_or_installed(|| match (find::executable("nginx"), find::executable("haproxy")) {
+        (Some(nginx), Some(haproxy)) => Ok(Proxies { nginx, haproxy }),
+        (nginx, haproxy) => Err(missing(&[(nginx, Server::Nginx), (haproxy, Server::Haproxy)])),
+    })
 }
 
 /// The same for the PgBouncer executable, which only tests behind a pooler need.
 pub(crate) fn pgbouncer() -> Result<PathBuf> {
-    found_or_installed(|| find::pgbouncer().ok_or(Missing { postgres: false, redis: false, pgbouncer: true }))
+    found_or_installed(|| find::pgbouncer().ok_or(Missing(vec![Server::PgBouncer])))
+}
+
+fn missing(searched: &[(Option<PathBuf>, Server)]) -> Missing {
+    Missing(searched.iter().filter(|(path, _)| path.is_none()).map(|(_, server)| *server).collect())
 }
 
 fn found_or_installed<T>(find: impl Fn() -> Result<T, Missing>) -> Result<T> {
@@ -56,16 +130,19 @@ fn found_or_installed<T>(find: impl Fn() -> Result<T, Missing>) -> Result<T> {
     let path = std::env::temp_dir().join(format!("doorbook-install-{}.lock", rustix::process::geteuid().as_raw()));
     let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
     lock.lock().context("cannot wait for another installation")?;
-    let Err(missing) = find() else { return find().map_err(|_| anyhow::anyhow!("a server was removed just now")) };
+    let missing = match find() {
+        Ok(found) => return Ok(found),
+        Err(missing) => missing,
+    };
     let manager = Manager::find();
-    if !wanted(missing, manager)? {
-        bail!("{} not found; install with:\n  {}", missing.names(), hint(missing));
+    if !wanted(&missing, manager)? {
+        bail!("{} not found; install with:\n  {}", missing.names(), hint(&missing));
     }
     let Some(manager) = manager else {
-        bail!("{} not found, and nothing here may install it; run:\n  {}", missing.names(), hint(missing));
+        bail!("{} not found, and nothing here may install it; run:\n  {}", missing.names(), hint(&missing));
     };
     say(&format!("installing {} …", missing.names()))?;
-    manager.install(missing).with_context(|| format!("cannot install; try:\n  {}", hint(missing)))?;
+    manager.install(&missing).with_context(|| format!("cannot install; try:\n  {}", hint(&missing)))?;
     find().map_err(|missing| {
         anyhow::anyhow!(
             "{} still not found after installing; Postgres {POSTGRES_OLDEST} or newer for older systems is at \
@@ -75,29 +152,19 @@ fn found_or_installed<T>(find: impl Fn() -> Result<T, Missing>) -> Result<T> {
     })
 }
 
-fn find() -> Result<Tools, Missing> {
-    match (find::postgres_bin(), find::redis_server()) {
-        (Some(postgres_bin), Some(redis_server)) => Ok(Tools { postgres_bin, redis_server }),
-        (postgres, redis) => Err(Missing { postgres: postgres.is_none(), redis: redis.is_none(), pgbouncer: false }),
-    }
-}
-
 impl Missing {
-    fn names(self) -> String {
-        let postgres = format!("Postgres {POSTGRES_OLDEST} or newer");
-        self.choose(&postgres, "Redis or Valkey", "PgBouncer").join(" and ")
+    fn names(&self) -> String {
+        self.0.iter().map(|server| server.name()).collect::<Vec<_>>().join(" and ")
     }
 
-    /// The names of what is missing.
-    fn choose<'a>(self, postgres: &'a str, redis: &'a str, pgbouncer: &'a str) -> Vec<&'a str> {
-        let all = [(self.postgres, postgres), (self.redis, redis), (self.pgbouncer, pgbouncer)];
-        all.into_iter().filter(|(missing, _)| *missing).map(|(_, name)| name).collect()
+    fn packages(&self, system: System) -> impl Iterator<Item = &'static str> {
+        self.0.iter().map(move |server| server.package(system))
     }
 }
 
 /// Whether to install: told by the environment, else by the person at the terminal; with nobody there, only as root
 /// with apt-get, which is a container.
-fn wanted(missing: Missing, manager: Option<Manager>) -> Result<bool> {
+fn wanted(missing: &Missing, manager: Option<Manager>) -> Result<bool> {
     match std::env::var(CONSENT).as_deref() {
         Ok("1") => return Ok(true),
         Ok("0") => return Ok(false),
@@ -139,30 +206,31 @@ impl Manager {
         (!root && find::executable("brew").is_some()).then_some(Self::Brew)
     }
 
-    fn install(self, missing: Missing) -> Result<()> {
+    fn install(self, missing: &Missing) -> Result<()> {
         match self {
-            Self::Brew => {
-                run(Command::new("brew").arg("install").args(missing.choose("postgresql@17", "redis", "pgbouncer")))
-            }
+            Self::Brew => run(Command::new("brew").arg("install").args(missing.packages(System::Homebrew))),
             Self::Apt { .. } => self.apt(missing),
         }
     }
 
-    fn apt(self, missing: Missing) -> Result<()> {
+    fn apt(self, missing: &Missing) -> Result<()> {
         let get = |arguments: &[&str]| {
             let quiet = ["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y", "-o", APT_LOCK_SECONDS];
             run(self.command("env").args(quiet).args(arguments))
         };
         get(&["update"])?;
         let policy = Passing::put(self, POLICY, POLICY_TEXT, "755")?;
-        let cluster = missing.postgres.then(|| Passing::put(self, NO_CLUSTER, NO_CLUSTER_TEXT, "644")).transpose()?;
+        let cluster = missing
+            .0
+            .contains(&Server::Postgres)
+            .then(|| Passing::put(self, NO_CLUSTER, NO_CLUSTER_TEXT, "644"))
+            .transpose()?;
         let mut arguments = vec!["install", "--no-install-recommends"];
-        arguments.extend(missing.choose("postgresql", "redis-server", "pgbouncer"));
+        arguments.extend(missing.packages(System::Debian));
         get(&arguments)?;
         // Not started now, and not at the next boot either.
-        let services = [(missing.redis, "redis-server"), (missing.pgbouncer, "pgbouncer")];
-        for (_, service) in services.into_iter().filter(|(installed, _)| *installed) {
-            if Path::new("/run/systemd/system").is_dir() {
+        if Path::new("/run/systemd/system").is_dir() {
+            for service in missing.0.iter().filter_map(|server| server.service()) {
                 run(self.command("systemctl").args(["disable", "--quiet", service]))?;
             }
         }
@@ -228,31 +296,39 @@ fn run(command: &mut Command) -> Result<()> {
 }
 
 /// The command that installs what is missing on this system.
-fn hint(missing: Missing) -> String {
-    if cfg!(target_os = "macos") {
-        return format!("brew install {}", missing.choose("postgresql@17", "redis", "pgbouncer").join(" "));
-    }
+fn hint(missing: &Missing) -> String {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    hint_for(&release, missing)
+    hint_for(if cfg!(target_os = "macos") { System::Homebrew } else { system(&release) }, missing)
 }
 
-/// The same for a Linux with this `/etc/os-release`.
-fn hint_for(release: &str, missing: Missing) -> String {
+/// The Linux with this `/etc/os-release`.
+fn system(release: &str) -> System {
     let values = release.lines().filter_map(|line| line.strip_prefix("ID=").or(line.strip_prefix("ID_LIKE=")));
-    let systems: Vec<_> = values.flat_map(|value| value.trim_matches('"').split(' ')).collect();
-    let is = |names: &[&str]| systems.iter().any(|system| names.contains(system));
-    let (command, postgres, redis) = if is(&["debian", "ubuntu"]) {
-        ("sudo apt-get install --no-install-recommends", "postgresql", "redis-server")
+    let names: Vec<_> = values.flat_map(|value| value.trim_matches('"').split(' ')).collect();
+    let is = |known: &[&str]| names.iter().any(|name| known.contains(name));
+    if is(&["debian", "ubuntu"]) {
+        System::Debian
     } else if is(&["fedora", "rhel", "centos"]) {
-        ("sudo dnf install", "postgresql-server", "valkey")
+        System::Fedora
     } else if is(&["arch"]) {
-        ("sudo pacman -S", "postgresql", "valkey")
+        System::Arch
     } else if is(&["alpine"]) {
-        ("sudo apk add", "postgresql", "redis")
+        System::Alpine
     } else {
-        ("your package manager:", "postgresql", "redis")
+        System::Other
+    }
+}
+
+fn hint_for(system: System, missing: &Missing) -> String {
+    let command = match system {
+        System::Debian => "sudo apt-get install --no-install-recommends",
+        System::Fedora => "sudo dnf install",
+        System::Arch => "sudo pacman -S",
+        System::Alpine => "sudo apk add",
+        System::Homebrew => "brew install",
+        System::Other => "your package manager:",
     };
-    format!("{command} {}", missing.choose(postgres, redis, "pgbouncer").join(" "))
+    format!("{command} {}", missing.packages(system).collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -260,7 +336,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{Manager, Missing, POLICY_TEXT, Passing, hint_for};
+    use super::{Manager, Missing, POLICY_TEXT, Passing, Server, System, hint_for, system};
 
     #[test]
     fn a_passing_file_leaves_with_its_value_and_never_replaces_one_of_the_system() {
@@ -288,14 +364,15 @@ mod tests {
 
     #[test]
     fn the_hint_names_the_command_of_the_system_and_only_what_is_missing() {
-        let both = Missing { postgres: true, redis: true, pgbouncer: false };
-        let redis = Missing { postgres: false, redis: true, pgbouncer: false };
-        let ubuntu = "NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n";
-        assert_eq!(hint_for(ubuntu, redis), "sudo apt-get install --no-install-recommends redis-server");
-        assert_eq!(hint_for("ID=fedora\n", both), "sudo dnf install postgresql-server valkey");
-        assert_eq!(hint_for("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n", redis), "sudo dnf install valkey");
-        assert_eq!(hint_for("", both), "your package manager: postgresql redis");
-        let pgbouncer = Missing { postgres: false, redis: false, pgbouncer: true };
-        assert_eq!(hint_for("ID=alpine\n", pgbouncer), "sudo apk add pgbouncer");
+        let both = Missing(vec![Server::Postgres, Server::Redis]);
+        let redis = Missing(vec![Server::Redis]);
+        let ubuntu = system("NAME=\"Ubuntu\"\nID=ubuntu\nID_LIKE=debian\n");
+        assert_eq!(hint_for(ubuntu, &redis), "sudo apt-get install --no-install-recommends redis-server");
+        assert_eq!(hint_for(system("ID=fedora\n"), &both), "sudo dnf install postgresql-server valkey");
+        let rocky = system("ID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\n");
+        assert_eq!(hint_for(rocky, &redis), "sudo dnf install valkey");
+        assert_eq!(hint_for(system(""), &both), "your package manager: postgresql redis");
+        let proxies = Missing(vec![Server::Nginx, Server::Haproxy]);
+        assert_eq!(hint_for(System::Homebrew, &proxies), "brew install nginx haproxy");
     }
 }

@@ -1,6 +1,7 @@
 //! Private servers for development and tests: Postgres, Redis and a mail sink that belong to one run, share nothing
 //! with the machine's own services and are gone when the run is, however it ends. Never part of a release image.
 
+pub mod advisories;
 pub mod auc;
 pub mod checks;
 pub mod ci;
@@ -16,8 +17,10 @@ mod place;
 mod postgres;
 pub mod prepare;
 pub mod process;
+pub mod proxy;
 mod redis;
 mod run;
+pub mod schemathesis;
 pub mod search;
 mod secret;
 mod server;

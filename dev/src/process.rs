@@ -31,6 +31,7 @@ pub struct Launch {
     binary: PathBuf,
     arguments: Vec<String>,
     environment: BTreeMap<String, String>,
+    folder: Option<PathBuf>,
 }
 
 impl Launch {
@@ -38,7 +39,7 @@ impl Launch {
     pub fn new(binary: impl Into<PathBuf>) -> Self {
         let binary = binary.into();
         let name = binary.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { name, binary, arguments: Vec::new(), environment: BTreeMap::new() }
+        Self { name, binary, arguments: Vec::new(), environment: BTreeMap::new(), folder: None }
     }
 
     /// The workspace's binary called `name`, built if need be.
@@ -64,13 +65,23 @@ impl Launch {
         self
     }
 
-    /// Starts it in the run's folder, where no `.env` lies.
+    /// Lets it work in another folder, whose `.env` it reads.
+    #[must_use]
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Starts it in the run's folder, where no `.env` lies, unless another was named.
     pub fn start(&self, run: &Arc<Run>) -> Result<Program> {
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let mut command = run.command(&self.binary);
         command.env_clear().env(MARK, run.folder());
         command.envs(PASSED_ON.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.envs(&self.environment).args(&self.arguments);
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
+        }
         let log = run.folder().join(format!("{}-{}.log", self.name, COUNT.fetch_add(1, Ordering::Relaxed)));
         let closing = match run.ending() {
             Ending::Keep => Signal::TERM,

@@ -147,15 +147,24 @@ impl Stand {
 
     /// One more api process with further settings.
     pub async fn another_api_with(&self, settings: &[(&str, &str)]) -> Result<(Program, String)> {
-        let (port, ops) = (free_port()?, free_port()?);
-        let base = format!("http://127.0.0.1:{port}");
-        let mut environment = self.environment.clone();
+        let base = format!("http://127.0.0.1:{}", free_port()?);
+        Ok((self.api_at(&base, settings).await?, base))
+    }
+
+    /// An api process with further settings at an address of its own or of one that has ended.
+    pub async fn api_at(&self, base: &str, settings: &[(&str, &str)]) -> Result<Program> {
+        let bind = base.strip_prefix("http://").context("the address is none of ours")?;
+        let mut environment = self.environment_with(settings);
         environment.extend([
-            ("API_BIND".to_owned(), format!("127.0.0.1:{port}")),
-            ("API_OPS_BIND".to_owned(), format!("127.0.0.1:{ops}")),
+            ("API_BIND".to_owned(), bind.to_owned()),
+            ("API_OPS_BIND".to_owned(), format!("127.0.0.1:{}", free_port()?)),
         ]);
-        environment.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        Ok((launch("doorbook-api", &environment, &self.run, &base).await?, base))
+        launch("doorbook-api", &environment, &self.run, base).await
+    }
+
+    fn environment_with(&self, settings: &[(&str, &str)]) -> Vec<(String, String)> {
+        let further = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.environment.iter().cloned().chain(further).collect()
     }
 
     /// Starts the api anew on its port.
@@ -166,7 +175,19 @@ impl Stand {
 
     /// Runs the `doorbook` command with these arguments in the same environment; its standard output.
     pub async fn doorbook(&self, arguments: &[&str]) -> Result<String> {
-        doorbook(&self.run, &self.environment, arguments, "").await
+        self.doorbook_with(arguments, &[]).await
+    }
+
+    /// The same with further settings.
+    pub async fn doorbook_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Result<String> {
+        doorbook(&self.run, &self.environment_with(settings), arguments, "").await
+    }
+
+    /// Starts the `doorbook` command in the same environment with further settings; for one that fails, or is killed.
+    pub async fn start_doorbook(&self, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Program> {
+        let launch = Launch::workspace("doorbook").await?.envs(self.environment.iter().cloned());
+        let launch = launch.envs(settings.iter().copied());
+        arguments.iter().fold(launch, |launch, argument| launch.arg(*argument)).start(&self.run)
     }
 
     /// What the api was started with; of a variable that is there twice the last counts.

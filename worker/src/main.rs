@@ -29,10 +29,14 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
-    if let Err(error) = telemetry::init(&settings.logging, "worker") {
-        eprintln!("logging cannot be set up: {error}");
-        return ExitCode::FAILURE;
-    }
+    // Dropped last, outside of the runtime.
+    let _telemetry = match telemetry::init(&settings, "worker") {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            eprintln!("logging cannot be set up: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime.map_err(MainError::from).and_then(|runtime| runtime.block_on(run(&settings))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -44,9 +48,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> Result<(), MainError> {
-    if settings.debug {
-        tracing::warn!("DEBUG is True: this process is for development only");
-    }
+    settings.warn();
     let (switch, stop) = stop::pair();
     tokio::spawn(request_at_signal(switch.clone())?);
     Ok(doorbook_worker::run(settings, switch, stop).await?)

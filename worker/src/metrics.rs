@@ -1,38 +1,10 @@
 //! Numbers of this process, and how they read as Prometheus text.
 
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-
+use doorbook_core::service::mail::Handover;
 use doorbook_core::store::jobs::Backlog;
 use doorbook_core::store::seal::Lag;
-
-/// A number that only grows.
-#[derive(Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    pub fn add(&self, number: u64) {
-        self.0.fetch_add(number, Ordering::Relaxed);
-    }
-
-    pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// A number as last read.
-#[derive(Default)]
-struct Gauge(AtomicI64);
-
-impl Gauge {
-    fn set(&self, number: i64) {
-        self.0.store(number, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
+pub use doorbook_core::telemetry::metrics::Counter;
+use doorbook_core::telemetry::metrics::{Gauge, Page};
 
 #[derive(Default)]
 pub struct Metrics {
@@ -53,6 +25,8 @@ pub struct Metrics {
     /// Ends of a lane's worker that nobody asked for.
     pub queue_restarts: Counter,
     pub sealed: Counter,
+    mails: Mails,
+    jobs_running: Gauge,
     /// 1 while Redis answers.
     redis_up: Gauge,
     seal_waiting: Gauge,
@@ -60,7 +34,30 @@ pub struct Metrics {
     seal_overdue: Gauge,
 }
 
+/// What became of mails, an attempt each.
+#[derive(Default)]
+struct Mails {
+    sent: Counter,
+    deferred: Counter,
+    failed: Counter,
+    suppressed: Counter,
+}
+
 impl Metrics {
+    pub fn count_mail(&self, handover: &Handover) {
+        let counter = match handover {
+            Handover::Sent { .. } => &self.mails.sent,
+            Handover::Deferred { .. } => &self.mails.deferred,
+            Handover::Failed { .. } => &self.mails.failed,
+            Handover::Suppressed { .. } => &self.mails.suppressed,
+        };
+        counter.add(1);
+    }
+
+    pub fn add_running(&self, number: i64) {
+        self.jobs_running.add(number);
+    }
+
     pub fn set_redis(&self, up: bool) {
         self.redis_up.set(i64::from(up));
     }
@@ -71,9 +68,8 @@ impl Metrics {
         self.seal_overdue.set(lag.overdue);
     }
 
-    /// Prometheus text format 0.0.4. `None` for `backlog` when the database did not answer: absent says more than zero.
-    pub fn render(&self, backlog: Option<&Backlog>) -> String {
-        let mut text = String::new();
+    /// `None` for `backlog` when the database did not answer: absent says more than zero.
+    pub fn render(&self, page: &mut Page, backlog: Option<&Backlog>) {
         for (name, help, counter) in [
             ("jobs_pushed_total", "Jobs handed to Redis.", &self.pushed),
             ("jobs_local_total", "Jobs run without Redis.", &self.local),
@@ -87,36 +83,48 @@ impl Metrics {
             ("queue_restarts_total", "Restarts of a lane's worker.", &self.queue_restarts),
             ("sealed_events_total", "Events sealed by this process.", &self.sealed),
         ] {
-            line(&mut text, name, "counter", help, counter.get());
+            page.counter(&named(name), help, counter.get());
+        }
+        let mails = named("mails_total");
+        page.family(&mails, "counter", "Attempts to send a mail by outcome.");
+        for (outcome, counter) in [
+            ("sent", &self.mails.sent),
+            ("deferred", &self.mails.deferred),
+            ("failed", &self.mails.failed),
+            ("suppressed", &self.mails.suppressed),
+        ] {
+            page.sample(&mails, &[("outcome", outcome)], counter.get());
         }
         for (name, help, gauge) in [
+            ("jobs_running", "Jobs that this process runs.", &self.jobs_running),
             ("redis_up", "1 while Redis answers.", &self.redis_up),
             ("seal_waiting_events", "Events not sealed yet, counted up to 10,000.", &self.seal_waiting),
-            ("seal_oldest_milliseconds", "Age of the oldest event not sealed yet.", &self.seal_oldest_ms),
             ("seal_overdue_events", "Unsealed events older than 60 s: an alarm.", &self.seal_overdue),
         ] {
-            line(&mut text, name, "gauge", help, gauge.get());
+            page.gauge(&named(name), help, gauge.get());
         }
-        if let Some(backlog) = backlog {
-            for (name, help, number) in [
-                ("jobs_due", "Jobs not handed over yet, counted up to 100,000.", backlog.due),
-                ("jobs_oldest_due_milliseconds", "How long the oldest due job has waited.", backlog.oldest_due_ms),
-                ("jobs_outstanding", "Jobs handed over or running.", backlog.outstanding),
-                ("jobs_dead", "Jobs that wait for an operator.", backlog.dead),
-            ] {
-                line(&mut text, name, "gauge", help, number);
-            }
+        let help = "Age of the oldest event not sealed yet.";
+        page.gauge(&named("seal_oldest_seconds"), help, seconds(self.seal_oldest_ms.get()));
+        let Some(backlog) = backlog else { return };
+        for (name, help, number) in [
+            ("jobs_due", "Jobs not handed over yet, counted up to 100,000.", backlog.due),
+            ("jobs_outstanding", "Jobs handed over or running.", backlog.outstanding),
+            ("jobs_dead", "Jobs that wait for an operator.", backlog.dead),
+        ] {
+            page.gauge(&named(name), help, number);
         }
-        text
+        let help = "How long the oldest due job has waited.";
+        page.gauge(&named("jobs_oldest_due_seconds"), help, seconds(backlog.oldest_due_ms));
     }
 }
 
-fn line(text: &mut String, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        text,
-        "# HELP doorbook_worker_{name} {help}\n# TYPE doorbook_worker_{name} {kind}\ndoorbook_worker_{name} {value}"
-    );
+fn named(name: &str) -> String {
+    format!("doorbook_worker_{name}")
+}
+
+fn seconds(milliseconds: i64) -> f64 {
+    // Past the range of a negative clock difference nothing is lost: an i32 of milliseconds is 24 days.
+    f64::from(i32::try_from(milliseconds).unwrap_or(i32::MAX)) / 1_000.0
 }
 
 #[cfg(test)]
@@ -128,13 +136,20 @@ mod tests {
         let metrics = Metrics::default();
         metrics.pushed.add(3);
         metrics.set_lag(&Lag { waiting: 7, oldest_ms: 120, overdue: 0 });
-        let text = metrics.render(None);
-        assert!(text.contains("\ndoorbook_worker_jobs_pushed_total 3\n"));
+        let text = |backlog: Option<&Backlog>| {
+            let mut page = Page::default();
+            metrics.render(&mut page, backlog);
+            page.into_text()
+        };
+        let without = text(None);
+        assert!(without.contains("\ndoorbook_worker_jobs_pushed_total 3\n"));
+        assert!(without.contains("\ndoorbook_worker_seal_oldest_seconds 0.12\n"));
         assert!(
-            text.contains("# TYPE doorbook_worker_seal_waiting_events gauge\ndoorbook_worker_seal_waiting_events 7\n")
+            without
+                .contains("# TYPE doorbook_worker_seal_waiting_events gauge\ndoorbook_worker_seal_waiting_events 7\n")
         );
-        assert!(!text.contains("jobs_due"));
+        assert!(!without.contains("jobs_due"));
         let backlog = Backlog { due: 5, oldest_due_ms: 1, outstanding: 0, dead: 0 };
-        assert!(metrics.render(Some(&backlog)).contains("\ndoorbook_worker_jobs_due 5\n"));
+        assert!(text(Some(&backlog)).contains("\ndoorbook_worker_jobs_due 5\n"));
     }
 }

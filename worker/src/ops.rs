@@ -6,6 +6,7 @@ use std::time::Duration;
 use doorbook_core::service::Doorbook;
 use doorbook_core::service::health::Health;
 use doorbook_core::store::jobs;
+use doorbook_core::telemetry::metrics::{MEDIA_TYPE, Page};
 use poem::http::StatusCode;
 use poem::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use poem::listener::TcpAcceptor;
@@ -77,12 +78,18 @@ async fn ready(ops: Data<&Arc<Ops>>) -> Response {
 
 #[handler]
 async fn metrics(ops: Data<&Arc<Ops>>) -> Response {
-    let backlog = match ops.doorbook.get() {
+    let doorbook = ops.doorbook.get();
+    let backlog = match doorbook {
         Some(doorbook) => timeout(QUERY_TIMEOUT, jobs::backlog(&doorbook.db)).await.ok().and_then(Result::ok),
         None => None,
     };
-    let text = ops.metrics.render(backlog.as_ref());
-    Response::builder().header(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8").body(text)
+    let mut page = Page::default();
+    page.process("worker", doorbook.map(|doorbook| doorbook.clock.now()));
+    if let Some(doorbook) = doorbook {
+        doorbook.figures(&mut page);
+    }
+    ops.metrics.render(&mut page, backlog.as_ref());
+    Response::builder().header(CONTENT_TYPE, MEDIA_TYPE).body(page.into_text())
 }
 
 fn answer(status: StatusCode, text: &'static str) -> Response {

@@ -12,6 +12,7 @@ use doorbook_core::service::mail::Handover;
 use doorbook_core::service::{Doorbook, Refusal};
 use doorbook_core::store::StoreError;
 use doorbook_core::store::jobs::{self, Claimed, Dispatch, LEASE, Outcome, STARTS_MAX};
+use doorbook_core::telemetry::traces;
 use doorbook_core::token::random;
 use doorbook_core::value::{DeliveryId, JobId};
 use futures::FutureExt as _;
@@ -65,7 +66,7 @@ impl Runner {
 
     /// Runs the ticket's job, if this hand-over is still the valid one. Returns when its outcome is written.
     pub async fn run(&self, ticket: Ticket) {
-        let _running = Running::enter(&self.running);
+        let _running = Running::enter(&self.running, &self.metrics);
         if self.stop.requested() {
             self.give_back(ticket).await;
             return;
@@ -73,6 +74,12 @@ impl Runner {
         let Some((job, leased_at)) = self.claim(ticket).await else { return };
         let trace = job.trace_id.unwrap_or_default();
         let span = tracing::info_span!("job", id = %job.job_id, kind = job.kind, attempt = job.attempt, %trace);
+        // The span of a mail stands in the trace of the request that asked for it; a recurring job begins a trace.
+        if let Some(trace) = job.trace_id {
+            traces::join(&span, *trace.as_bytes(), None);
+        }
+        traces::attribute(&span, traces::JOB, job.kind.clone());
+        traces::attribute(&span, traces::ATTEMPT, i64::from(job.attempt));
         self.carry_out(&job, leased_at).instrument(span).await;
     }
 
@@ -143,7 +150,8 @@ impl Runner {
             outcome = work => outcome.unwrap_or_else(|panic| {
                 self.metrics.panics.add(1);
                 let what = panic_text(panic.as_ref());
-                tracing::error!(what, "the job panicked");
+                // The panic itself was told, and reported, as an error.
+                tracing::warn!("the job panicked");
                 Verdict::Retry { error: format!("panicked: {what}") }
             }),
             () = self.keep_lease(job, leased_at) => {
@@ -208,6 +216,10 @@ impl Runner {
     }
 
     fn count(&self, ending: &Ending) {
+        if let Ending::Mail(handover) = ending {
+            self.metrics.count_mail(handover);
+        }
+        traces::attribute(&tracing::Span::current(), traces::OUTCOME, ending.name());
         match ending {
             Ending::Job(Outcome::Done) | Ending::Mail(Handover::Sent { .. } | Handover::Suppressed { .. }) => {
                 self.metrics.done.add(1);
@@ -230,6 +242,20 @@ enum Ending {
     Job(Outcome),
     /// With an event in the trail and the delivery's state, in the same statement.
     Mail(Handover),
+}
+
+impl Ending {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Job(Outcome::Done) => "done",
+            Self::Job(Outcome::Retry { .. }) => "retried",
+            Self::Job(Outcome::Dead { .. }) => "dead",
+            Self::Mail(Handover::Sent { .. }) => "sent",
+            Self::Mail(Handover::Deferred { .. }) => "deferred",
+            Self::Mail(Handover::Failed { .. }) => "failed",
+            Self::Mail(Handover::Suppressed { .. }) => "suppressed",
+        }
+    }
 }
 
 /// From what the work said to what is written: all rules about trying again are here. `chance` spreads the tries.
@@ -263,18 +289,20 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Counts one running job until it is dropped, also by a panic.
-struct Running(watch::Sender<usize>);
+struct Running(watch::Sender<usize>, Arc<Metrics>);
 
 impl Running {
-    fn enter(running: &watch::Sender<usize>) -> Self {
+    fn enter(running: &watch::Sender<usize>, metrics: &Arc<Metrics>) -> Self {
         running.send_modify(|count| *count += 1);
-        Self(running.clone())
+        metrics.add_running(1);
+        Self(running.clone(), Arc::clone(metrics))
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
+        self.1.add_running(-1);
     }
 }
 

@@ -19,7 +19,7 @@ pub enum PostError {
 }
 
 pub fn post(settings: &Settings) -> Result<Post, PostError> {
-    let Mail { backend, from } = &settings.mail;
+    let Mail { backend, from, .. } = &settings.mail;
     let mailbox = match &from.name {
         Some(name) => format!("\"{name}\" <{}>", from.address),
         None => from.address.clone(),

@@ -5,7 +5,7 @@ use poem::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
 
-use crate::problem::Problem;
+use crate::{middleware::client::Scheme, problem::Problem};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
 const REQUEST_HEADERS: HeaderValue =
@@ -16,6 +16,16 @@ const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 pub struct Cors(Vec<HeaderValue>);
+
+/// Which page a request says it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CallerOrigin {
+    /// No Origin header: no browser, or a request that cannot change anything.
+    None,
+    /// A listed origin, or this very host's.
+    Allowed,
+    Foreign,
+}
 
 impl Cors {
     /// Origins that cannot stand in a header can never be sent by a browser either.
@@ -28,6 +38,19 @@ impl Cors {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
         self.0.iter().find(|allowed| *allowed == origin).cloned()
+    }
+
+    /// Where the request comes from. The Host header is on the list of allowed hosts before anything depends on this.
+    pub fn caller(&self, headers: &HeaderMap, scheme: Scheme) -> CallerOrigin {
+        if !headers.contains_key(header::ORIGIN) {
+            return CallerOrigin::None;
+        }
+        let scheme = if scheme == Scheme::Https { "https" } else { "http" };
+        let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let own = text(header::HOST).map(|host| format!("{scheme}://{}", host.to_ascii_lowercase()));
+        let is_one = headers.get_all(header::ORIGIN).iter().count() == 1;
+        let same = is_one && own.is_some() && text(header::ORIGIN) == own.as_deref();
+        if same || self.granted(headers).is_some() { CallerOrigin::Allowed } else { CallerOrigin::Foreign }
     }
 
     /// The answer to a preflight; `None` when the request is none.
@@ -93,6 +116,32 @@ mod tests {
             assert!(!granted(&list, &[refused]), "{refused}");
         }
         assert!(!granted(&list, &["https://app.example.com", "https://app.example.com"]));
+    }
+
+    #[test]
+    fn a_page_of_this_very_host_is_allowed_and_none_that_only_resembles_it() {
+        let caller = |origins: &[&str], scheme| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, "auth.example.com".parse().unwrap());
+            for origin in origins {
+                headers.append(header::ORIGIN, origin.parse().unwrap());
+            }
+            Cors::new(&["https://app.example.com".to_owned()]).caller(&headers, scheme)
+        };
+        assert_eq!(caller(&[], Scheme::Https), CallerOrigin::None);
+        assert_eq!(caller(&["https://auth.example.com"], Scheme::Https), CallerOrigin::Allowed);
+        assert_eq!(caller(&["https://app.example.com"], Scheme::Https), CallerOrigin::Allowed);
+        for origins in [
+            &["http://auth.example.com"][..],
+            &["https://auth.example.com:8443"],
+            &["https://example.com"],
+            &["null"],
+            &[""],
+            &["https://auth.example.com", "https://auth.example.com"],
+        ] {
+            assert_eq!(caller(origins, Scheme::Https), CallerOrigin::Foreign, "{origins:?}");
+        }
+        assert_eq!(caller(&["https://auth.example.com"], Scheme::Http), CallerOrigin::Foreign);
     }
 
     #[test]

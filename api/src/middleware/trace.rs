@@ -7,15 +7,20 @@ use std::{
     time::Instant,
 };
 
+use doorbook_core::telemetry::traces;
 use poem::{
     FromRequest, Request, RequestBody, Response,
     http::{HeaderMap, HeaderName, HeaderValue, Method},
 };
 use tracing::Span;
 
+use crate::metrics::{self, InFlight, REQUESTS};
 use crate::problem::Problem;
 
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Logged for a request whose client went away before its answer. Source: nginx.
+const CLIENT_CLOSED: u16 = 499;
 
 /// Longest path written to the log when no route matched, in characters.
 const LOGGED_PATH_MAX: usize = 128;
@@ -51,8 +56,8 @@ fn random() -> u64 {
     RandomState::new().build_hasher().finish().max(1)
 }
 
-/// The trace id of a well-formed `traceparent`. Source: W3C Trace Context, section 3.2.
-fn parse(value: &str) -> Option<TraceId> {
+/// The trace id and the caller's span of a well-formed `traceparent`. Source: W3C Trace Context, section 3.2.
+fn parse(value: &str) -> Option<(TraceId, u64)> {
     let lower_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let mut parts = value.split('-');
     let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -65,10 +70,10 @@ fn parse(value: &str) -> Option<TraceId> {
         return None;
     }
     let id = u128::from_str_radix(trace, 16).ok().filter(|id| *id != 0)?;
-    Some(TraceId(id.to_be_bytes()))
+    Some((TraceId(id.to_be_bytes()), u64::from_str_radix(parent, 16).ok()?))
 }
 
-fn from_headers(headers: &HeaderMap) -> Option<TraceId> {
+fn from_headers(headers: &HeaderMap) -> Option<(TraceId, u64)> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => parse(value.to_str().ok()?),
@@ -76,24 +81,51 @@ fn from_headers(headers: &HeaderMap) -> Option<TraceId> {
     }
 }
 
-/// A request being answered.
+/// A request being answered. Dropped without an answer, its client went away: that too is a line and a number.
 pub struct Trace {
     id: TraceId,
     span_id: u64,
+    span: Span,
     method: Method,
     path: String,
     started: Instant,
+    answered: bool,
+    _in_flight: InFlight,
 }
 
 impl Trace {
     /// Takes over the caller's trace id when it sent a valid one.
     pub fn start(request: &Request) -> Self {
+        let caller = from_headers(request.headers());
+        let id = caller.map_or_else(TraceId::random, |(id, _)| id);
+        let span = tracing::info_span!("request", trace_id = %id);
+        traces::join(&span, id.0, caller.map(|(_, parent)| parent));
+        traces::attribute(&span, traces::METHOD, metrics::label(request.method()));
         Self {
-            id: from_headers(request.headers()).unwrap_or_else(TraceId::random),
+            id,
             span_id: random(),
+            span,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             started: Instant::now(),
+            answered: false,
+            _in_flight: REQUESTS.enter(),
+        }
+    }
+
+    /// Of a request whose head could not be read: nothing is known of it.
+    pub fn unreadable() -> Self {
+        let nothing = Method::from_bytes(b"-").unwrap_or_default();
+        let (id, span_id) = (TraceId::random(), random());
+        Self {
+            id,
+            span_id,
+            span: tracing::info_span!("request", trace_id = %id),
+            method: nothing,
+            path: "/".to_owned(),
+            started: Instant::now(),
+            answered: false,
+            _in_flight: REQUESTS.enter(),
         }
     }
 
@@ -108,12 +140,12 @@ impl Trace {
 
     /// Everything logged inside carries the trace id.
     pub fn span(&self) -> Span {
-        tracing::info_span!("request", trace_id = %self.id)
+        self.span.clone()
     }
 
     /// Tells the client its trace id and writes the access log line, which names the route when one matched.
     pub fn finish(
-        self,
+        mut self,
         mut response: Response,
         route: Option<&str>,
     ) -> hyper::Response<impl hyper::body::Body<Data: Send, Error = std::io::Error> + Send + use<>> {
@@ -121,22 +153,40 @@ impl Trace {
         if let Ok(value) = HeaderValue::from_str(&traceparent) {
             response.headers_mut().insert(TRACEPARENT, value);
         }
-        let path = || self.path.chars().take(LOGGED_PATH_MAX).collect();
-        let route = route.map_or_else(path, str::to_owned);
         // The framework's body keeps its length to itself.
         let response: hyper::Response<_> = response.into();
         let bytes = hyper::body::Body::size_hint(response.body()).exact();
+        self.answered = true;
+        self.tell(route, response.status().as_u16(), bytes);
+        response
+    }
+
+    fn tell(&self, route: Option<&str>, status: u16, bytes: Option<u64>) {
+        let duration = self.started.elapsed();
+        REQUESTS.record(&self.method, route, status, duration);
+        traces::attribute(&self.span, traces::STATUS, i64::from(status));
+        if let Some(route) = route {
+            traces::attribute(&self.span, traces::ROUTE, route.to_owned());
+        }
+        let path = || self.path.chars().take(LOGGED_PATH_MAX).collect();
         tracing::info!(
             target: "doorbook::access",
             method = %self.method,
-            route,
-            status = response.status().as_u16(),
-            ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            route = route.map_or_else(path, str::to_owned),
+            status,
+            ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
             bytes,
             trace_id = %self.id,
             "request"
         );
-        response
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.tell(None, CLIENT_CLOSED, None);
+        }
     }
 }
 
@@ -147,7 +197,7 @@ mod tests {
     #[test]
     fn only_a_valid_traceparent_is_taken_over() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        assert_eq!(parse(good).map(|id| id.to_string()).as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
+        assert_eq!(parse(good).map(|(id, _)| id.to_string()).as_deref(), Some("0af7651916cd43dd8448eb211c80319c"));
         assert!(parse("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-later").is_some());
         for bad in [
             "",

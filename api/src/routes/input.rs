@@ -71,6 +71,21 @@ impl Faults {
         self.keep(PasswordPlain::parse(text).map_err(|error| FieldFault::new(field, "invalid", error.to_string())))
     }
 
+    /// Whether the refresh token shall go into a cookie.
+    pub fn cookie_asked_for(&mut self, field: &'static str, transport: Option<&str>) -> bool {
+        if !matches!(transport, None | Some("body" | "cookie")) {
+            self.0.push(FieldFault::new(field, "invalid", "must be body or cookie"));
+        }
+        transport == Some("cookie")
+    }
+
+    /// A field that means nothing to this service when it is longer.
+    pub fn at_most(&mut self, field: &'static str, text: Option<&str>, characters: usize) {
+        if text.is_some_and(|text| text.chars().count() > characters) {
+            self.0.push(FieldFault::new(field, "invalid", format!("must hold at most {characters} characters")));
+        }
+    }
+
     /// Two fields that must hold the same password; the first is returned.
     pub fn new_password(
         &mut self,

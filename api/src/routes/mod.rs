@@ -5,6 +5,7 @@ pub mod health;
 pub mod history;
 pub mod index;
 pub mod input;
+pub mod keys;
 pub mod login;
 pub mod password;
 pub mod profile;

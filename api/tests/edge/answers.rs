@@ -115,6 +115,16 @@ async fn a_path_answers_alike_with_and_without_its_slash() {
 }
 
 #[tokio::test]
+async fn finders_of_a_hole_are_told_whom_to_write_to_when_there_is_someone() {
+    const FILE: &str = "GET /.well-known/security.txt";
+    let contact = Some("mailto:security@example.com".to_owned());
+    let answer = Server::start(HttpConfig { security_contact: contact, ..config() }).await.request(FILE, "").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/plain; charset=utf-8")));
+    assert!(answer.body.starts_with("Contact: mailto:security@example.com\nExpires: 2"), "{}", answer.body);
+    assert_eq!(Server::start(config()).await.request(FILE, "").await.status, 404);
+}
+
+#[tokio::test]
 async fn the_index_and_the_document_describe_the_service() {
     let server = Server::start(HttpConfig { docs: true, ..config() }).await;
     let index = server.request("GET /api/auth/", "").await.json();

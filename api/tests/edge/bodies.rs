@@ -84,6 +84,7 @@ async fn a_body_shorter_than_announced_is_given_up_at_the_deadline() {
     assert!(started.elapsed() > Duration::from_secs(1));
 }
 
+/// C113. Breaks when `api/src/body.rs`: `timeout_at(deadline, collect).await.unwrap_or_else(|_| Err(Problem::request_timeout()))` → `{ let _ = deadline; collect.await }`.
 #[tokio::test]
 async fn a_trickling_body_is_given_up_at_the_deadline() {
     let server = Server::start(config()).await;

@@ -69,6 +69,7 @@ async fn the_second_head_of_a_connection_has_the_same_deadline() {
     assert!(started.elapsed() < IDLE, "{:?}", started.elapsed());
 }
 
+/// C113. Breaks when `api/src/stream.rs`: `timer.as_mut().poll(cx).map(|()| Err(ErrorKind::TimedOut.into()))` → `{ let _ = timer; Poll::Pending }`.
 #[tokio::test]
 async fn a_client_that_does_not_take_its_answers_is_cut_off() {
     const REQUESTS: usize = 12;

@@ -6,7 +6,7 @@ use doorbook_api::{
     bearer::bearer_token,
     body::Strict,
     command::run_to_end,
-    config::{FrameOptions, HeaderConfig, Hsts, HttpConfig},
+    config::{CookieConfig, FrameOptions, HeaderConfig, Hsts, HttpConfig, SameSite},
     edge::{self, Limits},
     middleware::{client::ClientAddress, trace::TraceId},
     problem::Problem,
@@ -126,9 +126,11 @@ pub fn config() -> HttpConfig {
             xss_filter: true,
             frame_options: FrameOptions::Deny,
         },
+        cookie: CookieConfig { secure: true, http_only: true, same_site: SameSite::Strict },
         cors_allowed_origins: vec!["https://app.example.com".into()],
         request_timeout: Duration::from_secs(2),
         docs: false,
+        security_contact: None,
     }
 }
 

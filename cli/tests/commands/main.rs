@@ -3,6 +3,7 @@
 
 mod account;
 mod common;
+mod keys;
 mod log;
 mod projections;
 mod schema;

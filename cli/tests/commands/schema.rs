@@ -44,6 +44,47 @@ async fn migrating_and_granting_once_more_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_migration_that_is_not_applied_is_named_and_nothing_is_changed() {
+    let house = house().await;
+    assert!(house.run("migrate --check").await.contains("is applied"));
+    let last = house.number("select max(version) from _sqlx_migrations").await;
+    sqlx::query("delete from _sqlx_migrations where version = $1").bind(last).execute(&house.owner).await.unwrap();
+    let ran = house.run_with(&["migrate", "--check"], &[], "").await;
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert_eq!(ran.out.lines().count(), 1, "{ran:?}");
+    assert!(ran.out.starts_with(&format!("{last:04} ")) && ran.out.contains("doorbook migrate"), "{ran:?}");
+    assert!(house.number("select max(version) from _sqlx_migrations").await < last);
+    sqlx::query("drop table _sqlx_migrations").execute(&house.owner).await.unwrap();
+    let ran = house.run_with(&["migrate", "--check"], &[], "").await;
+    assert!(ran.status == 1 && ran.out.starts_with("0001 log "), "{ran:?}");
+}
+
+/// Answers one connection with `answer`; the URL to ask it by.
+fn answering(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/health/ready", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 256];
+        let read = std::io::Read::read(&mut stream, &mut head).unwrap();
+        assert!(head[..read].starts_with(b"GET /health/ready HTTP/1.1\r\nHost: 127.0.0.1:"));
+        std::io::Write::write_all(&mut stream, answer.as_bytes()).unwrap();
+    });
+    url
+}
+
+#[test]
+fn a_health_check_needs_no_settings_and_fails_unless_the_answer_is_200() {
+    let well = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+    assert_eq!(bare(&["health", &well], &[]).status, 0);
+    let unwell = answering("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
+    let ran = bare(&["health", &unwell], &[]);
+    assert!(ran.status == 1 && ran.out.contains("503"), "{ran:?}");
+    assert_eq!(bare(&["health", &answering("nonsense")], &[]).status, 1);
+    assert_eq!(bare(&["health", "http://127.0.0.1:9/health/live"], &[]).status, 1);
+}
+
+#[tokio::test]
 async fn a_database_that_is_away_is_a_failure_and_not_a_wrong_setting() {
     let house = house().await;
     let away = [("DATABASE_URL", "postgresql://doorbook:violet-harbour-73-amber@127.0.0.1:9/doorbook")];

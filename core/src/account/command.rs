@@ -1,5 +1,22 @@
 use super::state::{Profile, Role};
+use crate::clock::Timestamp;
 use crate::value::{CredentialId, Locale, SessionId, TokenId};
+
+/// An account of another service, as it was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Imported {
+    /// Which service; with `source_id` it names the account for good.
+    pub source: String,
+    pub source_id: String,
+    pub locale: Locale,
+    pub credential: Option<CredentialId>,
+    pub disabled: bool,
+    pub email_verified: bool,
+    pub roles: Vec<Role>,
+    pub joined_at: Option<Timestamp>,
+    pub last_login_at: Option<Timestamp>,
+    pub profile: Profile,
+}
 
 /// What may be asked of an account. Passwords and tokens have been verified before: a command carries only what they prove.
 #[derive(Clone, Debug)]
@@ -10,6 +27,7 @@ pub enum Command {
         profile: Profile,
         verification: TokenId,
     },
+    Import(Box<Imported>),
     RequestVerification {
         token: TokenId,
     },

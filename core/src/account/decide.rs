@@ -1,4 +1,4 @@
-use super::command::Command;
+use super::command::{Command, Imported};
 use super::event::AccountEvent;
 use super::state::{Account, Credential, Profile, Status};
 use crate::value::{CredentialId, SessionId, TokenId};
@@ -21,9 +21,9 @@ pub enum Rejection {
 /// Which events a command causes. An empty list: all is as asked already.
 pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, Rejection> {
     match (account.status, &command) {
-        (Status::Absent, Command::Register { .. }) => {}
+        (Status::Absent, Command::Register { .. } | Command::Import(_)) => {}
         (Status::Absent, _) => return Err(Rejection::Absent),
-        (_, Command::Register { .. }) => return Err(Rejection::Exists),
+        (_, Command::Register { .. } | Command::Import(_)) => return Err(Rejection::Exists),
         // What an operator does, and what time does, is done to disabled accounts too.
         (
             Status::Disabled,
@@ -45,6 +45,7 @@ pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, 
             AccountEvent::Registered { locale, credential, profile: Some(profile) },
             AccountEvent::EmailVerificationRequested { token: verification },
         ]),
+        Command::Import(imported) => Ok(vec![import(*imported)]),
         Command::RequestVerification { .. } | Command::VerifyEmail { .. } if account.email_verified_at.is_some() => {
             Err(Rejection::AlreadyVerified)
         }
@@ -88,6 +89,25 @@ pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, 
             Ok(unless(!account.roles.contains(&role), AccountEvent::RoleRevoked { role, reason }))
         }
         Command::RevokeAllSessions { reason } => Ok(vec![AccountEvent::AllSessionsRevoked { reason }]),
+    }
+}
+
+/// One event: what happened elsewhere is not told again as if it had happened here.
+fn import(account: Imported) -> AccountEvent {
+    let Imported { mut roles, .. } = account;
+    roles.sort_unstable();
+    roles.dedup();
+    AccountEvent::AccountImported {
+        source: account.source,
+        source_id: account.source_id,
+        locale: account.locale,
+        credential: account.credential,
+        disabled: account.disabled,
+        email_verified: account.email_verified,
+        roles,
+        joined_at: account.joined_at,
+        last_login_at: account.last_login_at,
+        profile: Some(account.profile),
     }
 }
 

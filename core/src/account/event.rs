@@ -1,6 +1,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::state::{Profile, Role};
+use crate::clock::Timestamp;
 use crate::event::Personal;
 use crate::value::{CredentialId, Locale, SessionId, TokenId};
 
@@ -12,6 +13,22 @@ pub enum AccountEvent {
     Registered {
         locale: Locale,
         credential: CredentialId,
+        #[serde(skip)]
+        profile: Option<Profile>,
+    },
+    /// Brought over from another service, whose id it had is `source_id`. One event says all that it was there.
+    AccountImported {
+        source: String,
+        source_id: String,
+        locale: Locale,
+        /// `None`: it had no password that could be used.
+        credential: Option<CredentialId>,
+        disabled: bool,
+        email_verified: bool,
+        roles: Vec<Role>,
+        /// When its owner joined the other service; `None` where that is not known.
+        joined_at: Option<Timestamp>,
+        last_login_at: Option<Timestamp>,
         #[serde(skip)]
         profile: Option<Profile>,
     },
@@ -99,6 +116,7 @@ impl AccountEvent {
     pub fn personal(&self) -> Personal {
         match self {
             Self::Registered { profile: Some(profile), .. }
+            | Self::AccountImported { profile: Some(profile), .. }
             | Self::ProfileUpdated { profile: Some(profile), .. }
             | Self::EmailChanged { profile: Some(profile), .. }
             | Self::EmailChangeUndone { profile: Some(profile), .. } => Personal {
@@ -119,6 +137,7 @@ impl AccountEvent {
         let Some(personal) = personal else { return self };
         match &mut self {
             Self::Registered { profile, .. }
+            | Self::AccountImported { profile, .. }
             | Self::ProfileUpdated { profile, .. }
             | Self::EmailChanged { profile, .. }
             | Self::EmailChangeUndone { profile, .. } => *profile = Profile::of(personal),

@@ -7,7 +7,7 @@ mod event;
 mod spec;
 mod state;
 
-pub use command::Command;
+pub use command::{Command, Imported};
 pub use decide::{Rejection, decide};
 pub use event::AccountEvent;
 pub use state::{Account, Credential, Profile, Role, Status, evolve};

@@ -143,3 +143,82 @@ fn an_erased_profile_can_still_be_replayed() {
         Err(Rejection::Erased)
     );
 }
+
+fn brought_over() -> Imported {
+    Imported {
+        source: "django".into(),
+        source_id: "17".into(),
+        locale: Locale::En,
+        credential: Some(credential(2)),
+        disabled: false,
+        email_verified: true,
+        roles: vec![],
+        joined_at: Some(Timestamp::from_seconds(1_500_000_000)),
+        last_login_at: None,
+        profile: profile(),
+    }
+}
+
+fn import(imported: Imported) -> Command {
+    Command::Import(Box::new(imported))
+}
+
+fn imported(account: Imported) -> Account {
+    let events = given([]).when(import(account)).unwrap();
+    assert_eq!(events.len(), 1, "one event, however much it tells");
+    given(events).0
+}
+
+#[test]
+fn an_imported_account_is_what_it_was_with_the_age_it_had() {
+    let account = imported(brought_over());
+    assert_eq!(account.status, Status::Active);
+    assert_eq!(account.created_at, Some(Timestamp::from_seconds(1_500_000_000)));
+    assert_eq!(account.email_verified_at, Some(NOON));
+    assert_eq!(
+        (account.profile, account.credential),
+        (Some(profile()), Some(Credential { id: credential(2), version: 1 }))
+    );
+    assert_eq!((account.password_changed_at, account.session_epoch), (None, 0));
+}
+
+#[test]
+fn an_import_begins_an_account_and_never_changes_one() {
+    assert_eq!(given([registered()]).when(import(brought_over())), Err(Rejection::Exists));
+    let imported = Given(imported(brought_over()));
+    assert_eq!(imported.when(import(brought_over())), Err(Rejection::Exists));
+    assert_eq!(imported.when(register()), Err(Rejection::Exists));
+}
+
+#[test]
+fn an_inactive_account_is_imported_disabled_and_can_be_enabled() {
+    let given = Given(imported(Imported { disabled: true, ..brought_over() }));
+    assert_eq!(given.when(Command::RequestReset { token: token() }), Err(Rejection::Disabled));
+    assert_eq!(
+        given.when(Command::Enable { reason: "back".into() }),
+        Ok(vec![AccountEvent::AccountEnabled { reason: "back".into() }])
+    );
+}
+
+#[test]
+fn an_account_imported_without_a_password_gets_its_first_by_a_reset() {
+    let given = Given(imported(Imported { credential: None, email_verified: false, ..brought_over() }));
+    assert_eq!(given.when(Command::RehashPassword), Ok(vec![]));
+    assert_eq!(
+        given.when(Command::ResetPassword { token: token(), credential: credential(9) }),
+        Ok(vec![
+            AccountEvent::PasswordReset { token: token(), credential: credential(9), version: 1 },
+            AccountEvent::EmailVerified { token: Some(token()) },
+        ])
+    );
+}
+
+#[test]
+fn roles_are_imported_once_each() {
+    let roles = vec![Role::Admin, Role::Auditor, Role::Admin];
+    let Ok(events) = given([]).when(import(Imported { roles, ..brought_over() })) else { panic!("refused") };
+    let AccountEvent::AccountImported { roles, .. } = &events[0] else { panic!("{events:?}") };
+    assert_eq!(*roles, [Role::Auditor, Role::Admin]);
+    let account = given(events.clone()).0;
+    assert_eq!(account.roles.len(), 2);
+}

@@ -105,6 +105,26 @@ pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Acco
             account.password_changed_at = Some(at);
             account.credential = Some(Credential { id: *credential, version: 1 });
         }
+        AccountEvent::AccountImported {
+            locale,
+            credential,
+            disabled,
+            email_verified,
+            roles,
+            joined_at,
+            profile,
+            ..
+        } => {
+            account.status = if *disabled { Status::Disabled } else { Status::Active };
+            account.locale = Some(*locale);
+            account.roles = roles.iter().copied().collect();
+            account.profile.clone_from(profile);
+            account.email_verified_at = email_verified.then_some(at);
+            account.created_at = Some(joined_at.unwrap_or(at));
+            // When the password was set is not known; what matters is that it was not set here.
+            account.password_changed_at = None;
+            account.credential = credential.map(|id| Credential { id, version: 1 });
+        }
         AccountEvent::EmailVerified { .. } => account.email_verified_at = Some(at),
         AccountEvent::ProfileUpdated { locale, profile } => {
             account.locale = Some(*locale);

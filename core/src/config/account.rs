@@ -13,6 +13,8 @@ pub struct Account {
     pub stranger_data_lifetime: Duration,
     /// After it an unverified account that never logged in is erased.
     pub unverified_account_lifetime: Duration,
+    /// Time in which a deletion may be taken back.
+    pub deletion_grace: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +45,13 @@ impl Account {
         let default_locale = reader.choice(&registry::DEFAULT_LOCALE, &locales);
         let stranger_data_lifetime = reader.days(&registry::STRANGER_DATA_DAYS);
         let unverified_account_lifetime = reader.days(&registry::UNVERIFIED_ACCOUNT_DAYS);
+        let deletion_grace = reader.days(&registry::ACCOUNT_DELETION_GRACE_DAYS);
         Ok(Self {
             registration_mode: registration_mode?,
             default_locale: default_locale?,
             stranger_data_lifetime: stranger_data_lifetime?,
             unverified_account_lifetime: unverified_account_lifetime?,
+            deletion_grace: deletion_grace?,
         })
     }
 }

@@ -55,6 +55,11 @@ impl Environment {
         Ok(())
     }
 
+    /// Names of all variables, set by whomever.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(name).map(OsString::as_os_str)
     }

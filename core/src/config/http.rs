@@ -8,6 +8,7 @@ use url::{Origin, Url};
 
 use super::cores;
 use super::hosts::{AllowedHost, AllowedHosts};
+use super::mail::is_address;
 use super::reader::{Reader, Refused};
 use super::registry;
 
@@ -28,6 +29,8 @@ pub struct Http {
     pub request_timeout: Duration,
     pub worker_threads: u32,
     pub docs_enabled: bool,
+    /// A URI, as `/.well-known/security.txt` shows it.
+    pub security_contact: Option<String>,
     pub security: HttpSecurity,
 }
 
@@ -74,6 +77,7 @@ impl Http {
         let request_timeout = reader.seconds(&registry::REQUEST_TIMEOUT_SECONDS);
         let worker_threads = reader.given_whole(&registry::API_WORKER_THREADS);
         let docs_enabled = reader.given_flag(&registry::DOCS_ENABLED);
+        let security_contact = reader.given_parsed(&registry::SECURITY_CONTACT, parse_contact);
         let security = HttpSecurity::read(reader);
         let binds = binds?;
         Ok(Self {
@@ -87,6 +91,7 @@ impl Http {
             request_timeout: request_timeout?,
             worker_threads: worker_threads?.unwrap_or_else(cores),
             docs_enabled: docs_enabled?.unwrap_or(is_debug),
+            security_contact: security_contact?,
             security: security?,
         })
     }
@@ -209,9 +214,32 @@ fn parse_frontend_url(text: &str, is_debug: bool) -> Option<String> {
     (!text.ends_with('/')).then(|| url.as_str().trim_end_matches('/').to_owned())
 }
 
+/// A URI of RFC 9116, 2.5.3: mail or https. A bare address is taken for mail.
+fn parse_contact(text: &str) -> Option<String> {
+    if parse_plain_url(text, false).is_some() {
+        return Some(text.to_owned());
+    }
+    let address = text.strip_prefix("mailto:").unwrap_or(text);
+    is_address(address).then(|| format!("mailto:{address}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_contact_is_an_address_or_an_https_page() {
+        for (text, contact) in [
+            ("security@example.com", "mailto:security@example.com"),
+            ("mailto:security@example.com", "mailto:security@example.com"),
+            ("https://example.com/security", "https://example.com/security"),
+        ] {
+            assert_eq!(parse_contact(text).as_deref(), Some(contact));
+        }
+        for text in ["security", "http://example.com/", "tel:+1", "a@example.com\nPolicy: x", "mailto:a@b@c"] {
+            assert_eq!(parse_contact(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn an_origin_is_kept_as_browsers_send_it() {

@@ -23,6 +23,8 @@ const DISPLAY_NAME_BYTES_MAX: usize = 256;
 pub struct Mail {
     pub backend: MailBackend,
     pub from: Mailbox,
+    /// None: the built-in wording.
+    pub templates_dir: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -91,12 +93,15 @@ impl Mail {
         let kind = backend_kind(reader);
         let directory = reader.required(&registry::EMAIL_FILE_PATH);
         let from = reader.parsed(&registry::DEFAULT_FROM_EMAIL, Mailbox::parse);
+        let templates_dir = reader.given_parsed(&registry::MAIL_TEMPLATES_DIR, |text| {
+            std::fs::read_dir(text).is_ok().then(|| PathBuf::from(text))
+        });
         let backend = match kind? {
             BackendKind::Smtp => MailBackend::Smtp(Smtp::read(reader)?),
             BackendKind::Console => MailBackend::Console,
             BackendKind::File => MailBackend::File { directory: directory?.into() },
         };
-        Ok(Self { backend, from: from? })
+        Ok(Self { backend, from: from?, templates_dir: templates_dir? })
     }
 }
 
@@ -151,7 +156,7 @@ fn security(reader: &mut Reader<'_>, is_loopback: bool) -> Result<SmtpSecurity, 
 }
 
 /// True for what can only be this machine. Another name may resolve to it today and elsewhere tomorrow.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
@@ -190,7 +195,7 @@ impl Mailbox {
 }
 
 /// True for an address that every mail server takes: dot-atom, and a domain that needs no SMTPUTF8.
-fn is_address(text: &str) -> bool {
+pub(super) fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let is_atom = |atom: &str| {
         !atom.is_empty()

@@ -4,6 +4,8 @@
 //! Production is whatever is not `DEBUG`, so nothing left unset makes the service less safe.
 
 mod account;
+pub mod check;
+mod cookies;
 mod database;
 mod dotenv;
 mod env;
@@ -12,33 +14,43 @@ mod fault;
 mod generate;
 mod hosts;
 mod http;
+mod jwt;
 mod limits;
 mod logging;
 mod mail;
+mod monitoring;
 mod password;
 mod reader;
 mod redis;
 pub mod registry;
 mod secret;
 mod secrets;
+mod settings_page;
+mod suspects;
 mod tokens;
+mod watching;
 
 pub use account::{Account, DefaultLocale, RegistrationMode};
+pub use cookies::{CookieAttributes, Cookies, SameSite};
 pub use database::{Database, Pooler};
 pub use env::Environment;
 pub use example::env_example;
 pub use fault::{Fault, Faults};
-pub use generate::new_secret_block;
+pub use generate::{new_secret_block, new_secret_block_for};
 pub use hosts::AllowedHosts;
 pub use http::{FrameOptions, Hsts, Http, HttpSecurity, ProxySslHeader};
 pub use limits::{Limits, LoginLimit, RateLimit};
-pub use logging::{LogEmail, LogFormat, Logging};
+pub use logging::{LogEmail, LogFile, LogFormat, Logging};
 pub use mail::{Mail, MailBackend, Mailbox, Smtp, SmtpLogin, SmtpSecurity};
-pub use password::{Argon2, Password, PasswordValidator};
+pub use monitoring::{Monitoring, Sentry};
+pub use password::{Argon2, Argon2Engine, Password, PasswordValidator};
 pub use redis::Redis;
 pub use secret::Secret;
 pub use secrets::{PiiKey, Secrets};
+pub use settings_page::settings_page;
+pub use suspects::{Suspect, suspects};
 pub use tokens::Tokens;
+pub use watching::{Alerts, CheckpointSink, Checkpoints, Watching, Webhook};
 
 use reader::Reader;
 
@@ -59,11 +71,16 @@ pub struct Settings {
     pub redis: Redis,
     pub mail: Mail,
     pub http: Http,
+    pub cookies: Cookies,
     pub tokens: Tokens,
     pub password: Password,
     pub limits: Limits,
     pub account: Account,
     pub logging: Logging,
+    pub monitoring: Monitoring,
+    pub watching: Watching,
+    /// Names in the environment that look like a misspelt setting.
+    pub suspects: Vec<Suspect>,
 }
 
 impl Settings {
@@ -76,11 +93,14 @@ impl Settings {
         let mail = Mail::read(&mut reader);
         let http = Http::read(&mut reader);
         let frontend_url = http.as_ref().map(|http| http.frontend_url.as_str()).map_err(|refused| *refused);
+        let cookies = Cookies::read(&mut reader);
         let tokens = Tokens::read(&mut reader, frontend_url);
         let password = Password::read(&mut reader);
         let limits = Limits::read(&mut reader);
         let account = Account::read(&mut reader);
         let logging = Logging::read(&mut reader);
+        let monitoring = Monitoring::read(&mut reader);
+        let watching = Watching::read(&mut reader);
         let debug = reader.debug;
         let settings = (|| {
             Ok(Self {
@@ -90,20 +110,27 @@ impl Settings {
                 redis: redis?,
                 mail: mail?,
                 http: http?,
+                cookies: cookies?,
                 tokens: tokens?,
                 password: password?,
                 limits: limits?,
                 account: account?,
                 logging: logging?,
+                monitoring: monitoring?,
+                watching: watching?,
+                suspects: suspects(environment),
             })
         })();
         reader.finish(settings)
     }
 
-    /// Says loudly what must not be so in production. Call it once logging is set up.
-    pub fn warn_of_debug(&self) {
+    /// Says loudly what must not be so in production, and what may be a mistake. Call it once logging is set up.
+    pub fn warn(&self) {
         if self.debug {
             tracing::warn!("DEBUG is True: development only, the rules that protect production are off");
+        }
+        for suspect in &self.suspects {
+            tracing::warn!(variable = suspect.name, "{suspect}");
         }
     }
 }

@@ -24,6 +24,7 @@ pub struct Password {
     pub argon2: Argon2,
     /// Hashes computed at once.
     pub hashing_concurrency: u32,
+    pub engine: Argon2Engine,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,13 @@ pub enum PasswordValidator {
     Numeric,
     Breached,
     Context,
+}
+
+/// What computes the hashes; all give the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Argon2Engine {
+    /// The crate of that name.
+    Argon2,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +68,14 @@ impl Password {
         let breached_file = breached_file(reader, listed.contains(&PasswordValidator::Breached));
         let argon2 = Argon2::read(reader);
         let hashing_concurrency = reader.given_whole(&registry::ARGON2_CONCURRENCY);
+        let engine = reader.choice(&registry::ARGON2_ENGINE, &[("argon2", Argon2Engine::Argon2)]);
         Ok(Self {
             min_length: min_length?,
             validators: validators?,
             breached_file: breached_file?,
             argon2: argon2?,
             hashing_concurrency: hashing_concurrency?.unwrap_or_else(cores),
+            engine: engine?,
         })
     }
 }

@@ -144,6 +144,16 @@ impl<'a> Reader<'a> {
         parse(&text).ok_or_else(|| self.refuse(variable))
     }
 
+    /// The same for a variable that may be left out.
+    pub(super) fn given_parsed<T>(
+        &mut self,
+        variable: &Variable,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Refused> {
+        let Some(text) = self.text(variable)? else { return Ok(None) };
+        parse(&text).map(Some).ok_or_else(|| self.refuse(variable))
+    }
+
     /// The value that belongs to the word given. Case does not count: Django's level names are upper case.
     pub(super) fn choice<T: Copy>(&mut self, variable: &Variable, choices: &[(&str, T)]) -> Result<T, Refused> {
         self.parsed(variable, |text| chosen(text, choices))

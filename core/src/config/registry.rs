@@ -1,5 +1,5 @@
-//! Every setting of this release: name, default, rule and effect, one line each. Readers, fault texts and `.env.example`
-//! all take them from here; `core/tests/config/registry.rs` fails on a setting that nothing reads.
+//! Every setting of this release: name, default, rule and effect, one line each. Readers, fault texts, `.env.example`
+//! and `docs/SETTINGS.md` all take them from here; `core/tests/config/registry.rs` fails on a setting that nothing reads.
 
 use std::fmt;
 
@@ -103,9 +103,12 @@ mod table {
 "Keys (`doorbook keys new` prints fresh ones)" {
     SECRET_KEY = secret(Required, "at least 50 random characters, not a published example", "Root of mailed, refresh and device tokens.");
     SECRET_KEY_FALLBACKS = secret(Empty, "at most 8 earlier keys with commas between, each as good as SECRET_KEY", "Still verify during a rotation; nothing new is made with them.");
-    JWT_SECRET_KEY = secret(Required, "at least 32 random bytes, not a published example, unlike SECRET_KEY", "Signs access tokens.");
+    JWT_SECRET_KEY = secret(RequiredUnless("JWT_ALGORITHM is EdDSA, ES256 or RS256"), "at least 32 random bytes, not a published example, unlike SECRET_KEY", "Signs access tokens when JWT_ALGORITHM is HS256; otherwise not read.");
     JWT_SECRET_KEY_FALLBACKS = secret(Empty, "at most 8 earlier keys with commas between, each as good as JWT_SECRET_KEY", "Verify only: rotation without logging anyone out.");
+    JWT_PRIVATE_KEY = secret(Empty, "one unencrypted PKCS#8 key in PEM that fits JWT_ALGORITHM: Ed25519, P-256, or RSA of 2048 to 4096 bits", "Signs access tokens unless JWT_ALGORITHM is HS256. Line breaks may be written as \\n.");
+    JWT_PUBLIC_KEY_FALLBACKS = secret(Empty, "at most 8 public keys, PEM blocks (BEGIN PUBLIC KEY) one after the other", "Verify only, and are published: earlier keys, or the next one. Any algorithm but HS256.");
     PII_KEYRING = secret(Empty, "at most 8 entries id:key with commas between, keys of 32 random bytes in base64", "Wraps the keys of personal data: the first wraps, all unwrap. Unset, SECRET_KEY does.");
+    KEY_BACKUP_DAYS = whole(Value("30"), 1, 365, "Oldest backup of the keys that `doorbook keys restore` takes; keep none longer.");
 }
 "Database" {
     DATABASE_URL = secret(RequiredUnless("POSTGRES_* are set, of which it is then made"), "a URL such as postgresql://user:password@host:5432/name", "Wins over POSTGRES_*.");
@@ -135,6 +138,7 @@ mod table {
     EMAIL_CA_FILE = text(Derived("the system's certificates"), "a readable file of PEM certificates", "Authorities that may vouch for the SMTP server.");
     EMAIL_TIMEOUT_SECONDS = whole(Value("10"), 1, 300, "Longest wait for each SMTP command.");
     DEFAULT_FROM_EMAIL = text(Required, "an address, or a name and an <address>", "Sender of all mail.");
+    MAIL_TEMPLATES_DIR = text(Derived("built-in"), "a directory that can be read", "Your own wording of mails. Checked only: this release knows the built-in wording alone.");
 }
 "HTTP" {
     FRONTEND_URL = text(Required, "an absolute URL without trailing slash, query or login; https unless DEBUG is True", "Every mailed link starts with it.");
@@ -155,9 +159,16 @@ mod table {
     SECURE_CONTENT_TYPE_NOSNIFF = flag(Value("True"), "Sends X-Content-Type-Options: nosniff.");
     SECURE_BROWSER_XSS_FILTER = flag(Value("True"), "Sends X-XSS-Protection: 1; mode=block, otherwise 0.");
     X_FRAME_OPTIONS = text(Value("DENY"), "DENY or SAMEORIGIN", "Who may show answers in a frame.");
+    SESSION_COOKIE_SECURE = flag(Value("True"), "Cookies of sessions go over https only, under a name with __Host-; False only when DEBUG is True.");
+    SESSION_COOKIE_HTTPONLY = flag(Value("True"), "No script can read them; False only when DEBUG is True.");
+    SESSION_COOKIE_SAMESITE = text(Value("Strict"), "Strict or Lax", "Whether they go with requests that other sites cause.");
+    CSRF_COOKIE_SECURE = flag(Value("True"), "The same for the console's token against forged requests.");
+    CSRF_COOKIE_HTTPONLY = flag(Value("True"), "The same for it.");
+    CSRF_COOKIE_SAMESITE = text(Value("Strict"), "Strict or Lax", "The same for it.");
+    SECURITY_CONTACT = text(Empty, "an e-mail address, mailto:address or an https URL", "Whom finders of a hole write to: makes /.well-known/security.txt.");
 }
 "Tokens and sessions" {
-    JWT_ALGORITHM = text(Value("HS256"), "HS256 (no other is supported by this release)", "How access tokens are signed.");
+    JWT_ALGORITHM = text(Value("HS256"), "HS256, EdDSA, ES256 or RS256", "How access tokens are signed.");
     JWT_ISSUER = text(Derived("FRONTEND_URL"), "at most 255 printable characters", "Claim `iss`.");
     JWT_AUDIENCE = text(Value("doorbook"), "at most 255 printable characters", "Claim `aud`.");
     JWT_ACCESS_TOKEN_LIFETIME_MINUTES = whole(Value("15"), 1, 60, "Life of an access token.");
@@ -176,6 +187,7 @@ mod table {
     ARGON2_TIME_COST = whole(Value("2"), 1, 100, "Passes over it; at least 2 unless DEBUG is True.");
     ARGON2_PARALLELISM = whole(Value("8"), 1, 64, "Lanes; each needs 8 KiB of the memory.");
     ARGON2_CONCURRENCY = whole(CORES, 1, 1_024, "Hashes computed at once; bounds the memory.");
+    ARGON2_ENGINE = text(Value("argon2"), "argon2 (no other is supported by this release)", "What computes hashes.");
 }
 "Limits" {
     MAX_LOGIN_ATTEMPTS = whole(Value("5"), 1, 10_000, "Failed logins of one identifier in the window before it is blocked.");
@@ -192,11 +204,34 @@ mod table {
     DEFAULT_LOCALE = text(Value("en"), "en or es", "Language of those who ask for none.");
     STRANGER_DATA_DAYS = whole(Value("30"), 1, 3_650, "Life of the personal data of people without an account.");
     UNVERIFIED_ACCOUNT_DAYS = whole(Value("30"), 1, 3_650, "Unverified accounts that never logged in are erased after it.");
+    ACCOUNT_DELETION_GRACE_DAYS = whole(Value("14"), 1, 365, "Time in which a deletion may be taken back. Checked only: accounts cannot delete themselves in this release.");
+    RETENTION_ATTEMPTS_DAYS = whole(Value("365"), 1, 3_650, "Life of events about attempts. Checked only: this release keeps all events.");
+    RETENTION_NOTIFICATIONS_DAYS = whole(Value("365"), 1, 3_650, "Life of events about mails. Checked only: this release keeps all events.");
 }
 "Logging" {
     LOG_FORMAT = text(Value("json"), "json or console", "One JSON object a line, or text.");
     LOG_LEVEL = text(Value("info"), "error, warn, info, debug or trace", "Least serious line written.");
     LOG_EMAIL = text(Value("masked"), "plain, masked or hash", "How the line about a failed login names the address.");
+    LOG_FILE = text(Empty, "the path of a file", "Lines go there as well as to the console; -api or -worker goes before its extension.");
+    LOG_FILE_MAX_BYTES = whole(Value("10485760"), 0, u32::MAX, "Size at which the file is renamed and begun anew; 0 never does.");
+    LOG_FILE_BACKUPS = whole(Value("5"), 0, 1_000, "Renamed files that are kept, .1 being the newest; 0 never renames.");
+}
+"Monitoring" {
+    SENTRY_DSN = secret(Empty, "a DSN such as https://key@sentry.example.com/1", "Where errors and panics are reported, without personal data.");
+    SENTRY_ENVIRONMENT = text(Value("production"), "at most 64 letters, digits or . - _ @ +", "Name of this installation in the reports.");
+    SENTRY_RELEASE = text(Derived("the version of this release"), "at most 64 letters, digits or . - _ @ +", "Name of the release in the reports.");
+    SENTRY_TRACES_SAMPLE_RATE = text(Value("0.1"), "a number from 0 to 1", "Accepted for the replaced service's sake: Sentry gets errors, traces go to OTEL_EXPORTER_OTLP_ENDPOINT.");
+    OTEL_EXPORTER_OTLP_ENDPOINT = text(Empty, "an absolute URL without login and query, such as http://127.0.0.1:4318", "Collector of traces, by OTLP over HTTP.");
+}
+"Watching" {
+    ALERT_EMAILS = text(Empty, "e-mail addresses with commas between", "Operators who get security alerts. Checked only: this release raises no alerts.");
+    ALERT_WEBHOOK_URL = secret(Empty, "an https URL, set together with ALERT_WEBHOOK_SECRET", "Gets security alerts. Checked only: this release raises no alerts.");
+    ALERT_WEBHOOK_SECRET = secret(Empty, "whsec_ and 24 to 64 random bytes in base64, set together with ALERT_WEBHOOK_URL", "Signs them as Standard Webhooks says. Checked only: this release raises no alerts.");
+    ALERT_LOGIN_FAILURES = whole(Value("0"), 0, 1_000_000, "Failed logins of all in LOGIN_RATE_WINDOW_MINUTES that raise an alert; 0 never do. Checked only: this release raises no alerts.");
+    ALERT_LOGIN_BLOCKS = whole(Value("0"), 0, 1_000_000, "Blocked identifiers in the same time that raise an alert; 0 never do. Checked only: this release raises no alerts.");
+    CHECKPOINT_SINK = text(Empty, "an absolute path, a file:// or an https:// URL", "Keeps signed checkpoints of the log outside the database. Checked only: this release writes no checkpoints.");
+    CHECKPOINT_PRIVATE_KEY = secret(Derived("a service key"), "an Ed25519 private key, PKCS#8 in PEM", "Signs checkpoints. Checked only: this release writes no checkpoints.");
+    BACKUP_STAMP_FILE = text(Empty, "the path of a file", "Touched by your backup when it has succeeded; its age is what `doorbook check --deploy` reads.");
 }
     }
 }

@@ -1,13 +1,17 @@
 //! The keys that everything else hangs on.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use zeroize::Zeroizing;
 
+use super::jwt;
 use super::reader::{Reader, Refused, items};
 use super::registry::{self, Variable};
 use super::secret::Secret;
+use crate::token::access::{SharedKey, SigningKey, TokenKeys};
 
 /// Shortest `SECRET_KEY`, in characters. Source: the guide; Django's check security.W009.
 const SECRET_KEY_CHARACTERS_MIN: usize = 50;
@@ -35,7 +39,7 @@ const PUBLISHED_KEYS: [&str; 2] = [
 ];
 
 /// Most keys beside the current one, and most entries of the keyring.
-const KEYS_MAX: usize = 8;
+pub(super) const KEYS_MAX: usize = 8;
 
 /// Length of a key of the keyring, in bytes: AES-256 and ChaCha20 alike.
 const PII_KEY_BYTES: usize = 32;
@@ -54,11 +58,11 @@ pub struct Secrets {
     pub secret_key: Secret,
     /// Verify and re-make what they made; make nothing new.
     pub secret_key_fallbacks: Vec<Secret>,
-    pub jwt_secret_key: Secret,
-    /// Verify only.
-    pub jwt_secret_key_fallbacks: Vec<Secret>,
+    pub tokens: TokenKeys,
     /// The first wraps, all unwrap. Empty: `secret_key` wraps.
     pub pii_keyring: Vec<PiiKey>,
+    /// Of a backup of the keys that may still be restored.
+    pub key_backup_age_max: Duration,
 }
 
 #[derive(Debug)]
@@ -71,15 +75,15 @@ impl Secrets {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Refused> {
         let secret_key = key(reader, &registry::SECRET_KEY, secret_key_fault);
         let secret_key_fallbacks = fallbacks(reader, &registry::SECRET_KEY_FALLBACKS, secret_key_fault);
-        let jwt_secret_key = key(reader, &registry::JWT_SECRET_KEY, jwt_key_fault);
-        let jwt_secret_key_fallbacks = fallbacks(reader, &registry::JWT_SECRET_KEY_FALLBACKS, jwt_key_fault);
+        let tokens = jwt::read(reader);
         let pii_keyring = pii_keyring(reader);
+        let key_backup_age_max = reader.days(&registry::KEY_BACKUP_DAYS);
         let secrets = Self {
             secret_key: secret_key?,
             secret_key_fallbacks: secret_key_fallbacks?,
-            jwt_secret_key: jwt_secret_key?,
-            jwt_secret_key_fallbacks: jwt_secret_key_fallbacks?,
+            tokens: tokens?,
             pii_keyring: pii_keyring?,
+            key_backup_age_max: key_backup_age_max?,
         };
         secrets.refuse_shared_keys(reader)?;
         Ok(secrets)
@@ -87,16 +91,16 @@ impl Secrets {
 
     /// A key with two uses falls with either; an earlier key is as dangerous as the current one.
     fn refuse_shared_keys(&self, reader: &mut Reader<'_>) -> Result<(), Refused> {
-        let is_secret_key = |jwt_key: &Secret| {
+        let is_secret_key = |jwt_key: &SharedKey| {
             std::iter::once(&self.secret_key)
                 .chain(&self.secret_key_fallbacks)
-                .any(|secret_key| secret_key.expose() == jwt_key.expose())
+                .any(|secret_key| secret_key.expose().as_bytes() == jwt_key.0.as_slice())
         };
-        if is_secret_key(&self.jwt_secret_key) {
+        if matches!(&self.tokens.current, SigningKey::Shared(key) if is_secret_key(key)) {
             let rule = "must differ from SECRET_KEY and SECRET_KEY_FALLBACKS";
             return Err(reader.refuse_because(&registry::JWT_SECRET_KEY, rule));
         }
-        if self.jwt_secret_key_fallbacks.iter().any(is_secret_key) {
+        if self.tokens.shared_fallbacks.iter().any(is_secret_key) {
             let rule = "must have no key of SECRET_KEY or SECRET_KEY_FALLBACKS";
             return Err(reader.refuse_because(&registry::JWT_SECRET_KEY_FALLBACKS, rule));
         }
@@ -105,9 +109,9 @@ impl Secrets {
 }
 
 /// The rule that a key breaks, if any.
-type KeyFault = fn(&str) -> Option<&'static str>;
+pub(super) type KeyFault = fn(&str) -> Option<&'static str>;
 
-fn key(reader: &mut Reader<'_>, variable: &Variable, fault: KeyFault) -> Result<Secret, Refused> {
+pub(super) fn key(reader: &mut Reader<'_>, variable: &Variable, fault: KeyFault) -> Result<Secret, Refused> {
     let given = reader.required_secret(variable)?;
     // The entries of a list are trimmed, so a key that moves to the fallbacks must not begin or end with a space.
     let key = given.expose().trim();
@@ -117,7 +121,7 @@ fn key(reader: &mut Reader<'_>, variable: &Variable, fault: KeyFault) -> Result<
     }
 }
 
-fn fallbacks(reader: &mut Reader<'_>, variable: &Variable, fault: KeyFault) -> Result<Vec<Secret>, Refused> {
+pub(super) fn fallbacks(reader: &mut Reader<'_>, variable: &Variable, fault: KeyFault) -> Result<Vec<Secret>, Refused> {
     let Some(list) = reader.secret(variable)? else { return Ok(Vec::new()) };
     if items(list.expose()).count() > KEYS_MAX {
         return Err(reader.refuse(variable));
@@ -140,7 +144,7 @@ fn secret_key_fault(key: &str) -> Option<&'static str> {
     }
 }
 
-fn jwt_key_fault(key: &str) -> Option<&'static str> {
+pub(super) fn jwt_key_fault(key: &str) -> Option<&'static str> {
     if is_published(key) {
         Some("must not be a published example")
     } else if key.len() < JWT_KEY_BYTES_MIN {

@@ -27,8 +27,6 @@ pub struct Tokens {
 impl Tokens {
     /// `frontend_url` is the issuer unless another is set.
     pub(super) fn read(reader: &mut Reader<'_>, frontend_url: Result<&str, Refused>) -> Result<Self, Refused> {
-        // The only one built so far. Signing otherwise than asked for would be worse than not starting.
-        let algorithm = reader.choice(&registry::JWT_ALGORITHM, &[("HS256", ())]);
         let issuer = issuer(reader, frontend_url);
         let audience = reader.parsed(&registry::JWT_AUDIENCE, parse_claim);
         let access_lifetime = reader.minutes(&registry::JWT_ACCESS_TOKEN_LIFETIME_MINUTES);
@@ -38,7 +36,6 @@ impl Tokens {
         let sessions_max = reader.whole(&registry::SESSIONS_MAX);
         let email_verification_lifetime = reader.hours(&registry::EMAIL_VERIFICATION_EXPIRY_HOURS);
         let password_reset_lifetime = reader.hours(&registry::PASSWORD_RESET_TOKEN_EXPIRY_HOURS);
-        let () = algorithm?;
         Ok(Self {
             jwt_issuer: issuer?,
             jwt_audience: audience?,

@@ -59,6 +59,12 @@ impl Admission {
         }
     }
 
+    /// Jobs that run and jobs that wait.
+    pub(super) fn in_use(&self) -> (usize, usize) {
+        let outstanding = self.outstanding.load(Ordering::Acquire);
+        (outstanding.min(self.permits), self.waiting(outstanding))
+    }
+
     fn waiting(&self, outstanding: usize) -> usize {
         outstanding.saturating_sub(self.permits)
     }

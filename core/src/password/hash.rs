@@ -130,6 +130,11 @@ impl Hasher {
         self.counters.verifications.load(Ordering::Relaxed)
     }
 
+    /// Hashes being computed now, and jobs that wait for a thread.
+    pub fn in_use(&self) -> (usize, usize) {
+        self.admission.in_use()
+    }
+
     /// Calls refused as [`HashError::Overloaded`] since the start.
     pub fn rejected(&self) -> u64 {
         self.counters.rejected.load(Ordering::Relaxed)
@@ -180,7 +185,7 @@ fn serve(live: &Live, jobs: &Mutex<Receiver<Job>>) {
         let Ok(job) = job else { return };
         // A defect in one job must not take the thread, and with it every login, away. Its caller gets an error.
         if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
-            tracing::error!("a hashing job panicked");
+            tracing::warn!("a hashing job panicked");
         }
     }
 }

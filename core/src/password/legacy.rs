@@ -33,7 +33,7 @@ const SCRYPT_OUTPUT_LEN: usize = 64;
 
 /// Why a stored string cannot be verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// Django's mark of an account without a password. Not a fault.
     #[error("the account has no password")]
     Unusable,
@@ -87,6 +87,18 @@ impl StoredHash {
             "bcrypt_sha256" => parse_bcrypt(rest).map(|encoded| Self::BcryptSha256 { encoded }),
             "scrypt" => parse_scrypt(rest),
             _ => Err(Unreadable::UnknownFormat),
+        }
+    }
+
+    /// What the format is called.
+    pub(super) fn scheme(&self) -> &'static str {
+        match self {
+            Self::Phc(_) | Self::DjangoArgon2(_) => "argon2",
+            Self::Pbkdf2 { output, .. } if output.len() == digest::SHA1_OUTPUT_LEN => "pbkdf2_sha1",
+            Self::Pbkdf2 { .. } => "pbkdf2_sha256",
+            Self::Bcrypt { .. } => "bcrypt",
+            Self::BcryptSha256 { .. } => "bcrypt_sha256",
+            Self::Scrypt { .. } => "scrypt",
         }
     }
 

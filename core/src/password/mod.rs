@@ -19,7 +19,19 @@ use zeroize::Zeroizing;
 pub use argon::HashCost;
 pub use breached::BreachedList;
 pub use hash::{HashError, Hasher, PhcString, StartError, Verified};
+pub use legacy::Unreadable;
 pub use policy::{ContextWords, PasswordPolicy, PersonAttributes, Validator, Violation};
+
+/// Longest stored hash, in bytes. Source: the check of `credentials.secret`.
+const STORED_LENGTH_MAX: usize = 1_024;
+
+/// The format of a stored hash that a login can verify; what an import asks before it takes one.
+pub fn scheme(stored: &str) -> Result<&'static str, Unreadable> {
+    if stored.len() > STORED_LENGTH_MAX && !stored.starts_with('!') {
+        return Err(Unreadable::Malformed);
+    }
+    legacy::StoredHash::parse(stored).map(|hash| hash.scheme())
+}
 
 /// Longest password accepted, in code points as received. NIST SP 800-63B-4, 3.1.1.2 asks for at least 64;
 /// the upper end bounds the work that normalising and comparing cost.

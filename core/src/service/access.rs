@@ -2,6 +2,7 @@
 
 use super::{Doorbook, Refusal};
 use crate::store::query::sessions;
+use crate::token::signing::Jwk;
 use crate::value::{AccountId, SessionId};
 
 /// Who makes an authenticated request.
@@ -12,6 +13,11 @@ pub struct Caller {
 }
 
 impl Doorbook {
+    /// The public keys of access tokens, the one that signs first; none when HS256 signs and no other ever did.
+    pub fn public_token_keys(&self) -> &[Jwk] {
+        self.access.public_keys()
+    }
+
     /// The token's holder, if the token, its session and its account are in force right now. A store that cannot answer refuses.
     pub async fn authenticate(&self, token: &str) -> Result<Caller, Refusal> {
         let claims = self.access.verify(token, self.clock.now()).ok_or(Refusal::Unauthenticated)?;

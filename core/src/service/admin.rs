@@ -4,11 +4,13 @@ use super::append::Batch;
 use super::{Context, Doorbook, FieldFault, Refusal, retrying};
 use crate::account::{Account, Command, Profile, Role, decide, evolve};
 use crate::event::{Actor, Event};
+use crate::operator::OperatorEvent;
 use crate::password::{PasswordPlain, PersonAttributes};
+use crate::store::Db;
 use crate::store::log::StreamKind;
-use crate::store::project::accounts::EmailClaim;
 use crate::store::query::accounts;
-use crate::value::{AccountId, ClientOrigin, CredentialId, Email, Locale, StreamId, TokenId};
+use crate::store::rebuild::{self, Report};
+use crate::value::{AccountId, ClientOrigin, CredentialId, Email, EventId, Locale, StreamId, TokenId};
 
 use super::profile::ProfileView;
 
@@ -35,8 +37,8 @@ impl Doorbook {
         self.check_password(&new.password, "password", &person)?;
         let phc = self.hasher.hash(&new.password).await?;
         let now = self.now();
-        let email_key = self.vault.email_key(&new.email);
-        if accounts::email_taken(&self.db, email_key, now).await? {
+        let email = self.lookup_now().await?.keys_of(&new.email);
+        if accounts::email_taken(&self.db, &email, now).await? {
             return Err(Refusal::EmailTaken);
         }
         let (id, credential, token) = (AccountId::new(now), CredentialId::new(now), TokenId::new(now));
@@ -60,7 +62,7 @@ impl Doorbook {
         let mut batch = Batch::new(context, now);
         let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
         batch.write.open_stream(StreamId(id.0), StreamKind::Account, Some(id), count);
-        batch.write.claim_email(id, &EmailClaim { key: email_key, key_id: self.vault.email_key_id() }, now);
+        batch.write.claim_email(id, &email, now);
         batch.write.insert_data_key(id, &data_key);
         batch.write.insert_account(id, &account, &data_key.key)?;
         batch.write.insert_credential(id, credential, phc.as_str(), now);
@@ -97,8 +99,22 @@ impl Doorbook {
     }
 
     pub async fn find_account(&self, email: &Email) -> Result<Option<AccountId>, Refusal> {
-        let found = accounts::by_email(&self.db, &self.vault, self.vault.email_key(email)).await?;
+        let found = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
         Ok(found.map(|loaded| loaded.id))
+    }
+
+    /// Writes what is derived from the log anew where it differs, and that this was done into the log. `owner` is a pool of the
+    /// database's owner.
+    pub async fn rebuild(&self, owner: &Db, context: &Context) -> Result<Report, Refusal> {
+        let report = rebuild::rebuild(owner, &self.vault).await?;
+        let mut batch = Batch::new(context, self.now());
+        let stream = StreamId(EventId::new(batch.now).0);
+        batch.write.append_stream(stream, StreamKind::Operator, 1);
+        let events = i64::try_from(report.events).unwrap_or(i64::MAX);
+        let event = OperatorEvent::ProjectionRebuilt { projection: "accounts".to_owned(), events };
+        batch.event(stream, 1, None, None, Event::Operator(event), None)?;
+        batch.commit(self).await?;
+        Ok(report)
     }
 
     /// A page of accounts by id, at most `limit`.

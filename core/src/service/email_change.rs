@@ -6,7 +6,6 @@ use super::{Context, Doorbook, EMAIL_CHANGE_EXPIRY, Refusal, UNDO_WINDOW, access
 use crate::account::{Command, decide};
 use crate::password::PasswordPlain;
 use crate::store::keys::DataKey;
-use crate::store::project::accounts::EmailClaim;
 use crate::store::project::outbox::{Priority, Recipient};
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts;
@@ -70,15 +69,15 @@ impl Doorbook {
     ) -> Result<(), Refusal> {
         retrying(async || {
             let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let lookup = self.lookup_now().await?;
             let row = self.mailed_token(TokenKind::Change, token, context).await?;
             let owner = self.owner_of(&row).await?;
             let context = context.clone().acting(owner.id);
             let (new_email, data_key) = detail(&row, &owner)?;
             let old_email = owner.email().ok_or(Refusal::InvalidToken)?;
-            let new_key = self.vault.email_key(&new_email);
-            let old_key = self.vault.email_key(&old_email);
+            let (new_key, old_key) = (lookup.keys_of(&new_email), lookup.keys_of(&old_email));
             let now = self.now();
-            if accounts::email_owner(&self.db, new_key, now).await?.is_some_and(|other| other != owner.id) {
+            if accounts::email_owner(&self.db, &new_key, now).await?.is_some_and(|other| other != owner.id) {
                 return Err(Refusal::EmailTaken);
             }
             let command = Command::ConfirmEmailChange { token: row.token_id, new_email: new_email.as_str().to_owned() };
@@ -87,9 +86,9 @@ impl Doorbook {
             let (_, ids) = batch.account(&owner, events, None)?;
             batch.write.use_token(row.token_id, now);
             let undo = TokenId::new(now);
-            if new_key != old_key {
-                batch.write.reserve_email(owner.id, old_key, now.plus(UNDO_WINDOW));
-                batch.write.claim_email(owner.id, &EmailClaim { key: new_key, key_id: self.vault.email_key_id() }, now);
+            if new_email.normal_form() != old_email.normal_form() {
+                batch.write.reserve_email(owner.id, &old_key, now.plus(UNDO_WINDOW));
+                batch.write.claim_email(owner.id, &new_key, now);
             }
             batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Verify], now);
             let mut undo_row = self.new_token(undo, owner.id, TokenKind::Undo, UNDO_WINDOW, now);
@@ -123,21 +122,22 @@ impl Doorbook {
     ) -> Result<(), Refusal> {
         retrying(async || {
             let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let lookup = self.lookup_now().await?;
             let row = self.mailed_token(TokenKind::Undo, token, context).await?;
             let owner = self.owner_of(&row).await?;
             let context = context.clone().acting(owner.id);
             let (old_email, _) = detail(&row, &owner)?;
             let current = owner.email().ok_or(Refusal::InvalidToken)?;
-            let (old_key, current_key) = (self.vault.email_key(&old_email), self.vault.email_key(&current));
+            let (old_key, current_key) = (lookup.keys_of(&old_email), lookup.keys_of(&current));
             let now = self.now();
             let command = Command::UndoEmailChange { token: row.token_id, old_email: old_email.as_str().to_owned() };
             let events = decide(&owner.account, command).map_err(|_| Refusal::InvalidToken)?;
             let mut batch = Batch::new(&context, now);
             let (_, ids) = batch.account(&owner, events, None)?;
             batch.write.use_token(row.token_id, now);
-            if old_key != current_key {
-                batch.write.release_email(owner.id, current_key);
-                batch.write.claim_email(owner.id, &EmailClaim { key: old_key, key_id: self.vault.email_key_id() }, now);
+            if old_email.normal_form() != current.normal_form() {
+                batch.write.release_email(owner.id, &current_key);
+                batch.write.claim_email(owner.id, &old_key, now);
             }
             // Undos of other changes stay usable: each old address may take the account back.
             batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Change, TokenKind::Verify], now);

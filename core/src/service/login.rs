@@ -34,7 +34,11 @@ pub struct Login {
 pub struct Tokens {
     pub access: String,
     pub refresh: OpaqueToken,
+    /// For those whose refresh token goes into a cookie.
+    pub csrf: OpaqueToken,
     pub expires_in: std::time::Duration,
+    /// How long the session may be refreshed.
+    pub session_left: std::time::Duration,
     pub session: SessionId,
     /// Only after a login that asked to remember the device.
     pub device: Option<OpaqueToken>,
@@ -50,8 +54,8 @@ struct Guess<'a> {
 }
 
 impl Doorbook {
-    pub async fn login(&self, login: &Login, context: &Context) -> Result<Tokens, Refusal> {
-        let owner = accounts::by_email(&self.db, &self.vault, self.vault.email_key(&login.email)).await?;
+    pub(super) async fn try_login(&self, login: &Login, context: &Context) -> Result<Tokens, Refusal> {
+        let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(&login.email)).await?;
         let owner_id = owner.as_ref().map(|owner| owner.id);
         let known_device = self.known_device(login.device_token.as_deref(), owner_id).await?;
         if known_device.is_none() {
@@ -231,7 +235,8 @@ impl Doorbook {
             // Guards in order: account, stream of attempts, counter.
             if failure.locked
                 && let Some(loaded) = &loaded
-                && let Ok(events) = decide(&loaded.account, Command::Lock { failures: crate::limit::CONSECUTIVE_FAILURES_MAX })
+                && let Ok(events) =
+                    decide(&loaded.account, Command::Lock { failures: crate::limit::CONSECUTIVE_FAILURES_MAX })
                 && !events.is_empty()
             {
                 batch.account(loaded, events, None)?;
@@ -246,7 +251,7 @@ impl Doorbook {
             batch.write.put_member(network.key, self.identifier_bucket("login", guess.email).key, now);
             crate::failpoint!("login.settling");
             batch.commit(self).await?;
-            tracing::info!(target: "authentication", reason = ?reason, address = %context.origin.address, "login failed");
+            self.tell_of_failure(guess.email, reason, failure.blocked_until.is_some(), context);
             Ok(())
         })
         .await;

@@ -4,13 +4,17 @@
 pub mod access;
 pub mod admin;
 pub mod append;
+pub mod csrf;
 pub mod email_change;
 pub mod expiry;
+mod figures;
 pub mod health;
 pub mod history;
 pub mod idempotent;
+pub mod import;
 pub mod limits;
 pub mod login;
+mod lookup;
 pub mod mail;
 pub mod password;
 pub mod profile;
@@ -25,12 +29,13 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, Timestamp};
+use crate::config::LogEmail;
 use crate::event::Actor;
 use crate::limit::Rule;
 use crate::password::{Hasher, PasswordPolicy};
 use crate::store::keys::{KeyError, Vault};
 use crate::store::{Db, StoreError};
-use crate::token::access::AccessTokens;
+use crate::token::access::{AccessTokens, TokenKeys};
 use crate::token::keys::RootRing;
 use crate::value::{AccountId, ClientOrigin, Locale};
 
@@ -70,6 +75,8 @@ pub struct Policy {
     pub registration_mode: RegistrationMode,
     pub default_locale: Locale,
     pub password: PasswordPolicy,
+    /// How the line about a failed login names the address.
+    pub log_email: LogEmail,
 }
 
 /// Everything a use case needs; one a process.
@@ -125,6 +132,8 @@ pub enum Refusal {
     InvalidCredentials,
     #[error("the access or refresh token is not valid")]
     Unauthenticated,
+    #[error("the request does not prove that our own page made it")]
+    Forged,
     #[error("the mailed token is not valid any more")]
     InvalidToken,
     #[error("too many failures: blocked")]
@@ -194,8 +203,7 @@ pub struct RootSecrets {
     pub secret_key_fallbacks: Vec<Zeroizing<Vec<u8>>>,
     /// PII_KEYRING: ids and keys, the wrapping one first.
     pub keyring: Vec<(String, Zeroizing<[u8; 32]>)>,
-    pub jwt_secret: Zeroizing<Vec<u8>>,
-    pub jwt_secret_fallbacks: Vec<Zeroizing<Vec<u8>>>,
+    pub tokens: TokenKeys,
     pub issuer: String,
     pub audience: String,
 }
@@ -215,8 +223,7 @@ impl Doorbook {
     pub async fn open(db: Db, hasher: Hasher, policy: Policy, secrets: &RootSecrets) -> Result<Self, StartError> {
         let fallbacks: Vec<&[u8]> = secrets.secret_key_fallbacks.iter().map(|key| key.as_slice()).collect();
         let roots = RootRing::new(&secrets.secret_key, &fallbacks).with_keyring(secrets.keyring.clone());
-        let jwt_fallbacks: Vec<&[u8]> = secrets.jwt_secret_fallbacks.iter().map(|key| key.as_slice()).collect();
-        let access = AccessTokens::new(&secrets.jwt_secret, &jwt_fallbacks, &secrets.issuer, &secrets.audience);
+        let access = AccessTokens::new(&secrets.tokens, &secrets.issuer, &secrets.audience);
         let clock = Clock::default();
         crate::store::epoch::ensure(&db).await?;
         clock.observe(crate::store::query::now(&db).await?);

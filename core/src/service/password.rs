@@ -83,7 +83,7 @@ impl Doorbook {
         let bucket = self.identifier_bucket("reset", email);
         retrying(async || {
             let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
-            let owner = accounts::by_email(&self.db, &self.vault, self.vault.email_key(email)).await?;
+            let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
             let (row, at) = counters::read(&self.db, bucket.key).await?;
             let mut batch = Batch::new(context, self.now());
             if let Some(key) = &key {

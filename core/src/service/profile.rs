@@ -74,6 +74,7 @@ impl Doorbook {
                 first_name: change.first_name.as_ref().map(|name| name.as_str().to_owned()),
                 last_name: change.last_name.as_ref().map(|name| name.as_str().to_owned()),
             };
+            crate::failpoint!("profile.read");
             let events = decide(&owner.account, command)?;
             let mut batch = Batch::new(context, self.now());
             if !events.is_empty() {

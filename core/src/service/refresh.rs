@@ -19,7 +19,7 @@ impl SessionRow {
         u32::try_from(self.generation).unwrap_or(u32::MAX)
     }
 
-    fn family(&self) -> Family {
+    pub(crate) fn family(&self) -> Family {
         Family {
             generation: self.generation(),
             rotated_at: self.rotated_at,
@@ -134,6 +134,8 @@ impl Doorbook {
             .access
             .sign(account, session, EventId::new(now).0, now, expires_at)
             .map_err(|error| Refusal::Internal(format!("signing an access token: {error}")))?;
-        Ok(Tokens { access, refresh, expires_in: expires_at.since(now), session, device })
+        let csrf = self.derive_csrf(session, salt)?;
+        let (expires_in, session_left) = (expires_at.since(now), absolute_end.since(now));
+        Ok(Tokens { access, refresh, csrf, expires_in, session_left, session, device })
     }
 }

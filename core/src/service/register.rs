@@ -8,7 +8,7 @@ use crate::account::{Account, AccountEvent, Command, Profile, decide, evolve};
 use crate::attempt::AttemptEvent;
 use crate::limit::Rule;
 use crate::password::{PasswordPlain, PersonAttributes, PhcString};
-use crate::store::project::accounts::EmailClaim;
+use crate::store::keys::lookup::EmailKeys;
 use crate::store::project::idempotency::IdempotencyKey;
 use crate::store::project::outbox::{Priority, Recipient};
 use crate::store::project::tokens::{NewToken, TokenKind};
@@ -44,10 +44,10 @@ impl Doorbook {
             let Progress::Go(key) = self.begin(registration.idempotency.as_ref(), context).await? else {
                 return Ok(());
             };
-            let email_key = self.vault.email_key(&registration.email);
-            match accounts::by_email(&self.db, &self.vault, email_key).await? {
+            let email = self.lookup_now().await?.keys_of(&registration.email);
+            match accounts::by_email(&self.db, &self.vault, &email).await? {
                 Some(owner) => self.attempt_for_taken(&registration, &owner, key.as_ref(), context).await,
-                None => self.insert_account(&registration, &phc, email_key, key.as_ref(), context).await,
+                None => self.insert_account(&registration, &phc, &email, key.as_ref(), context).await,
             }
         })
         .await
@@ -57,12 +57,12 @@ impl Doorbook {
         &self,
         registration: &Registration,
         phc: &PhcString,
-        email_key: [u8; 32],
+        email: &EmailKeys,
         key: Option<&IdempotencyKey>,
         context: &Context,
     ) -> Result<(), Refusal> {
         let now = self.now();
-        if accounts::email_taken(&self.db, email_key, now).await? {
+        if accounts::email_taken(&self.db, email, now).await? {
             // Reserved for the owner of a change that can still be undone: nobody gets it, and nobody is told.
             return self.attempt_for_reserved(registration, key, context).await;
         }
@@ -75,7 +75,7 @@ impl Doorbook {
         let mut batch = Batch::new(context, now);
         let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
         batch.write.open_stream(StreamId(account.0), crate::store::log::StreamKind::Account, Some(account), count);
-        batch.write.claim_email(account, &EmailClaim { key: email_key, key_id: self.vault.email_key_id() }, now);
+        batch.write.claim_email(account, email, now);
         batch.write.insert_data_key(account, &data_key);
         batch.write.insert_account(account, &after, &data_key.key)?;
         batch.write.insert_credential(account, credential, phc.as_str(), now);

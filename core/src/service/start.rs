@@ -93,6 +93,7 @@ fn policy(settings: &Settings) -> Result<Policy, SettingsError> {
             min_length: usize::try_from(settings.password.min_length).unwrap_or(usize::MAX),
             validators: validators(settings)?,
         },
+        log_email: settings.logging.email,
     })
 }
 
@@ -133,8 +134,7 @@ fn secrets(settings: &Settings) -> RootSecrets {
             .iter()
             .filter_map(|key| Some((key.id.clone(), Zeroizing::new(key.key.expose().as_slice().try_into().ok()?))))
             .collect(),
-        jwt_secret: bytes(&secrets.jwt_secret_key),
-        jwt_secret_fallbacks: secrets.jwt_secret_key_fallbacks.iter().map(bytes).collect(),
+        tokens: secrets.tokens.clone(),
         issuer: settings.tokens.jwt_issuer.clone(),
         audience: settings.tokens.jwt_audience.clone(),
     }

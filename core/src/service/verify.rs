@@ -95,7 +95,7 @@ impl Doorbook {
             let Ok(counter) = row.counter.count(self.policy.reset, at) else {
                 return if key.is_some() { Ok(batch.commit(self).await?) } else { Ok(()) };
             };
-            let owner = accounts::by_email(&self.db, &self.vault, self.vault.email_key(email)).await?;
+            let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
             let token = TokenId::new(batch.now);
             let wanted = owner.as_ref().and_then(|owner| {
                 decide(&owner.account, Command::RequestVerification { token }).ok().map(|events| (owner, events))

@@ -71,6 +71,7 @@ pub const TABLES: &[Table] = &[
         ],
         kept: &[kept(&["tenant_id"], TENANT)],
     },
+    Table { name: "imported_accounts", derived: &["source", "source_id", "account_id"], kept: &[] },
     // Derived for current addresses. A reserved one may have passed to another account meanwhile.
     Table {
         name: "account_emails",
@@ -149,11 +150,15 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "keys.service_keys",
         derived: &[],
-        kept: &[kept(&["purpose", "key_id", "wrapped", "wrapped_by", "active", "created_at"], SECRET)],
+        kept: &[kept(
+            &["purpose", "key_id", "wrapped", "wrapped_by", "active", "next", "created_at", "changed_at"],
+            SECRET,
+        )],
     },
     Table {
         name: "keys.data_keys",
         derived: &[],
         kept: &[kept(&["key_id", "account_id", "stranger_day", "wrapped", "wrapped_by", "created_at"], SECRET)],
     },
+    Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
 ];

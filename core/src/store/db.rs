@@ -21,6 +21,9 @@ use super::self_test::PoolerError;
 
 /// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
+
+/// A wait for a connection that is longer is counted: the pool is too small or a statement too slow.
+const ACQUIRE_SLOW: Duration = Duration::from_millis(100);
 /// Longest time to open a connection that is no pool's. Source: bar 7.17.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Whether statements in a transaction behind a pooler have names. The server would keep them for whoever gets it next.
@@ -81,8 +84,11 @@ impl Db {
     /// A pool of at most `max` connections. Opens none yet: a database that is away at start does not stop the process.
     pub fn new(url: &str, max: u32, pooler: Pooler) -> sqlx::Result<Self> {
         let options = options(url)?;
-        let mut pool =
-            PgPoolOptions::new().max_connections(max).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
+        let mut pool = PgPoolOptions::new()
+            .max_connections(max)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_slow_threshold(ACQUIRE_SLOW)
+            .test_before_acquire(false);
         if pooler == Pooler::None {
             pool = pool.after_connect(|connection, _| {
                 Box::pin(async move { sqlx::raw_sql(SET.as_str()).execute(connection).await.map(drop) })
@@ -96,6 +102,12 @@ impl Db {
         let db = Self::new(url, max, pooler).map_err(PoolerError::Url)?;
         db.self_test().await?;
         Ok(db)
+    }
+
+    /// Connections of this process: open, idle and the most there may be.
+    pub fn connections(&self) -> (usize, usize, u32) {
+        let open = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
+        (open, self.pool.num_idle().min(open), self.pool.options().get_max_connections())
     }
 
     /// The pool, if its sessions are Postgres' own.

@@ -1,10 +1,16 @@
 //! Service keys (random, wrapped by SECRET_KEY or PII_KEYRING) and data keys (one an account, one a UTC day for strangers,
 //! wrapped by the service key for personal data).
 
+pub mod backup;
+pub mod dependants;
+pub mod lookup;
+pub mod rotate;
+
 use aws_lc_rs::hmac;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use self::lookup::{Lookup, LookupKey};
 use super::{Db, StoreError};
 use crate::account::Profile;
 use crate::clock::Timestamp;
@@ -24,6 +30,8 @@ pub enum KeyError {
          fallbacks: put that key back into SECRET_KEY_FALLBACKS and run `doorbook keys rewrap`"
     )]
     Dropped { purpose: String, key_id: String, wrapped_by: String },
+    #[error("the self-test of sealing failed: this build cannot wrap or unwrap keys")]
+    Untrue,
 }
 
 impl From<sqlx::Error> for KeyError {
@@ -47,8 +55,7 @@ pub struct NewDataKey {
 
 /// The service keys of this installation.
 pub struct Vault {
-    email_lookup_id: String,
-    email_lookup: hmac::Key,
+    lookup: std::sync::RwLock<std::sync::Arc<Lookup>>,
     identifier: hmac::Key,
     personal_data_id: String,
     personal_data: SealKey,
@@ -79,6 +86,8 @@ pub struct ServiceKeyRow {
     pub key_id: String,
     pub wrapped_by: String,
     pub active: bool,
+    /// On its way in: every write of an address holds it already.
+    pub next: bool,
     pub created_at: Timestamp,
     wrapped: Vec<u8>,
 }
@@ -91,7 +100,7 @@ fn owner(purpose: &str, key_id: &str) -> Vec<u8> {
 pub async fn list(db: &Db) -> Result<Vec<ServiceKeyRow>, StoreError> {
     Ok(sqlx::query_as!(
         ServiceKeyRow,
-        r#"select purpose, key_id, wrapped_by, active, created_at as "created_at: Timestamp", wrapped
+        r#"select purpose, key_id, wrapped_by, active, next, created_at as "created_at: Timestamp", wrapped
            from keys.service_keys order by purpose, created_at"#
     )
     .fetch_all(db)
@@ -106,6 +115,12 @@ fn unwrap(row: &ServiceKeyRow, roots: &RootRing) -> Result<Zeroizing<Vec<u8>>, K
     };
     let (_, wrapping) = roots.wrapping_keys().find(|(id, _)| *id == row.wrapped_by).ok_or_else(dropped)?;
     SealKey::new(wrapping).open(&owner(&row.purpose, &row.key_id), &row.wrapped).map_err(|_| dropped())
+}
+
+/// Active service keys that no key of the settings unwraps, each with what to do about it.
+pub async fn unreadable(db: &Db, roots: &RootRing) -> Result<Vec<String>, StoreError> {
+    let rows = list(db).await?;
+    Ok(rows.iter().filter(|row| row.active).filter_map(|row| Some(unwrap(row, roots).err()?.to_string())).collect())
 }
 
 /// Makes the service keys that do not exist yet. Several processes may start together: the first row of a purpose wins.
@@ -162,6 +177,12 @@ pub async fn rewrap(db: &Db, roots: &RootRing) -> Result<u64, KeyError> {
 impl Vault {
     /// Loads the service keys, making those that are missing. Refuses when one cannot be unwrapped.
     pub async fn open(db: &Db, roots: &RootRing) -> Result<Self, KeyError> {
+        for (id, wrapping) in roots.wrapping_keys() {
+            let key = SealKey::new(wrapping);
+            if !key.open(b"test", &key.seal(b"test", id.as_bytes())).is_ok_and(|plain| *plain == id.as_bytes()) {
+                return Err(KeyError::Untrue);
+            }
+        }
         ensure(db, roots).await?;
         let rows = list(db).await?;
         let mut active = Vec::with_capacity(PURPOSES.len());
@@ -180,15 +201,18 @@ impl Vault {
         let (personal_data_id, personal_data) = find("personal_data")?;
         let personal_data = SealKey::new(&personal_data);
         let nobody = Nobody::new(&personal_data)?;
-        Ok(Self {
-            email_lookup_id,
-            email_lookup: hmac::Key::new(hmac::HMAC_SHA256, &email_lookup),
+        let first = LookupKey::new(email_lookup_id, &email_lookup);
+        let lookup = Lookup { version: 0, keys: vec![first], read_at: Timestamp::from_seconds(0) };
+        let vault = Self {
+            lookup: std::sync::RwLock::new(std::sync::Arc::new(lookup)),
             identifier: hmac::Key::new(hmac::HMAC_SHA256, &identifier),
             personal_data_id,
             personal_data,
             stranger: std::sync::Mutex::new(None),
             nobody,
-        })
+        };
+        vault.reread_lookup(db, roots).await?;
+        Ok(vault)
     }
 
     pub(super) fn nobody(&self) -> &Nobody {
@@ -197,11 +221,11 @@ impl Vault {
 
     /// What an account is looked up by: an HMAC of the normal form. The database alone tells no address.
     pub fn email_key(&self, email: &Email) -> [u8; 32] {
-        mac(&self.email_lookup, &[email.normal_form().as_bytes()])
+        self.lookup().keys[0].mac(email)
     }
 
-    pub fn email_key_id(&self) -> &str {
-        &self.email_lookup_id
+    pub fn email_key_id(&self) -> String {
+        self.lookup().keys[0].id.clone()
     }
 
     /// The bucket of a limit: an HMAC of what it is about. `kind` keeps buckets of different limits apart.

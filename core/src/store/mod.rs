@@ -3,9 +3,12 @@
 pub mod columns;
 pub mod db;
 pub mod epoch;
+pub mod foreign;
+pub mod inspect;
 pub mod jobs;
 pub mod keys;
 pub mod log;
+pub mod pending;
 pub mod project;
 pub mod query;
 pub mod rebuild;

@@ -1,29 +1,37 @@
-//! Replays the log and compares what it comes to with the live rows. Reads only: each batch is one snapshot, so that the service
-//! may go on writing meanwhile. Which columns are compared stands in `columns`.
+//! Replays the log: compares what it comes to with the live rows, or writes it over them. A comparison reads each batch in one
+//! snapshot, a rebuild holds the guards of its few accounts; the service goes on meanwhile. Which columns are derived, and so
+//! compared and rebuilt, stands in `columns`.
 
 mod compare;
 mod fold;
+mod repair;
+mod rows;
 #[cfg(test)]
 mod spec;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use uuid::Uuid;
 
-use self::compare::{
-    AccountRow, CredentialRow, DeviceRow, EmailRow, Live, Opened, SessionRow, StreamRow, TokenRow, compare,
-};
+use self::compare::{Live, Opened, StreamRow, compare};
 use self::fold::{Past, Replay};
+use self::repair::repair;
+use self::rows::load;
 use super::keys::{DataKey, Vault};
 use super::{Db, StoreError, Tx};
 use crate::account::Profile;
-use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
 use crate::value::{AccountId, Email, EventId};
 
 /// Accounts of one batch, and so of one snapshot: small enough that no statement comes near the statement timeout.
 const BATCH: i64 = 200;
+/// Accounts that a rebuild holds at a time: a login to one of them waits, so it must be a short while.
+const HELD: i64 = 20;
+/// How often a rebuild tries again when the service holds what it waits for, and the pause between.
+const TRIES: u32 = 20;
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// Events of one read.
 const PAGE: usize = 5_000;
 /// Differences that are listed; the others are only counted.
@@ -39,6 +47,8 @@ pub struct Report {
     pub differences: Vec<String>,
     /// Differences beyond those listed.
     pub unlisted: u64,
+    /// Accounts whose rows were written anew.
+    pub rebuilt: u64,
 }
 
 impl Report {
@@ -48,6 +58,20 @@ impl Report {
         } else {
             self.unlisted += 1;
         }
+    }
+
+    /// Differences, listed or not.
+    pub fn found(&self) -> u64 {
+        u64::try_from(self.differences.len()).unwrap_or(u64::MAX).saturating_add(self.unlisted)
+    }
+
+    fn add(&mut self, other: Self) {
+        self.accounts += other.accounts;
+        self.sessions += other.sessions;
+        self.events += other.events;
+        self.rebuilt += other.rebuilt;
+        self.unlisted += other.unlisted;
+        other.differences.into_iter().for_each(|difference| self.note(difference));
     }
 }
 
@@ -67,15 +91,13 @@ pub async fn check(db: &Db, vault: &Vault) -> Result<Report, StoreError> {
     let mut after = Uuid::nil();
     loop {
         let mut snapshot = db.snapshot().await?;
-        let ids = page(&mut snapshot, after).await?;
+        let ids = page(&mut snapshot, after, BATCH).await?;
         let Some(last) = ids.last() else {
             snapshot.rollback().await?;
             return Ok(report);
         };
         after = *last;
-        let mut cases = load(&mut snapshot, vault, &ids).await?;
-        replay(&mut snapshot, &ids, &mut cases, &mut report).await?;
-        streams(&mut snapshot, &mut cases).await?;
+        let cases = gather(&mut snapshot, vault, &ids, &mut report).await?;
         snapshot.rollback().await?;
         for (id, case) in cases {
             report.accounts += 1;
@@ -86,8 +108,92 @@ pub async fn check(db: &Db, vault: &Vault) -> Result<Report, StoreError> {
     }
 }
 
+/// Writes the derived columns of every account anew where they differ from a replay of its events, a few accounts at a time under
+/// their guards. No effect of an event happens again. `owner` is the owner's connection: no service may do this. The report
+/// lists what differs even so: rows that hold what no event tells, such as a token's salt, cannot be made again.
+pub async fn rebuild(owner: &Db, vault: &Vault) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    let mut after = Uuid::nil();
+    while let Some(last) = rebuild_page(owner, vault, after, &mut report).await? {
+        after = last;
+    }
+    Ok(report)
+}
+
+/// Rebuilds the next accounts behind `after`; the last of them.
+async fn rebuild_page(owner: &Db, vault: &Vault, after: Uuid, report: &mut Report) -> Result<Option<Uuid>, StoreError> {
+    let mut tries = 1;
+    loop {
+        match try_page(owner, vault, after).await {
+            Err(StoreError::Conflict) if tries < TRIES => tries += 1,
+            Err(error) => return Err(error),
+            Ok(None) => return Ok(None),
+            Ok(Some((last, found))) => {
+                report.add(found);
+                return Ok(Some(last));
+            }
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+async fn try_page(owner: &Db, vault: &Vault, after: Uuid) -> Result<Option<(Uuid, Report)>, StoreError> {
+    let mut held = owner.begin().await?;
+    let ids = page(&mut held, after, HELD).await?;
+    let Some(last) = ids.last().copied() else {
+        held.rollback().await?;
+        return Ok(None);
+    };
+    hold(&mut held, &ids).await?;
+    let (mut before, mut rebuilt) = (Report::default(), 0);
+    for (id, case) in gather(&mut held, vault, &ids, &mut before).await? {
+        let known = before.found();
+        let opened = open(id, &case, vault, &mut before);
+        compare(id, &case.live, &opened, &case.replay, &mut before);
+        before.accounts += 1;
+        before.sessions += u64::try_from(case.live.sessions.len()).unwrap_or(u64::MAX);
+        if before.found() > known {
+            repair(&mut held, id, &case, &opened).await?;
+            rebuilt += 1;
+        }
+    }
+    let mut left = Report::default();
+    if before.found() > 0 {
+        for (id, case) in gather(&mut held, vault, &ids, &mut left).await? {
+            let opened = open(id, &case, vault, &mut left);
+            compare(id, &case.live, &opened, &case.replay, &mut left);
+        }
+    }
+    held.commit().await?;
+    let (accounts, sessions, events) = (before.accounts, before.sessions, before.events);
+    Ok(Some((last, Report { accounts, sessions, events, rebuilt, ..left })))
+}
+
+/// Takes the guards of these accounts and then of their sessions, in the order in which every command takes them.
+async fn hold(db: &mut Tx, ids: &[Uuid]) -> Result<(), StoreError> {
+    sqlx::query!("select stream_id from streams where stream_id = any($1) order by stream_id for update", ids)
+        .fetch_all(&mut *db)
+        .await?;
+    sqlx::query!(
+        "select t.stream_id from streams t join sessions s on s.session_id = t.stream_id
+         where s.account_id = any($1) order by t.stream_id for update of t",
+        ids
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(())
+}
+
+/// Live rows and replay of these accounts.
+async fn gather(db: &mut Tx, vault: &Vault, ids: &[Uuid], report: &mut Report) -> Result<Cases, StoreError> {
+    let mut cases = load(&mut *db, vault, ids).await?;
+    replay(&mut *db, ids, &mut cases, report).await?;
+    streams(db, &mut cases).await?;
+    Ok(cases)
+}
+
 /// Ids of accounts that have a row or a stream. Streams of attempts have random ids: the search ends with the ids made by now.
-async fn page(db: &mut Tx, after: Uuid) -> Result<Vec<Uuid>, StoreError> {
+async fn page(db: &mut Tx, after: Uuid, most: i64) -> Result<Vec<Uuid>, StoreError> {
     Ok(sqlx::query_scalar!(
         r#"select id as "id!" from (
                (select account_id as id from accounts where account_id > $1 order by account_id limit $2)
@@ -97,107 +203,10 @@ async fn page(db: &mut Tx, after: Uuid) -> Result<Vec<Uuid>, StoreError> {
                 order by stream_id limit $2)
            ) ids order by id limit $2"#,
         after,
-        BATCH
+        most
     )
     .fetch_all(db)
     .await?)
-}
-
-async fn load(db: &mut Tx, vault: &Vault, ids: &[Uuid]) -> Result<Cases, StoreError> {
-    let mut cases: Cases = ids.iter().map(|id| (AccountId(*id), Case::default())).collect();
-    let keys = sqlx::query!(
-        r#"select account_id as "account_id!: AccountId", key_id, wrapped from keys.data_keys where account_id = any($1)"#,
-        ids
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    for row in keys {
-        cases.entry(row.account_id).or_default().key = Some(vault.open_data_key(row.key_id, &row.wrapped)?);
-    }
-    load_account_rows(&mut *db, ids, &mut cases).await?;
-    load_session_rows(&mut *db, ids, &mut cases).await?;
-    Ok(cases)
-}
-
-async fn load_account_rows(db: &mut Tx, ids: &[Uuid], cases: &mut Cases) -> Result<(), StoreError> {
-    let accounts = sqlx::query_as!(
-        AccountRow,
-        r#"select account_id as "account_id: AccountId", profile, locale, status, roles,
-                  email_verified_at as "email_verified_at: Timestamp", locked_at as "locked_at: Timestamp",
-                  created_at as "created_at: Timestamp", password_changed_at as "password_changed_at: Timestamp",
-                  last_login_at as "last_login_at: Timestamp"
-           from accounts where account_id = any($1)"#,
-        ids
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    for row in accounts {
-        let case = cases.entry(row.account_id).or_default();
-        case.live.account = Some(row);
-    }
-    let credentials = sqlx::query_as!(
-        CredentialRow,
-        r#"select account_id as "account_id: AccountId", kind, credential_id as "credential_id: _", version,
-                  updated_at as "updated_at: Timestamp"
-           from credentials where account_id = any($1)"#,
-        ids
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    for row in credentials {
-        let case = cases.entry(row.account_id).or_default();
-        case.live.credential = Some(row);
-    }
-    let emails = sqlx::query_as!(
-        EmailRow,
-        r#"select account_id as "account_id: AccountId", email_key, key_id
-           from account_emails where account_id = any($1) and state = 'current'"#,
-        ids
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    for row in emails {
-        cases.entry(row.account_id).or_default().live.emails.push(row);
-    }
-    let tokens = sqlx::query_as!(
-        TokenRow,
-        r#"select token_id as "token_id: _", account_id as "account_id: AccountId", kind, state, created_at as "created_at: Timestamp"
-           from tokens where account_id = any($1)"#,
-        ids
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    for row in tokens {
-        cases.entry(row.account_id).or_default().live.tokens.push(row);
-    }
-    Ok(())
-}
-
-async fn load_session_rows(db: &mut Tx, ids: &[Uuid], cases: &mut Cases) -> Result<(), StoreError> {
-    let sessions = sqlx::query_as!(
-        SessionRow,
-        r#"select session_id as "session_id: _", account_id as "account_id: AccountId", session_epoch, device_id as "device_id: _",
-                  origin, created_at as "created_at: Timestamp", revoked_at as "revoked_at: Timestamp", revoked_reason
-           from sessions where account_id = any($1)"#,
-        ids
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    for row in sessions {
-        cases.entry(row.account_id).or_default().live.sessions.push(row);
-    }
-    let devices = sqlx::query_as!(
-        DeviceRow,
-        r#"select device_id as "device_id: _", account_id as "account_id: AccountId", created_at as "created_at: Timestamp"
-           from devices where account_id = any($1)"#,
-        ids
-    )
-    .fetch_all(&mut *db)
-    .await?;
-    for row in devices {
-        cases.entry(row.account_id).or_default().live.devices.push(row);
-    }
-    Ok(())
 }
 
 struct EventRow {
@@ -291,7 +300,7 @@ fn open(id: AccountId, case: &Case, vault: &Vault, report: &mut Report) -> Opene
         address: String,
         user_agent: String,
     }
-    let mut opened = Opened { lookup_key_id: vault.email_key_id().to_owned(), ..Opened::default() };
+    let mut opened = Opened { lookup_key_id: vault.email_key_id(), ..Opened::default() };
     if let Some(sealed) = case.live.account.as_ref().and_then(|account| account.profile.as_ref()) {
         opened.profile = open_column::<Profile>(case.key.as_ref(), id.0, sealed)
             .inspect_err(|fault| report.note(format!("accounts {id}: profile {fault}")))

@@ -27,6 +27,8 @@ grant insert on epochs to doorbook_worker, doorbook_api;
 grant insert (log_id, position, event_id, retention_class, epoch, xid, seq, leaf_hash) on event_seals to doorbook_worker;
 
 grant select, insert, update on accounts, account_emails, credentials, sessions, devices, tokens, jobs, deliveries to doorbook_api, doorbook_worker;
+grant select, insert on imported_accounts to doorbook_api;
+grant select on imported_accounts to doorbook_worker;
 grant delete on account_emails, devices to doorbook_api, doorbook_worker;
 grant select, insert, update, delete on counters, counter_members, idempotency to doorbook_api, doorbook_worker;
 grant delete on jobs to doorbook_worker;
@@ -36,6 +38,7 @@ grant select on deliveries, jobs to doorbook_auditor;
 grant select (account_id, tenant_id, locale, status, roles, email_verified_at, locked_at, created_at, password_changed_at, last_login_at)
     on accounts to doorbook_auditor;
 
+grant select, update (held) on key_guards to doorbook_api, doorbook_worker;
 grant select, insert on keys.service_keys, keys.data_keys to doorbook_api;
 grant select, insert on keys.service_keys to doorbook_worker;
 grant select on keys.data_keys to doorbook_worker;

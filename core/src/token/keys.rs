@@ -16,10 +16,11 @@ pub enum Use {
     Device,
     Cursor,
     Idempotency,
+    Csrf,
 }
 
 impl Use {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Refresh,
         Self::Reset,
         Self::Verify,
@@ -28,6 +29,7 @@ impl Use {
         Self::Device,
         Self::Cursor,
         Self::Idempotency,
+        Self::Csrf,
     ];
 
     const fn label(self) -> &'static [u8] {
@@ -40,6 +42,7 @@ impl Use {
             Self::Device => b"doorbook/device/v1",
             Self::Cursor => b"doorbook/cursor/v1",
             Self::Idempotency => b"doorbook/idempotency/v1",
+            Self::Csrf => b"doorbook/csrf/v1",
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Tokens and the keys they come from.
 
 pub mod access;
+mod der;
 pub mod keys;
 pub mod opaque;
+pub mod pem;
+pub mod signing;
 
 use aws_lc_rs::rand;
 

@@ -50,6 +50,7 @@ const fn prefix(purpose: Use) -> &'static str {
         Use::Device => "dbd_",
         Use::Cursor => "dbx_",
         Use::Idempotency => "dby_",
+        Use::Csrf => "dbf_",
     }
 }
 

@@ -8,8 +8,8 @@ use doorbook_core::config::registry;
 use doorbook_core::config::{Environment, Process, Settings};
 
 use crate::support::{
-    JWT_SECRET_KEY, OTHER_JWT_SECRET_KEY, OTHER_SECRET_KEY, PII_KEYRING, PRODUCTION, Pair, SECRET_KEY, TestFile, load,
-    load_as, refused, with, without,
+    JWT_SECRET_KEY, OTHER_JWT_SECRET_KEY, OTHER_SECRET_KEY, PII_KEYRING, PRODUCTION, Pair, SECRET_KEY, TestFile,
+    WEBHOOK_SECRET, load, load_as, refused, with, without,
 };
 
 /// Name and value of the one variable that is wrong. An empty value means that it is missing.
@@ -93,9 +93,16 @@ const WRONG: &[Pair<'static>] = &[
     ("SECURE_PROXY_SSL_HEADER", "X-Forwarded-Proto"),
     ("SECURE_HSTS_SECONDS", "-1"),
     ("X_FRAME_OPTIONS", "ALLOW-FROM https://example.com"),
+    ("SESSION_COOKIE_SECURE", "False"),
+    ("SESSION_COOKIE_HTTPONLY", "False"),
+    ("SESSION_COOKIE_SAMESITE", "None"),
+    ("CSRF_COOKIE_SECURE", "False"),
+    ("CSRF_COOKIE_HTTPONLY", "perhaps"),
+    ("CSRF_COOKIE_SAMESITE", "None"),
     // Tokens.
     ("JWT_ALGORITHM", "none"),
-    ("JWT_ALGORITHM", "RS256"),
+    ("JWT_ALGORITHM", "HS512"),
+    ("JWT_PUBLIC_KEY_FALLBACKS", "secret"),
     ("JWT_ACCESS_TOKEN_LIFETIME_MINUTES", "0"),
     ("JWT_ACCESS_TOKEN_LIFETIME_MINUTES", "61"),
     ("JWT_ACCESS_TOKEN_LIFETIME_MINUTES", "1.5"),
@@ -123,6 +130,33 @@ const WRONG: &[Pair<'static>] = &[
     ("LOG_FORMAT", "xml"),
     ("LOG_LEVEL", "verbose"),
     ("LOG_EMAIL", "full"),
+    ("LOG_FILE", "/var/log/doorbook/"),
+    ("LOG_FILE_MAX_BYTES", "10MB"),
+    ("LOG_FILE_BACKUPS", "1001"),
+    ("ACCOUNT_DELETION_GRACE_DAYS", "0"),
+    ("RETENTION_ATTEMPTS_DAYS", "never"),
+    ("RETENTION_NOTIFICATIONS_DAYS", "3651"),
+    ("KEY_BACKUP_DAYS", "0"),
+    ("ARGON2_ENGINE", "fastest"),
+    // What watches.
+    ("DATABASE_DIRECT_URL", "postgresql://doorbook:postgres@db.example.com/doorbook"),
+    ("MAIL_TEMPLATES_DIR", "no-such-directory"),
+    ("SESSION_COOKIE_SECURE", "sometimes"),
+    ("SESSION_COOKIE_SAMESITE", "Anywhere"),
+    ("CSRF_COOKIE_HTTPONLY", "maybe"),
+    ("CSRF_COOKIE_SAMESITE", "Laxer"),
+    ("SECURITY_CONTACT", "ask at the desk"),
+    ("SENTRY_DSN", "https://examplePublicKey@o0.ingest.sentry.io/0"),
+    ("SENTRY_DSN", "http://4f1a2b3c@sentry.example.com/42"),
+    ("SENTRY_ENVIRONMENT", "eu/production"),
+    ("SENTRY_TRACES_SAMPLE_RATE", "1.01"),
+    ("SENTRY_RELEASE", "doorbook 1"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:hunter2hunter2@collector.example.com"),
+    ("ALERT_EMAILS", "security@example.com, nobody"),
+    ("ALERT_WEBHOOK_SECRET", ""),
+    ("ALERT_LOGIN_FAILURES", "many"),
+    ("CHECKPOINT_SINK", "http://sink.example.com/doorbook"),
+    ("CHECKPOINT_PRIVATE_KEY", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"),
 ];
 
 /// `DATABASE_URL` may be left out, but then the parts are needed.
@@ -167,7 +201,10 @@ fn assert_refused(name: &str, value: &str, pairs: &[Pair<'_>]) {
 #[test]
 fn each_wrong_variable_is_refused_by_name_and_without_its_value() {
     for (name, value) in WRONG {
-        assert_refused(name, value, &with(&[(name, value)]));
+        // A webhook needs both: without its secret, the address alone is no use.
+        let beside = [("ALERT_WEBHOOK_URL", "https://hooks.example.com/4f1a2b"), (*name, *value)];
+        let is_webhook = name.starts_with("ALERT_WEBHOOK");
+        assert_refused(name, value, &with(if is_webhook { &beside } else { &beside[1..] }));
     }
 }
 
@@ -221,7 +258,8 @@ fn all_faults_are_reported_together() {
 
 #[test]
 fn variables_that_contradict_each_other_are_refused() {
-    let cases: [(&str, &[Pair<'_>]); 6] = [
+    let cases: [(&str, &[Pair<'_>]); 7] = [
+        ("ALERT_WEBHOOK_URL", &[("ALERT_WEBHOOK_SECRET", WEBHOOK_SECRET)]),
         ("EMAIL_USE_SSL", &[("EMAIL_USE_SSL", "True"), ("EMAIL_USE_TLS", "True")]),
         ("ARGON2_PARALLELISM", &[("DEBUG", "True"), ("ARGON2_MEMORY_KIB", "63"), ("ARGON2_PARALLELISM", "8")]),
         ("PASSWORD_BREACHED_FILE", &[("PASSWORD_VALIDATORS", "length,breached")]),
@@ -296,4 +334,35 @@ fn the_debug_output_of_settings_has_no_secret() {
     for secret in ["k2Vx9Qw7Lm4Tz8Rb", "SG.q7Lm4Tz8Rb", "hunter2", "m3Qx0p5b", "109, 220"] {
         assert!(!shown.contains(secret), "{secret}");
     }
+}
+
+#[test]
+fn settings_of_log_file_and_receivers_are_checked() {
+    let wrong = [
+        ("LOG_FILE", "/"),
+        ("LOG_FILE_MAX_BYTES", "10MB"),
+        ("LOG_FILE_BACKUPS", "1001"),
+        ("SENTRY_DSN", "https://sentry.example.com/1"),
+        ("SENTRY_ENVIRONMENT", "my stage"),
+        ("SENTRY_RELEASE", "a/b"),
+        ("SENTRY_TRACES_SAMPLE_RATE", "2"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
+    ];
+    for (name, value) in wrong {
+        assert_eq!(refused(&with(&[(name, value)])), [name]);
+    }
+    let dsn = "https://hunter2hunter2@sentry.example.com/42";
+    let otlp = "http://127.0.0.1:4318";
+    let settings = load(&with(&[
+        ("SENTRY_DSN", dsn),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", otlp),
+        ("LOG_FILE", "/var/log/doorbook/application.log"),
+    ]))
+    .unwrap();
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    let sentry = settings.monitoring.sentry.unwrap();
+    assert_eq!(sentry.endpoint.as_str(), "https://sentry.example.com/api/42/envelope/");
+    assert_eq!((sentry.environment.as_str(), sentry.release.as_str()), ("production", env!("CARGO_PKG_VERSION")));
+    let file = settings.logging.file.unwrap();
+    assert_eq!((file.max_bytes, file.backups), (10_485_760, 5));
 }

@@ -6,57 +6,9 @@ use doorbook_core::config::{Environment, Faults, Process, Settings, SmtpSecurity
 
 use crate::support::smtp;
 
-const REQUIRED_BLOCK: &str = "\
-# Security Keys
-SECRET_KEY=<50-character-random-string>
-JWT_SECRET_KEY=<32-character-random-string>
-
-# Application Settings
-DEBUG=False
-ALLOWED_HOSTS=betancourtaudio.com,www.betancourtaudio.com,api.betancourtaudio.com
-
-# Database
-DATABASE_URL=postgresql://user:password@host:5432/dbname
-POSTGRES_DB=betancourt_audio_prod
-POSTGRES_USER=<secure_username>
-POSTGRES_PASSWORD=<strong_password>
-POSTGRES_HOST=<db_host_or_rds_endpoint>
-POSTGRES_PORT=5432
-
-# Email (Production SMTP)
-EMAIL_BACKEND=django.core.mail.backends.smtp.EmailBackend
-EMAIL_HOST=smtp.sendgrid.net
-EMAIL_PORT=587
-EMAIL_USE_TLS=True
-EMAIL_HOST_USER=apikey
-EMAIL_HOST_PASSWORD=<sendgrid_api_key>
-DEFAULT_FROM_EMAIL=noreply@betancourtaudio.com
-
-# CORS
-CORS_ALLOWED_ORIGINS=https://betancourtaudio.com,https://www.betancourtaudio.com
-
-# Frontend URL
-FRONTEND_URL=https://betancourtaudio.com
-";
-
-const OPTIONAL_BLOCK: &str = "\
-# JWT Token Lifetimes
-JWT_ACCESS_TOKEN_LIFETIME_MINUTES=15  # Default: 15 minutes
-JWT_REFRESH_TOKEN_LIFETIME_DAYS=7     # Default: 7 days
-
-# Password Requirements
-PASSWORD_MIN_LENGTH=8                  # Default: 8 characters
-PASSWORD_RESET_TOKEN_EXPIRY_HOURS=1    # Default: 1 hour
-
-# Rate Limiting
-MAX_LOGIN_ATTEMPTS=5
-LOGIN_RATE_WINDOW_MINUTES=5
-LOGIN_BLOCK_DURATION_MINUTES=15
-MAX_REGISTRATION_ATTEMPTS=3
-REGISTRATION_RATE_WINDOW_HOURS=1
-MAX_RESET_ATTEMPTS=3
-RESET_RATE_WINDOW_HOURS=1
-";
+/// The blocks as the guide prints them, to the letter.
+const REQUIRED_BLOCK: &str = include_str!("../vectors/guide-required.env");
+const OPTIONAL_BLOCK: &str = include_str!("../vectors/guide-optional.env");
 
 /// What an operator writes over the placeholders. The keys are as the guide's own commands make them.
 const FILLED_IN: [(&str, &str); 7] = [

@@ -8,11 +8,12 @@ use doorbook_core::config::{
     Argon2, DefaultLocale, FrameOptions, LogEmail, LogFormat, MailBackend, PasswordValidator, Pooler, Process,
     RegistrationMode, Settings, SmtpSecurity, new_secret_block, registry,
 };
+use doorbook_core::token::access::SigningKey;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::support::{
-    JWT_SECRET_KEY, OTHER_JWT_SECRET_KEY, OTHER_SECRET_KEY, PASSWORD, PII_KEYRING, PRODUCTION, Pair, SECRET_KEY,
-    TestFile, load, load_as, smtp, with, without,
+    CHECKPOINT_KEY, JWT_SECRET_KEY, OTHER_JWT_SECRET_KEY, OTHER_SECRET_KEY, PASSWORD, PII_KEYRING, PRODUCTION, Pair,
+    SECRET_KEY, SENTRY_DSN, TestFile, WEBHOOK_SECRET, load, load_as, smtp, with, without,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -92,11 +93,17 @@ fn every_secret_may_come_from_a_file() {
     let all: Vec<Pair<'_>> = with(&[
         ("SECRET_KEY_FALLBACKS", OTHER_SECRET_KEY),
         ("JWT_SECRET_KEY_FALLBACKS", OTHER_JWT_SECRET_KEY),
+        ("JWT_PRIVATE_KEY", include_str!("../vectors/keys/ed25519.pem")),
+        ("JWT_PUBLIC_KEY_FALLBACKS", include_str!("../vectors/keys/p256-public.pem")),
         ("PII_KEYRING", PII_KEYRING),
         ("WORKER_DATABASE_URL", "postgresql://worker:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("DATABASE_MIGRATE_URL", "postgresql://owner:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("DATABASE_DIRECT_URL", "postgresql://direct:k2Vx9Qw7Lm4Tz8Rb@db.example.com/doorbook"),
         ("REDIS_URL", "redis://cache.example.com/1"),
+        ("SENTRY_DSN", SENTRY_DSN),
+        ("ALERT_WEBHOOK_URL", "https://hooks.example.com/4f1a2b"),
+        ("ALERT_WEBHOOK_SECRET", WEBHOOK_SECRET),
+        ("CHECKPOINT_PRIVATE_KEY", CHECKPOINT_KEY),
     ]);
     let secrets: Vec<_> =
         registry::ALL.iter().filter(|variable| variable.secret).map(|variable| variable.name).collect();
@@ -112,8 +119,17 @@ fn every_secret_may_come_from_a_file() {
         let read = match name {
             "SECRET_KEY" => settings.secrets.secret_key.expose(),
             "SECRET_KEY_FALLBACKS" => settings.secrets.secret_key_fallbacks[0].expose(),
-            "JWT_SECRET_KEY" => settings.secrets.jwt_secret_key.expose(),
-            "JWT_SECRET_KEY_FALLBACKS" => settings.secrets.jwt_secret_key_fallbacks[0].expose(),
+            "JWT_SECRET_KEY" => match &settings.secrets.tokens.current {
+                SigningKey::Shared(key) => std::str::from_utf8(&key.0).unwrap(),
+                SigningKey::Private(_) => panic!("{name}"),
+            },
+            "JWT_SECRET_KEY_FALLBACKS" => std::str::from_utf8(&settings.secrets.tokens.shared_fallbacks[0].0).unwrap(),
+            // Read with another algorithm only: token_keys.rs.
+            "JWT_PRIVATE_KEY" => continue,
+            "JWT_PUBLIC_KEY_FALLBACKS" => {
+                assert_eq!(settings.secrets.tokens.public_fallbacks.len(), 1);
+                continue;
+            }
             "PII_KEYRING" => {
                 assert_eq!(settings.secrets.pii_keyring[0].key.expose()[..3], [0x9b, 0x74, 0x31]);
                 continue;
@@ -123,10 +139,22 @@ fn every_secret_may_come_from_a_file() {
                 assert_eq!(settings.database.url.expose(), value);
                 continue;
             }
+            "SENTRY_DSN" => {
+                let key = settings.monitoring.sentry.as_ref().unwrap().key.expose();
+                assert!(SENTRY_DSN.contains(key) && !key.is_empty());
+                continue;
+            }
             "WORKER_DATABASE_URL" => settings.database.url.expose(),
             "DATABASE_DIRECT_URL" => settings.database.direct_url.as_ref().unwrap().expose(),
             "DATABASE_MIGRATE_URL" => settings.database.migrate_url.expose(),
             "REDIS_URL" => settings.redis.url.expose(),
+            "ALERT_WEBHOOK_URL" => settings.watching.alerts.webhook.as_ref().unwrap().url.expose(),
+            "ALERT_WEBHOOK_SECRET" => {
+                let webhook = settings.watching.alerts.webhook.unwrap();
+                assert_eq!(webhook.secret.expose()[..3], [0x9b, 0x74, 0x31]);
+                continue;
+            }
+            "CHECKPOINT_PRIVATE_KEY" => settings.watching.checkpoints.private_key.as_ref().unwrap().expose(),
             "EMAIL_HOST_PASSWORD" => smtp(&settings).login.as_ref().unwrap().password.expose(),
             other => panic!("{other} is not tested"),
         };

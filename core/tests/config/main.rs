@@ -10,3 +10,7 @@ mod load;
 mod registry;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod token_keys;
+#[cfg(test)]
+mod watching;

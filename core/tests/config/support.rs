@@ -9,6 +9,12 @@ pub const OTHER_SECRET_KEY: &str = "b4Tn8Wq1Zr6Xk3Vm9Lp2Hs7Gd5Jf0CyUeIoAiQnMvBtK
 pub const JWT_SECRET_KEY: &str = "vJ-3xT_9qLw7Zr5NkB1mYh8PdGf2sCa6Eo4Ui0tXyRQ";
 pub const OTHER_JWT_SECRET_KEY: &str = "pW_7cK-2nHx9Ld4TzQ1vRb6MgYs3Ja8Fe5Uo0iXtBqE";
 pub const PII_KEYRING: &str = "2025a:m3Qx0p5bT8kz1uJ7cWn2vR9yLhD4sGf6aEoKiXtUyBQ=";
+pub const WEBHOOK_SECRET: &str = "whsec_m3Qx0p5bT8kz1uJ7cWn2vR9yLhD4sGf6aEoKiXtUyBQ=";
+pub const SENTRY_DSN: &str = "https://4f1a2b3c4d5e@o1.ingest.sentry.io/42";
+/// Made for these tests alone.
+pub const CHECKPOINT_KEY: &str = "-----BEGIN PRIVATE KEY-----\n\
+     MC4CAQAwBQYDK2VwBCIEIOjXvZ0eKmFwGcSljI+hsXmRJoPzwRjXw0eAuX1gl7ND\n\
+     -----END PRIVATE KEY-----";
 pub const PASSWORD: &str = "gT7#xq%2Lm+9 Vz&k";
 
 /// Variable and value.

@@ -12,6 +12,7 @@ use doorbook_core::service::mail::{Prepared, ReadyMail};
 use doorbook_core::service::register::Registration;
 use doorbook_core::service::{Context, Doorbook, Policy, Refusal, RegistrationMode, RootSecrets};
 use doorbook_core::store::{Db, Pooler, StoreError, seal};
+use doorbook_core::token::access::TokenKeys;
 use doorbook_core::token::keys::{RootRing, Use};
 use doorbook_core::token::opaque;
 use doorbook_core::value::{ClientOrigin, DeliveryId, Email, Locale, PersonName};
@@ -46,8 +47,7 @@ pub fn secrets() -> RootSecrets {
         secret_key: Zeroizing::new(vec![1; 50]),
         secret_key_fallbacks: vec![],
         keyring: vec![],
-        jwt_secret: Zeroizing::new(vec![2; 32]),
-        jwt_secret_fallbacks: vec![],
+        tokens: TokenKeys::shared(&[2; 32]),
         issuer: "https://app.example.com".into(),
         audience: "doorbook".into(),
     }
@@ -73,6 +73,7 @@ pub fn policy() -> Policy {
             min_length: 8,
             validators: vec![Validator::Similarity, Validator::Length, Validator::Common, Validator::Numeric],
         },
+        log_email: doorbook_core::config::LogEmail::Masked,
     }
 }
 

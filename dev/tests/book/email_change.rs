@@ -47,7 +47,7 @@ async fn nothing_changes_before_the_new_mailbox_confirms() {
     house.assert_whole().await;
 }
 
-/// Breaks when `core/src/service/email_change.rs`: `batch.write.release_email(owner.id, current_key);` → ``.
+/// Breaks when `core/src/service/email_change.rs`: `batch.write.release_email(owner.id, &current_key);` → ``.
 #[tokio::test]
 async fn the_old_mailbox_can_take_the_account_back_and_end_every_session() {
     let house = house().await;
@@ -67,7 +67,7 @@ async fn the_old_mailbox_can_take_the_account_back_and_end_every_session() {
     house.assert_whole().await;
 }
 
-/// Breaks when `core/src/service/email_change.rs`: `batch.write.reserve_email(owner.id, old_key, now.plus(UNDO_WINDOW));` → `batch.write.release_email(owner.id, old_key);`.
+/// Breaks when `core/src/service/email_change.rs`: `batch.write.reserve_email(owner.id, &old_key, now.plus(UNDO_WINDOW));` → `batch.write.release_email(owner.id, &old_key);`.
 #[tokio::test]
 async fn the_old_address_is_nobodys_while_the_change_can_be_undone() {
     let house = house().await;

@@ -10,6 +10,9 @@ use crate::common::*;
 use crate::insider::Insider;
 use crate::wire::Wire;
 
+/// End after SIGTERM. Source: bar 6.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
+
 /// Sends `body` to an api process that dies before it answers; what came in spite of it.
 async fn lost(stand: &Stand, failpoint: &str, path: &str, body: &Value) {
     let (mut doomed, base) = stand.another_api_with(&[("DOORBOOK_FAILPOINTS", failpoint)]).await.unwrap();
@@ -68,11 +71,12 @@ async fn a_login_whose_answer_was_lost_leaves_a_session_and_nothing_else() {
     }
 }
 
+/// C108. Breaks when `api/src/main.rs`: `stop.send_replace(true);` → `drop(stop);`.
 #[tokio::test]
-async fn told_to_stop_the_api_answers_what_is_in_flight_and_takes_nothing_new() {
+async fn told_to_stop_the_api_is_not_ready_first_then_takes_nothing_new_and_answers_what_is_in_flight() {
     let stand = stand(&[]).await;
     let email = registered(&stand).await;
-    let slow = [("DOORBOOK_FAILPOINTS", "login.verified=pause:1500")];
+    let slow = [("DOORBOOK_FAILPOINTS", "login.verified=pause:3500")];
     let (mut api, base) = stand.another_api_with(&slow).await.unwrap();
     let mut idle = Wire::open(&base, &somewhere()).await;
     assert_eq!(idle.get("/health", &[]).await.status, 200);
@@ -83,6 +87,10 @@ async fn told_to_stop_the_api_answers_what_is_in_flight_and_takes_nothing_new() 
     sleep(Duration::from_millis(500)).await;
     api.terminate().unwrap();
     sleep(Duration::from_millis(200)).await;
+    let probe = Wire::open(&base, &somewhere()).await.get("/health/ready", &[]).await;
+    assert_eq!(probe.status, 503, "load balancers are told before the door is shut");
+    assert_eq!(idle.get("/health", &[]).await.status, 200, "whoever has not heard of it yet is served");
+    sleep(Duration::from_millis(1_500)).await;
     assert!(api.exited().unwrap().is_none(), "it waits for the login");
     let refused = tokio::net::TcpStream::connect(base.strip_prefix("http://").unwrap()).await;
     assert!(refused.is_err(), "nothing new is taken");
@@ -90,7 +98,7 @@ async fn told_to_stop_the_api_answers_what_is_in_flight_and_takes_nothing_new() 
 
     let reply = in_flight.await.unwrap();
     assert_eq!(reply.status, 200, "{reply:?}");
-    assert!(ended(&mut api).await.success(), "it ended in order");
+    assert!(api.ended(ENDS_WITHIN).await.unwrap().success(), "it ended in order");
     let access = reply.json()["access"].as_str().unwrap().to_owned();
     let profile = client(&stand).with_token(&access).get("/api/auth/profile/").await.unwrap();
     assert_eq!(profile.status, 200, "and what it answered holds");

@@ -102,6 +102,7 @@ async fn every_body_is_read_strictly_and_every_refusal_names_its_field() {
     }
 }
 
+/// C058, C061. Breaks when `api/src/body.rs`: `|| !content_type.to_str().is_ok_and(is_json)` → `|| content_type.is_empty()`.
 #[tokio::test]
 async fn only_json_of_a_bounded_size_is_read() {
     let stand = shared().await;
@@ -157,6 +158,7 @@ async fn a_refused_registration_names_each_field_and_its_rule_at_once() {
     assert_eq!(fields, ["email", "password_confirm", "first_name", "locale"], "{answer:?}");
 }
 
+/// C058. Breaks when `api/src/problem.rs`: `return Self::method_not_allowed(allow.cloned().unwrap_or(HeaderValue::from_static("GET, HEAD")));` → `return Self::not_found();`.
 #[tokio::test]
 async fn only_documented_methods_are_answered() {
     let stand = shared().await;

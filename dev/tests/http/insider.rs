@@ -82,6 +82,15 @@ impl Insider {
             .unwrap()
     }
 
+    /// All events about an account.
+    pub async fn happened(&self, email: &str) -> i64 {
+        sqlx::query_scalar("select count(*) from events where subject_id = $1")
+            .bind(self.account(email).await)
+            .fetch_one(&self.owner)
+            .await
+            .unwrap()
+    }
+
     /// Events of a type about an account.
     pub async fn events(&self, email: &str, name: &str) -> i64 {
         sqlx::query_scalar("select count(*) from events where subject_id = $1 and type = $2")

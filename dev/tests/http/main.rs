@@ -3,11 +3,21 @@
 
 mod access_tokens;
 mod answers;
+mod assignment;
+mod asymmetric;
+mod callers;
 mod common;
+mod conformance;
+mod cookies;
 mod crashes;
+mod django;
+mod edge;
+mod floods;
 mod guesses;
+mod imports;
 mod input;
 mod insider;
+mod key_rotation;
 mod links;
 mod outages;
 mod passwords;

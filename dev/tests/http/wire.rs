@@ -63,15 +63,29 @@ impl Wire {
             write!(head, "{name}: {value}\r\n").unwrap();
         }
         head.push_str("\r\n");
+        self.exchange(&[head.as_bytes(), body].concat(), method == "HEAD").await
+    }
+
+    /// Sends these bytes, whatever they are, and reads one answer; `None` when the connection ends without one.
+    pub async fn raw(&mut self, bytes: &[u8]) -> Option<Reply> {
+        self.exchange(bytes, false).await
+    }
+
+    /// What comes after an answer without being asked for; `None` for the end of the connection.
+    pub async fn more(&mut self) -> Option<Reply> {
+        timeout(ANSWER_WITHIN, Reply::read(&mut self.reader, false)).await.expect("an end in time")
+    }
+
+    async fn exchange(&mut self, bytes: &[u8], is_head: bool) -> Option<Reply> {
         let Self { reader, writer, .. } = self;
         let write = async {
             // A server that refuses a large body answers before it has come and closes: the answer is what counts.
-            let _ = writer.write_all(&[head.as_bytes(), body].concat()).await;
+            let _ = writer.write_all(bytes).await;
             std::future::pending::<()>().await;
         };
         let exchange = async {
             tokio::select! {
-                reply = Reply::read(reader, method == "HEAD") => reply,
+                reply = Reply::read(reader, is_head) => reply,
                 () = write => unreachable!("writing never ends the exchange"),
             }
         };

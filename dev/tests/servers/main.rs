@@ -6,3 +6,4 @@ mod common;
 mod database;
 mod program;
 mod sink;
+mod supply;

@@ -337,13 +337,18 @@ impl Worker {
         self.program.wait_ready(&self.ops, SOON).await.unwrap();
     }
 
-    /// A value of `/metrics`; `None` while it is not told.
+    /// A value of `/metrics`, rounded up; `None` while it is not told.
     pub async fn metric(&self, name: &str) -> Option<i64> {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let text = http.get(format!("{}/metrics", self.ops)).send().await.unwrap().text().await.unwrap();
         let start = format!("doorbook_worker_{name} ");
-        text.lines().find_map(|line| line.strip_prefix(&start)).map(|value| value.parse().unwrap())
+        text.lines().find_map(|line| line.strip_prefix(&start)).map(|value| whole(value.parse().unwrap()))
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "no number of a test is that large")]
+fn whole(value: f64) -> i64 {
+    value.ceil() as i64
 }
 
 fn header(mail: &Mail, name: &str) -> Option<String> {

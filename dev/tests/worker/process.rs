@@ -10,7 +10,7 @@ use crate::common::*;
 /// End after SIGTERM with jobs running. Source: bar 6.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Breaks when `worker/src/lib.rs`: `const GRACE: Duration = Duration::from_secs(25);` → `const GRACE: Duration = Duration::from_secs(0);`.
+/// Breaks when `worker/src/lib.rs`: `const GRACE: Duration = Duration::from_secs(7);` → `const GRACE: Duration = Duration::from_secs(0);`.
 #[tokio::test]
 async fn a_worker_that_is_asked_to_end_finishes_what_it_runs_and_gives_the_rest_back() {
     let house = house().await;

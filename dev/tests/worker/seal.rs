@@ -58,7 +58,7 @@ async fn two_workers_seal_densely_and_at_once_under_load_and_tell_how_far_they_a
     sleep(LAG_EVERY + Duration::from_secs(1)).await;
     for worker in &workers {
         assert!(worker.metric("seal_waiting_events").await > Some(0));
-        assert!(worker.metric("seal_oldest_milliseconds").await > Some(0));
+        assert!(worker.metric("seal_oldest_seconds").await > Some(0));
     }
     open.rollback().await.unwrap();
     sleep(LAG_EVERY + Duration::from_secs(1)).await;

@@ -1,15 +1,10 @@
 use crate::account::Account;
 use crate::clock::Timestamp;
 use crate::seal::SealError;
+use crate::store::keys::lookup::EmailKeys;
 use crate::store::keys::{DataKey, NewDataKey};
 use crate::store::write::{Expect, Write};
 use crate::value::{AccountId, CredentialId};
-
-/// An address that may or may not be given to an account.
-pub struct EmailClaim<'a> {
-    pub key: [u8; 32],
-    pub key_id: &'a str,
-}
 
 impl Write {
     /// Inserts a new account. Fails as a conflict when its address is taken, so it must come with `claim_email`.
@@ -70,40 +65,75 @@ impl Write {
         Ok(())
     }
 
-    /// Gives the address to the account; conflict while another has it. A reservation that has run out is taken over.
-    pub fn claim_email(&mut self, account: AccountId, claim: &EmailClaim<'_>, now: Timestamp) {
-        let (key, key_id) = (self.bind(claim.key.to_vec()), self.bind(claim.key_id));
-        let (account, now) = (self.bind(account.0), self.bind(now));
+    /// Guard: the keys of look-ups are those that this write was decided on, and stay so until it is over (`docs/adr/0022`).
+    pub(super) fn hold_lookup(&mut self, keys: &EmailKeys) {
+        let version = self.bind(keys.version);
         self.guard(
-            "claim_email",
+            "hold_lookup",
             &format!(
-                "insert into account_emails as e (email_key, key_id, account_id, state)
-                 select {key}, {key_id}, {account}, 'current' where {{after}}
-                 on conflict (email_key) do update set key_id = {key_id}, account_id = {account}, state = 'current', reserved_until = null
-                 where e.state = 'reserved' and (e.reserved_until <= {now} or e.account_id = {account}) returning 1"
+                "select 1 from key_guards where purpose = 'email_lookup' and version = {version} and {{after}} for share"
             ),
         );
+    }
+
+    /// Gives the address to the account, under every key that it is looked up by; conflict while another has it. A reservation
+    /// that has run out is taken over.
+    pub fn claim_email(&mut self, account: AccountId, email: &EmailKeys, now: Timestamp) {
+        self.hold_lookup(email);
+        let (account, now) = (self.bind(account.0), self.bind(now));
+        for (key, key_id) in &email.keys {
+            let (key, key_id) = (self.bind(key.to_vec()), self.bind(key_id.clone()));
+            self.guard(
+                "claim_email",
+                &format!(
+                    "insert into account_emails as e (email_key, key_id, account_id, state)
+                     select {key}, {key_id}, {account}, 'current' where {{after}}
+                     on conflict (email_key) do update set key_id = {key_id}, account_id = {account}, state = 'current', reserved_until = null
+                     where e.state = 'reserved' and (e.reserved_until <= {now} or e.account_id = {account}) returning 1"
+                ),
+            );
+        }
     }
 
     /// Keeps the account's present address for it until `until`, while another becomes current.
-    pub fn reserve_email(&mut self, account: AccountId, key: [u8; 32], until: Timestamp) {
-        let (account, key, until) = (self.bind(account.0), self.bind(key.to_vec()), self.bind(until));
-        self.guard(
-            "reserve_email",
-            &format!(
-                "update account_emails set state = 'reserved', reserved_until = {until}
-                 where email_key = {key} and account_id = {account} and state = 'current' and {{after}} returning 1"
-            ),
-        );
+    pub fn reserve_email(&mut self, account: AccountId, email: &EmailKeys, until: Timestamp) {
+        self.hold_lookup(email);
+        let (account, until) = (self.bind(account.0), self.bind(until));
+        for (index, (key, key_id)) in email.keys.iter().enumerate() {
+            let (key, key_id) = (self.bind(key.to_vec()), self.bind(key_id.clone()));
+            let sql = if index == 0 {
+                format!(
+                    "update account_emails set state = 'reserved', reserved_until = {until}, key_id = {key_id}
+                     where email_key = {key} and account_id = {account} and state = 'current' and {{after}} returning 1"
+                )
+            } else {
+                // The active key says whose it is; the row of the next one may not have been made yet.
+                format!(
+                    "insert into account_emails as e (email_key, key_id, account_id, state, reserved_until)
+                     select {key}, {key_id}, {account}, 'reserved', {until} where {{after}}
+                     on conflict (email_key) do update set state = 'reserved', reserved_until = {until}
+                     where e.account_id = {account} returning 1"
+                )
+            };
+            self.guard("reserve_email", &sql);
+        }
     }
 
     /// Gives an address of the account free.
-    pub fn release_email(&mut self, account: AccountId, key: [u8; 32]) {
-        let (account, key) = (self.bind(account.0), self.bind(key.to_vec()));
-        self.guard(
-            "release_email",
-            &format!("delete from account_emails where email_key = {key} and account_id = {account} and {{after}} returning 1"),
-        );
+    pub fn release_email(&mut self, account: AccountId, email: &EmailKeys) {
+        self.hold_lookup(email);
+        let account = self.bind(account.0);
+        for (index, (key, _)) in email.keys.iter().enumerate() {
+            let key = self.bind(key.to_vec());
+            let sql = format!(
+                "delete from account_emails where email_key = {key} and account_id = {account} and {{after}} returning 1"
+            );
+            if index == 0 {
+                self.guard("release_email", &sql);
+            } else {
+                self.step("release_next", Expect::Any, sql.replace("{after}", "true"));
+            }
+        }
     }
 
     pub fn insert_data_key(&mut self, account: AccountId, key: &NewDataKey) {

@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod counters;
 pub mod idempotency;
+pub mod imports;
 pub mod outbox;
 pub mod sessions;
 pub mod tokens;

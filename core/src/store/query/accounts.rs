@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use crate::account::{Account, Credential, Role, Status};
 use crate::clock::Timestamp;
+use crate::store::keys::lookup::EmailKeys;
 use crate::store::keys::{DataKey, Vault};
 use crate::store::{Db, StoreError};
 use crate::value::{AccountId, CredentialId, Locale};
@@ -89,17 +90,17 @@ impl Row {
 
 /// The account with this id.
 pub async fn by_id(db: &Db, vault: &Vault, account: AccountId) -> Result<Option<Loaded>, StoreError> {
-    find(db, vault, None, account.0).await
+    find(db, vault, &[], account.0).await
 }
 
 /// The account whose current address has this key.
-pub async fn by_email(db: &Db, vault: &Vault, email_key: [u8; 32]) -> Result<Option<Loaded>, StoreError> {
-    find(db, vault, Some(&email_key), vault.nobody().id).await
+pub async fn by_email(db: &Db, vault: &Vault, email: &EmailKeys) -> Result<Option<Loaded>, StoreError> {
+    find(db, vault, &email.values(), vault.nobody().id).await
 }
 
 /// The account of an address or, without one, of an id. Where there is none, the same indexes are searched and the personal data
 /// of nobody is opened: how long it takes must not tell whether there is one.
-async fn find(db: &Db, vault: &Vault, email_key: Option<&[u8]>, account: Uuid) -> Result<Option<Loaded>, StoreError> {
+async fn find(db: &Db, vault: &Vault, email_keys: &[Vec<u8>], account: Uuid) -> Result<Option<Loaded>, StoreError> {
     let nobody = vault.nobody();
     let row = sqlx::query_as!(
         Row,
@@ -113,12 +114,12 @@ async fn find(db: &Db, vault: &Vault, email_key: Option<&[u8]>, account: Uuid) -
                   c.credential_id as "credential_id?", c.version as "credential_version?", c.secret as "secret?",
                   case when a.account_id is null then $3 else k.key_id end as key_id,
                   case when a.account_id is null then $5 else k.wrapped end as wrapped
-           from (select coalesce((select e.account_id from account_emails e where e.email_key = $1 and e.state = 'current'), $2) as id) w
+           from (select coalesce((select e.account_id from account_emails e where e.email_key = any($1) and e.state = 'current' limit 1), $2) as id) w
            left join accounts a on a.account_id = w.id
            left join streams s on s.stream_id = w.id
            left join credentials c on c.account_id = w.id and c.kind = 'password'
            left join keys.data_keys k on k.account_id = w.id"#,
-        email_key,
+        email_keys,
         account,
         nobody.id,
         nobody.profile,
@@ -131,10 +132,10 @@ async fn find(db: &Db, vault: &Vault, email_key: Option<&[u8]>, account: Uuid) -
 }
 
 /// Whether nobody may register this address now: it has an account, or a change that can still be undone reserves it.
-pub async fn email_taken(db: &Db, email_key: [u8; 32], now: Timestamp) -> Result<bool, StoreError> {
+pub async fn email_taken(db: &Db, email: &EmailKeys, now: Timestamp) -> Result<bool, StoreError> {
     Ok(sqlx::query_scalar!(
-        r#"select exists (select 1 from account_emails where email_key = $1 and (state = 'current' or reserved_until > $2)) as "taken!""#,
-        email_key.as_slice(),
+        r#"select exists (select 1 from account_emails where email_key = any($1) and (state = 'current' or reserved_until > $2)) as "taken!""#,
+        &email.values(),
         now as Timestamp
     )
     .fetch_one(db)
@@ -142,10 +143,10 @@ pub async fn email_taken(db: &Db, email_key: [u8; 32], now: Timestamp) -> Result
 }
 
 /// Whose this address is now, current or reserved.
-pub async fn email_owner(db: &Db, email_key: [u8; 32], now: Timestamp) -> Result<Option<AccountId>, StoreError> {
+pub async fn email_owner(db: &Db, email: &EmailKeys, now: Timestamp) -> Result<Option<AccountId>, StoreError> {
     Ok(sqlx::query_scalar!(
-        r#"select account_id as "id: AccountId" from account_emails where email_key = $1 and (state = 'current' or reserved_until > $2)"#,
-        email_key.as_slice(),
+        r#"select account_id as "id: AccountId" from account_emails where email_key = any($1) and (state = 'current' or reserved_until > $2) limit 1"#,
+        &email.values(),
         now as Timestamp
     )
     .fetch_optional(db)

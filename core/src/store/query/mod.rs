@@ -3,6 +3,7 @@
 pub mod accounts;
 pub mod counters;
 pub mod deliveries;
+pub mod imports;
 pub mod sessions;
 pub mod tokens;
 

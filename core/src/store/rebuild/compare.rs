@@ -6,7 +6,7 @@ use std::fmt::{Debug, Display};
 use uuid::Uuid;
 
 use super::Report;
-use super::fold::{Replay, Session, TokenState};
+use super::fold::{Replay, Session};
 use crate::account::Profile;
 use crate::clock::Timestamp;
 use crate::store::project::tokens::TokenKind;
@@ -21,6 +21,8 @@ pub struct Live {
     pub sessions: Vec<SessionRow>,
     pub tokens: Vec<TokenRow>,
     pub devices: Vec<DeviceRow>,
+    /// Service and id that it was brought over from.
+    pub import: Option<(String, String)>,
     pub streams: Vec<StreamRow>,
 }
 
@@ -142,6 +144,10 @@ pub fn compare(id: AccountId, live: &Live, opened: &Opened, replay: &Replay, rep
     sessions(live, opened, replay, report);
     tokens(live, replay, report);
     devices(live, replay, report);
+    let (live_import, replayed) = (live.import.as_ref(), replay.imported.as_ref());
+    let mut row = Row::new(report, "imported_accounts", id);
+    row.column("source", &live_import.map(|(source, _)| source), &replayed.map(|(source, _)| source));
+    row.column("source_id", &live_import.map(|(_, id)| id), &replayed.map(|(_, id)| id));
     streams(id, live, replay, report);
 }
 
@@ -239,9 +245,7 @@ fn tokens(live: &Live, replay: &Replay, report: &mut Report) {
         };
         row.column("kind", &kind, &Some(replayed.kind));
         row.column("created_at", &token.created_at, &replayed.created_at.unwrap_or(token.created_at));
-        // A registration with the account's address voids a reset link, and is no event of the account.
-        let voided = replayed.kind == TokenKind::Reset && replayed.state == TokenState::Open && token.state == "void";
-        if !voided {
+        if !replayed.was_voided_unseen(&token.state) {
             row.column("state", &token.state.as_str(), &replayed.state.as_str());
         }
     }

@@ -84,11 +84,21 @@ pub struct Token {
     pub created_at: Option<Timestamp>,
 }
 
+impl Token {
+    /// Whether a row in this state has been voided by what is no event of the account: a registration with its address voids a
+    /// reset link.
+    pub fn was_voided_unseen(&self, live: &str) -> bool {
+        self.kind == TokenKind::Reset && self.state == TokenState::Open && live == "void"
+    }
+}
+
 /// What the events of one account come to.
 #[derive(Default)]
 pub struct Replay {
     pub account: Account,
     pub last_login_at: Option<Timestamp>,
+    /// Where it was brought over from: the service, and its id there.
+    pub imported: Option<(String, String)>,
     /// When the credential was last set or stored anew.
     pub credential_at: Option<Timestamp>,
     pub logins: i64,
@@ -123,6 +133,10 @@ impl Replay {
     fn account(&mut self, event: &AccountEvent, at: Timestamp) {
         let before = self.account.credential;
         self.account = evolve(std::mem::take(&mut self.account), event, at);
+        if let AccountEvent::AccountImported { source, source_id, last_login_at, .. } = event {
+            self.imported = Some((source.clone(), source_id.clone()));
+            self.last_login_at = self.last_login_at.max(*last_login_at);
+        }
         if self.account.credential != before {
             self.credential_at = Some(at);
         }
@@ -206,6 +220,7 @@ impl Replay {
                 self.void(&[Reset, Change, Verify]);
             }
             AccountEvent::Registered { .. }
+            | AccountEvent::AccountImported { .. }
             | AccountEvent::EmailVerified { token: None }
             | AccountEvent::ProfileUpdated { .. }
             | AccountEvent::PasswordRehashed { .. }

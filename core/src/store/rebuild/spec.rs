@@ -178,6 +178,7 @@ fn live() -> Live {
             created_at: minute(0),
         }],
         devices: vec![DeviceRow { device_id: DEVICE, account_id: ANA, created_at: minute(1) }],
+        import: None,
         streams: vec![stream(ANA.0, "account", 5, 1, 1), stream(LAPTOP.0, "session", 1, 0, 0)],
     }
 }
@@ -256,6 +257,7 @@ fn distorted() -> (Live, Opened) {
     let token = &mut live.tokens[0];
     (token.kind, token.state, token.created_at) = ("reset".into(), "used".into(), off);
     live.devices[0].created_at = off;
+    live.import = Some(("other".into(), "8".into()));
     let guard = &mut live.streams[0];
     (guard.kind, guard.subject_id) = ("session".into(), None);
     (guard.version, guard.session_epoch, guard.logins) = (9, 9, 9);
@@ -265,7 +267,8 @@ fn distorted() -> (Live, Opened) {
 #[test]
 fn every_derived_column_is_compared() {
     // What a row is found by differs as a row that is missing or that nothing explains; so does the state of an address.
-    const FOUND_BY: [&str; 9] = [
+    const FOUND_BY: [&str; 10] = [
+        "imported_accounts.account_id",
         "streams.stream_id",
         "accounts.account_id",
         "account_emails.account_id",
@@ -291,6 +294,30 @@ fn every_derived_column_is_compared() {
     let found_by: BTreeSet<_> =
         FOUND_BY.into_iter().chain(["tokens.token_id", "tokens.account_id"]).map(str::to_owned).collect();
     assert_eq!(missed, found_by, "{}", found.join("\n"));
+}
+
+#[test]
+fn an_imported_account_keeps_its_age_its_last_login_and_where_it_came_from() {
+    let mut history = History::default();
+    history.account(
+        60,
+        AccountEvent::AccountImported {
+            source: "django".into(),
+            source_id: "7".into(),
+            locale: Locale::En,
+            credential: Some(FIRST),
+            disabled: false,
+            email_verified: true,
+            roles: vec![],
+            joined_at: Some(minute(1)),
+            last_login_at: Some(minute(2)),
+            profile: Some(profile()),
+        },
+    );
+    let replay = history.0;
+    assert_eq!((replay.account.created_at, replay.last_login_at), (Some(minute(1)), Some(minute(2))));
+    assert_eq!((replay.account.email_verified_at, replay.credential_at), (Some(minute(60)), Some(minute(60))));
+    assert_eq!(replay.imported, Some(("django".into(), "7".into())));
 }
 
 #[test]

@@ -1,0 +1,43 @@
+//! Tokens by which a page proves that it could read our answers, for sessions whose refresh token lies in a cookie: a browser
+//! sends a cookie along whoever asks for it. A session has one such token, derived like all others and never stored.
+
+use super::{Context, Doorbook, Refusal};
+use crate::session::{Presentation, judge};
+use crate::token::keys::Use;
+use crate::token::opaque::{self, OpaqueToken};
+use crate::value::SessionId;
+
+/// One token a session: rotation of the refresh token does not change it.
+const GENERATION: u32 = 0;
+
+impl Doorbook {
+    /// The token of the session that `refresh` belongs to. Reads only; a refresh token that is spent or was never ours is
+    /// refused without further ado.
+    pub async fn csrf_token(&self, refresh: &str) -> Result<OpaqueToken, Refusal> {
+        let (row, presented) = self.genuine_refresh(refresh).await?.ok_or(Refusal::Unauthenticated)?;
+        self.clock.observe(row.now);
+        match judge(&row.family(), presented, row.now, self.policy.refresh_grace) {
+            Presentation::Current | Presentation::Repeated => self.derive_csrf(row.session_id, &row.salt),
+            Presentation::Reused | Presentation::Ended => Err(Refusal::Unauthenticated),
+        }
+    }
+
+    pub(crate) fn derive_csrf(&self, session: SessionId, salt: &[u8]) -> Result<OpaqueToken, Refusal> {
+        opaque::derive(&self.roots, Use::Csrf, self.roots.current_id(), session.0, GENERATION, salt)
+            .ok_or(Refusal::Unauthenticated)
+    }
+
+    /// Refuses unless `csrf` was made for the session of `refresh`, whichever key was current then. A refresh token that was
+    /// never ours counts as a guess.
+    pub async fn check_csrf(&self, refresh: &str, csrf: &str, context: &Context) -> Result<(), Refusal> {
+        self.token_guesses_left(&context.origin).await?;
+        let presented = opaque::parse(Use::Csrf, csrf).filter(|token| token.generation == GENERATION);
+        let Some((row, _)) = self.genuine_refresh(refresh).await? else {
+            return Err(self.bad_token(&context.origin, Refusal::Unauthenticated).await);
+        };
+        let matches = presented.filter(|token| token.id == row.session_id.0).is_some_and(|token| {
+            self.roots.ids().any(|id| opaque::verify(&self.roots, Use::Csrf, id, &token, &row.salt))
+        });
+        if matches { Ok(()) } else { Err(Refusal::Forged) }
+    }
+}

@@ -1,0 +1,184 @@
+//! What is derived from the log can be made again from it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use doorbook_core::account::Command;
+use doorbook_core::service::{Context, Doorbook};
+use doorbook_core::store::Db;
+use uuid::Uuid;
+
+use crate::common::*;
+
+/// Derived columns as text, but for the sealed ones, which are sealed with a new nonce each time.
+const DERIVED: [(&str, &str); 7] = [
+    (
+        "accounts",
+        "select string_agg(row(account_id, locale, status, roles, email_verified_at, locked_at, created_at,
+                password_changed_at, last_login_at)::text, e'\\n' order by account_id) from accounts",
+    ),
+    (
+        "account_emails",
+        "select string_agg(row(email_key, account_id, state)::text, e'\\n' order by email_key) from account_emails",
+    ),
+    (
+        "credentials",
+        "select string_agg(row(account_id, kind, credential_id, version, updated_at)::text, e'\\n' order by account_id)
+         from credentials",
+    ),
+    (
+        "sessions",
+        "select string_agg(row(session_id, account_id, session_epoch, device_id, created_at, revoked_at, revoked_reason)::text,
+                e'\\n' order by session_id) from sessions",
+    ),
+    (
+        "tokens",
+        "select string_agg(row(token_id, account_id, kind, state, created_at)::text, e'\\n' order by token_id) from tokens",
+    ),
+    (
+        "devices",
+        "select string_agg(row(device_id, account_id, created_at)::text, e'\\n' order by device_id) from devices",
+    ),
+    (
+        "streams",
+        "select string_agg(row(stream_id, kind, subject_id, version, session_epoch, logins)::text, e'\\n' order by stream_id)
+         from streams where kind in ('account', 'session')",
+    ),
+];
+
+/// Takes away, or turns into something else, all that a replay can give back.
+const RUIN: [&str; 7] = [
+    "delete from accounts",
+    "delete from account_emails where state = 'current'",
+    "update credentials set credential_id = gen_random_uuid(), version = 99, updated_at = clock_timestamp()",
+    "update sessions set session_epoch = 77, device_id = null, origin = null, created_at = clock_timestamp(),
+            revoked_at = clock_timestamp(), revoked_reason = 'ruin'",
+    "update tokens set kind = 'undo', state = 'used', closed_at = clock_timestamp(), created_at = clock_timestamp()",
+    "update devices set created_at = clock_timestamp()",
+    "update streams set version = version + 70, session_epoch = 9, logins = 0, subject_id = null where kind in ('account', 'session')",
+];
+
+async fn derived(house: &House) -> Vec<(&'static str, String)> {
+    let mut tables = Vec::new();
+    for (table, sql) in DERIVED {
+        let rows: Option<String> = sqlx::query_scalar(sql).fetch_one(&house.owner).await.unwrap();
+        tables.push((table, rows.unwrap_or_default()));
+    }
+    tables
+}
+
+/// Lives at once: registrations from one place conflict over its counter.
+const WAVE: usize = 20;
+
+/// Many lives, some at once.
+async fn campaign(book: &Arc<Doorbook>, house: &House, people: usize) {
+    for first in (0..people).step_by(WAVE) {
+        lives(book, first, WAVE.min(people - first)).await;
+    }
+    book.request_reset(&email("user0@example.com"), None, &anywhere()).await.unwrap();
+    let link = house.reset_link().await;
+    book.confirm_reset(&link, &password(PASSWORD), None, &anywhere()).await.unwrap();
+}
+
+async fn lives(book: &Arc<Doorbook>, first: usize, people: usize) {
+    at_once(people, |n| {
+        let (book, n) = (book.clone(), first + n);
+        async move {
+            let (address, context) = (format!("user{n}@example.com"), from(&format!("198.18.{}.{}", n / 250, n % 250)));
+            register(&book, &address).await.unwrap();
+            let first = login_from(&book, &address, PASSWORD, None, &context).await.unwrap();
+            let caller = holder(&book, &first).await;
+            login_from(
+                &book,
+                &address,
+                PASSWORD,
+                first.device.as_ref().map(|device| device.expose().to_owned()),
+                &context,
+            )
+            .await
+            .unwrap();
+            let acting = context.clone().acting(caller.account);
+            match n % 4 {
+                0 => book
+                    .change_password(caller, &password(PASSWORD), &password(OTHER_PASSWORD), None, &acting)
+                    .await
+                    .unwrap(),
+                1 => book.logout_all(caller, None, &acting).await.unwrap(),
+                2 => book.request_reset(&email(&address), None, &context).await.unwrap(),
+                _ => {
+                    let disable = Command::Disable { reason: "a test".to_owned() };
+                    book.command_account(caller.account, &disable, &Context::operator(Uuid::nil())).await.unwrap();
+                }
+            }
+        }
+    })
+    .await;
+}
+
+/// C082. Breaks when `core/src/store/rebuild/repair.rs`: `devices(&mut *db, case).await?;` → `let _ = devices;`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_that_is_derived_is_made_again_from_nothing_and_no_effect_happens_again() {
+    let house = house().await;
+    let book = house.book().await;
+    let people = dose(24, 1_000);
+    campaign(&book, &house, people).await;
+    house.quiet().await;
+    house.assert_whole().await;
+    let (before, effects) =
+        (derived(&house).await, "select (select count(*) from jobs) + (select count(*) from deliveries)");
+    let effects_before = house.number(effects).await;
+    for sql in RUIN {
+        house.alter(sql).await;
+    }
+    let started = Instant::now();
+    let report = book.rebuild(&Db::from(house.owner.clone()), &Context::operator(Uuid::nil())).await.unwrap();
+    let rate = f64::from(u32::try_from(report.events).unwrap()) / started.elapsed().as_secs_f64();
+    println!("figure: {} events of {people} ruined accounts rebuilt, {rate:.0} events/s", report.events);
+    assert_eq!((report.found(), report.rebuilt), (0, u64::try_from(people).unwrap()), "{:?}", report.differences);
+    for (was, is) in before.into_iter().zip(derived(&house).await) {
+        assert_eq!(was, is);
+    }
+    house.assert_whole().await;
+    assert_eq!(house.number(effects).await, effects_before);
+    assert_eq!(house.events("ProjectionRebuilt").await, 1);
+    let caller = holder(&book, &patient_login(&book, "user0@example.com", PASSWORD).await.unwrap()).await;
+    assert_eq!(book.profile(caller.account).await.unwrap().email, "user0@example.com");
+}
+
+/// C082. Breaks when `core/src/store/rebuild.rs`: `hold(&mut held, &ids).await?;` → `let _ = hold;`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_under_load_takes_nothing_back_and_makes_nobody_fail() {
+    let house = house().await;
+    let book = house.book().await;
+    let people = dose(8, 40);
+    for n in 0..people {
+        register(&book, &format!("user{n}@example.com")).await.unwrap();
+    }
+    let done = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..people)
+        .map(|n| {
+            let (book, done, address) = (book.clone(), done.clone(), format!("user{n}@example.com"));
+            tokio::spawn(async move {
+                let mut visits = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let tokens = patient_login(&book, &address, PASSWORD).await.unwrap();
+                    let caller = holder(&book, &tokens).await;
+                    book.logout_all(caller, None, &anywhere().acting(caller.account)).await.unwrap();
+                    visits += 1;
+                }
+                visits
+            })
+        })
+        .collect();
+    for _ in 0..dose(20, 400) {
+        let report = book.rebuild(&Db::from(house.owner.clone()), &Context::operator(Uuid::nil())).await.unwrap();
+        assert_eq!((report.found(), report.rebuilt), (0, 0), "{:?}", report.differences);
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        assert!(client.await.unwrap() > 0);
+    }
+    house.quiet().await;
+    house.assert_whole().await;
+}

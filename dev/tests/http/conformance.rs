@@ -1,0 +1,35 @@
+//! The service does what its OpenAPI document says, whoever asks and whatever is asked.
+
+use doorbook_dev::schemathesis::{self, Plan};
+
+use crate::common::*;
+
+/// Cases that the bar asks for, both runs together.
+const CASES_MIN: u64 = 3_000;
+
+/// C059. Breaks when `api/src/openapi.rs`: `("post /api/auth/logout/", &[401, 429]),` → `("post /api/auth/logout/", &[]),`.
+#[tokio::test]
+async fn everything_that_the_document_allows_or_forbids_is_answered_as_it_says() {
+    // Limits out of the way: what is behind them shall be asked too.
+    let stand = stand(&[
+        ("MAX_LOGIN_ATTEMPTS", "10000"),
+        ("LOGIN_ADDRESS_MAX_FAILURES", "1000000"),
+        ("MAX_REGISTRATION_ATTEMPTS", "1000000"),
+        ("MAX_RESET_ATTEMPTS", "10000"),
+        ("SESSIONS_MAX", "1000"),
+    ])
+    .await;
+    let email = registered(&stand).await;
+    let account = format!("{email} {PASSWORD}");
+    let mut cases = 0;
+    for account in [None, Some(account.as_str())] {
+        let plan = Plan { base: &stand.base, account, examples: dose(40, 150), seed: 1 };
+        let outcome = schemathesis::run(plan).await.unwrap();
+        assert!(outcome.passed && outcome.cases > 0, "{}", outcome.output);
+        println!("figure: {} cases {}", outcome.cases, if account.is_some() { "logged in" } else { "as a stranger" });
+        cases += outcome.cases;
+    }
+    assert!(cases >= CASES_MIN, "{cases} cases");
+    let log = stand.api.log().unwrap();
+    assert!(!log.contains("a handler failed") && !log.contains("panicked"), "{log}");
+}

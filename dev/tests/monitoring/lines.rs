@@ -1,0 +1,156 @@
+//! Log lines: what a client sends can forge none, and the failed login stands there as log watchers know it.
+
+use doorbook_dev::Stand;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::common::*;
+
+/// What breaks a line, drives a terminal, ends a JSON string or turns text around.
+const HOSTILE: [&str; 10] = [
+    "\r\n{\"level\":\"INFO\",\"message\":\"forged\"}",
+    "\u{1b}[2J\u{1b}]0;forged\u{7}",
+    "\"},\"forged\":{\"a\":\"",
+    "\\\"forged\\",
+    "\u{0}forged",
+    "\u{202e}degrof\u{2066}",
+    "\u{2028}forged\u{2029}",
+    "\u{9b}31mforged",
+    "${jndi:ldap://forged} %0d%0aforged %n%s",
+    "\u{7f}\u{8}\u{8}forged\tforged",
+];
+
+/// Sends bytes as they are, in a connection of their own, and waits for the answer's end.
+async fn raw(stand: &Stand, request: &[u8]) {
+    let mut stream = TcpStream::connect(stand.base.strip_prefix("http://").unwrap()).await.unwrap();
+    // The server may close before it has read everything.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+}
+
+fn request(line: &str, headers: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n{headers}\r\n{body}")
+        .into_bytes()
+}
+
+/// Every place that a client fills, filled with `text`.
+async fn fill_all(stand: &Stand, text: &str) {
+    let inside = text.bytes().fold(String::new(), |inside, byte| format!("{inside}%{byte:02x}"));
+    let good = json!({ "email": "a@example.com", "password": "x" }).to_string();
+    for line in [
+        format!("POST /api/auth/login/?q={inside}"),
+        format!("GET /{inside}"),
+        format!("GET /{text}"),
+        format!("GET /api/auth/sessions/{inside}/"),
+        format!("{text} /api/auth/"),
+    ] {
+        raw(stand, &request(&line, "", &good)).await;
+    }
+    for name in [
+        "User-Agent",
+        "traceparent",
+        "Origin",
+        "X-Forwarded-For",
+        "X-Forwarded-Proto",
+        "Authorization",
+        "Accept-Language",
+        "Idempotency-Key",
+        "Host",
+    ] {
+        raw(stand, &request("POST /api/auth/login/", &format!("{name}: {text}\r\n"), &good)).await;
+    }
+    for email in [
+        format!("a{text}@example.com"),
+        format!("a@{text}.example.com"),
+        format!("\"{text}\"@example.com"),
+        text.to_owned(),
+    ] {
+        let body = json!({ "email": email, "password": text, text: text, "device_token": text }).to_string();
+        raw(stand, &request("POST /api/auth/login/", "", &body)).await;
+        let body = json!({ "email": email, "password": text }).to_string();
+        raw(stand, &request("POST /api/auth/login/", "", &body)).await;
+    }
+}
+
+/// C089. Breaks when `core/src/telemetry.rs`: `write_escaped(&mut writer, members)?;` → `writer.write_str(members)?;`.
+#[tokio::test]
+async fn nothing_a_client_sends_forges_a_line() {
+    for format in ["json", "console"] {
+        let house = house(&[("LOG_FORMAT", format), ("LOG_LEVEL", "trace"), ("LOG_EMAIL", "plain")]).await;
+        for text in HOSTILE {
+            fill_all(&house.stand, text).await;
+        }
+        let unsafe_sign = |sign: char| {
+            sign.is_control()
+                || matches!(sign, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        };
+        for log in [house.stand.api.log().unwrap(), house.worker_log()] {
+            for line in log.lines() {
+                assert!(!line.contains(unsafe_sign), "{line:?}");
+                assert!(format == "json" || line.starts_with("api 20") || line.starts_with("worker 20"), "{line:?}");
+            }
+            if format == "json" {
+                assert!(objects(&log).iter().all(|line| line["forged"].is_null() && line["message"] != "forged"));
+            }
+        }
+    }
+}
+
+/// C090. Breaks when `core/src/service/login.rs`: `self.tell_of_failure(guess.email, reason, failure.blocked_until.is_some(), context);` → `drop(reason);`.
+#[tokio::test]
+async fn a_failed_login_is_a_line_that_names_address_and_origin_as_the_setting_says() {
+    for (setting, expected) in [("plain", "ana.canary@example.com"), ("masked", "a•••@example.com"), ("hash", "")]
+    {
+        let house = house(&[("LOG_EMAIL", setting)]).await;
+        let client = house.client().from_address("203.0.113.77");
+        for email in ["ana.canary@example.com", "no address at all", "ana.canary@@example.com"] {
+            let body = json!({ "email": email, "password": "wrong password" });
+            client.post("/api/auth/login/", body).await.unwrap();
+        }
+        let log = house.stand.api.log().unwrap();
+        let lines: Vec<_> = objects(&log).into_iter().filter(|line| line["target"] == "authentication").collect();
+        assert_eq!(lines.len(), 1, "one for what is an address, none for what is not: {lines:?}");
+        let message = lines[0]["message"].as_str().unwrap();
+        let named = message.strip_prefix("Failed login attempt for email: ").unwrap();
+        let named = named.strip_suffix(" from IP: 203.0.113.77").unwrap();
+        match expected {
+            "" => assert!(named.len() == 32 && named.bytes().all(|byte| byte.is_ascii_hexdigit()), "{named}"),
+            expected => assert_eq!(named, expected),
+        }
+        assert_eq!(log.contains("ana.canary"), setting == "plain", "{log}");
+        assert_eq!(
+            (&lines[0]["level"], lines[0]["span"]["trace_id"].as_str().map(str::len)),
+            (&json!("WARN"), Some(32))
+        );
+    }
+}
+
+/// Breaks when `api/src/middleware/trace.rs`: `if !self.answered {` → `if false {`.
+#[tokio::test]
+async fn each_request_is_one_access_line_also_when_its_client_goes_away() {
+    let house = house(&[("DOORBOOK_FAILPOINTS", "login.verified=pause:1000")]).await;
+    let mut stream = TcpStream::connect(house.stand.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let body = json!({ "email": "a@example.com", "password": "x" }).to_string();
+    stream.write_all(&request("POST /api/auth/login/?canary=1", "", &body)).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    drop(stream);
+    house.client().get("/api/auth/?canary=2").await.unwrap();
+    let access = || {
+        let lines = objects(&house.stand.api.log().unwrap()).into_iter();
+        lines
+            .filter(|line| line["target"] == "doorbook::access" && line["route"] != "/health/ready")
+            .collect::<Vec<_>>()
+    };
+    until("both lines", async || access().len() >= 2).await;
+    let lines = access();
+    let of = |status: u16| lines.iter().find(|line| line["status"] == status).unwrap();
+    let answered = of(200);
+    assert_eq!((&answered["method"], &answered["route"]), (&json!("GET"), &json!("/api/auth/")));
+    assert!(answered["ms"].is_u64() && answered["bytes"].is_u64(), "{answered}");
+    assert_eq!(answered["trace_id"].as_str().map(str::len), Some(32));
+    assert_eq!(of(499)["method"], "POST");
+    assert!(!house.stand.api.log().unwrap().contains("canary"));
+}
