@@ -51,7 +51,7 @@ async fn flows(house: &House) -> Vec<String> {
     tokens
 }
 
-/// C064, C088. Breaks when `api/src/routes/login.rs`: `let tokens = command(async move { asked.doorbook.login(&login, &asked.context).await }).await?;` → `let tokens = command(async move { asked.doorbook.login(&login, &asked.context).await }).await?; tracing::trace!(refresh = tokens.refresh.expose(), "logged in");`.
+/// C064, C088. Breaks when `api/src/routes/login.rs`: `let tokens = asked.doorbook.login(&login, &asked.context).await?;` → `let tokens = asked.doorbook.login(&login, &asked.context).await?; tracing::trace!(refresh = tokens.refresh.expose(), "logged in");`.
 #[tokio::test]
 async fn no_secret_is_in_any_log_at_trace_level() {
     let folder = Folder::new();
