@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use doorbook_core::store::{Db, MigrateError, Pooler, PoolerError, migrate};
 use doorbook_dev::pgbouncer::STATEMENT_MODE;
-use doorbook_dev::{Database, Launch, Role, Stand};
+use doorbook_dev::{Database, Launch, Role, Stand, free_port};
 
 use crate::common::{cluster, pooler_port};
 
@@ -36,6 +36,9 @@ async fn the_api_does_not_start_behind_a_pooler_it_knows_nothing_of() {
     let stand = Stand::start_pooled(cluster().await, &[]).await.unwrap();
     let mut environment = stand.environment().to_vec();
     environment.push(("DATABASE_POOLER".to_owned(), "none".to_owned()));
+    for bind in ["API_BIND", "API_OPS_BIND"] {
+        environment.push((bind.to_owned(), format!("127.0.0.1:{}", free_port().unwrap())));
+    }
     let launch = Launch::workspace("doorbook-api").await.unwrap().envs(environment);
     let mut api = launch.start(&Arc::clone(cluster().await.run())).unwrap();
     assert!(!api.ended(Duration::from_secs(30)).await.unwrap().success());
