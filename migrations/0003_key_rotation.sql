@@ -1,4 +1,4 @@
--- Changing a service key while the service runs: docs/adr/0022.
+-- Changing a service key while the service runs: docs/adr/0013.
 
 -- A key on its way in: held by every write, while the active one still decides.
 alter table keys.service_keys add column next boolean not null default false;

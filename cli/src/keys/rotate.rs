@@ -1,4 +1,4 @@
-//! Changing a service key: expand, re-key, contract (`docs/adr/0022`).
+//! Changing a service key: expand, re-key, contract (`docs/adr/0013`).
 
 use std::io::Write;
 

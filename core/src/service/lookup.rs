@@ -1,4 +1,4 @@
-//! Which keys addresses are looked up by right now (`docs/adr/0022`).
+//! Which keys addresses are looked up by right now (`docs/adr/0013`).
 
 use std::sync::Arc;
 use std::time::Duration;

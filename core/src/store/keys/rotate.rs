@@ -1,4 +1,4 @@
-//! Changing the key that addresses are looked up by, while the service runs (`docs/adr/0022`). Each step is one statement or one
+//! Changing the key that addresses are looked up by, while the service runs (`docs/adr/0013`). Each step is one statement or one
 //! short transaction that can be repeated; a process that dies between two leaves a state from which the next run goes on.
 
 use std::time::Duration;

@@ -65,7 +65,7 @@ impl Write {
         Ok(())
     }
 
-    /// Guard: the keys of look-ups are those that this write was decided on, and stay so until it is over (`docs/adr/0022`).
+    /// Guard: the keys of look-ups are those that this write was decided on, and stay so until it is over (`docs/adr/0013`).
     pub(super) fn hold_lookup(&mut self, keys: &EmailKeys) {
         let version = self.bind(keys.version);
         self.guard(
