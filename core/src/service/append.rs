@@ -39,6 +39,23 @@ pub(crate) struct MailOrder {
     pub priority: Priority,
 }
 
+impl MailOrder {
+    /// To the account's own mailbox, with a link that somebody waits for.
+    pub const fn urgent(template: &'static str, account: AccountId, token: Option<TokenId>) -> Self {
+        Self { template, account, token, recipient: Recipient::Account, priority: Priority::Urgent }
+    }
+
+    /// To the mailbox that the token's row names: an address that is not, or no longer, the account's.
+    pub const fn to_other_mailbox(template: &'static str, account: AccountId, token: TokenId) -> Self {
+        Self { template, account, token: Some(token), recipient: Recipient::Token, priority: Priority::Urgent }
+    }
+
+    /// Tells the account's owner what has happened.
+    pub const fn notice(template: &'static str, account: AccountId) -> Self {
+        Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice }
+    }
+}
+
 impl<'a> Batch<'a> {
     pub fn new(context: &'a Context, now: Timestamp) -> Self {
         Self { write: Write::new(), now, context, events: Vec::new() }

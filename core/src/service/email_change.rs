@@ -6,7 +6,6 @@ use super::{Context, Doorbook, EMAIL_CHANGE_EXPIRY, Refusal, UNDO_WINDOW, access
 use crate::account::{Command, decide};
 use crate::password::PasswordPlain;
 use crate::store::keys::DataKey;
-use crate::store::project::outbox::{Priority, Recipient};
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts;
 use crate::store::query::accounts::Loaded;
@@ -42,13 +41,7 @@ impl Doorbook {
             let mut row = self.new_token(token, owner.id, TokenKind::Change, EMAIL_CHANGE_EXPIRY, now);
             row.detail = Some(data_key.key.seal_json(token.0, &new_email.as_str())?);
             batch.write.open_token(row);
-            let order = MailOrder {
-                template: "email_change_confirm",
-                account: owner.id,
-                token: Some(token),
-                recipient: Recipient::Token,
-                priority: Priority::Urgent,
-            };
+            let order = MailOrder::to_other_mailbox("email_change_confirm", owner.id, token);
             for cause in ids {
                 batch.mail(&order, cause, Some(data_key))?;
             }
@@ -95,15 +88,9 @@ impl Doorbook {
             undo_row.detail = Some(data_key.key.seal_json(undo.0, &old_email.as_str())?);
             batch.write.open_token(undo_row);
             for cause in ids {
-                let to_old = MailOrder {
-                    template: "email_change_notice",
-                    account: owner.id,
-                    token: Some(undo),
-                    recipient: Recipient::Token,
-                    priority: Priority::Urgent,
-                };
+                let to_old = MailOrder::to_other_mailbox("email_change_notice", owner.id, undo);
                 batch.mail(&to_old, cause, Some(data_key))?;
-                batch.mail(&super::password::notice("email_changed", owner.id), cause, Some(data_key))?;
+                batch.mail(&MailOrder::notice("email_changed", owner.id), cause, Some(data_key))?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, None);
@@ -142,11 +129,7 @@ impl Doorbook {
             // Undos of other changes stay usable: each old address may take the account back.
             batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Change, TokenKind::Verify], now);
             for cause in ids {
-                batch.mail(
-                    &super::password::notice("email_change_undone", owner.id),
-                    cause,
-                    owner.data_key.as_ref(),
-                )?;
+                batch.mail(&MailOrder::notice("email_change_undone", owner.id), cause, owner.data_key.as_ref())?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, None);

@@ -9,7 +9,6 @@ use super::{Context, Doorbook, Refusal, access::Caller, retrying};
 use crate::account::{Command, Status, decide};
 use crate::attempt::AttemptEvent;
 use crate::password::{PasswordPlain, PersonAttributes};
-use crate::store::project::outbox::{Priority, Recipient};
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::{accounts, counters};
@@ -51,7 +50,7 @@ impl Doorbook {
             if let Some(set) = after.credential {
                 batch.write.replace_credential(owner.id, set.id, set.version, phc.as_str(), now);
             }
-            let order = notice("password_changed", owner.id);
+            let order = MailOrder::notice("password_changed", owner.id);
             for cause in ids {
                 batch.mail(&order, cause, owner.data_key.as_ref())?;
             }
@@ -115,13 +114,7 @@ impl Doorbook {
                 self.policy.reset_expiry,
                 batch.now,
             ));
-            let order = MailOrder {
-                template: "reset",
-                account,
-                token: Some(token),
-                recipient: Recipient::Account,
-                priority: Priority::Urgent,
-            };
+            let order = MailOrder::urgent("reset", account, Some(token));
             for cause in causes {
                 batch.mail(&order, cause, data_key)?;
             }
@@ -171,7 +164,7 @@ impl Doorbook {
             }
             self.clear_login_bucket(&mut batch, &owner);
             if let Some(cause) = ids.first() {
-                batch.mail(&notice("password_reset_done", owner.id), *cause, owner.data_key.as_ref())?;
+                batch.mail(&MailOrder::notice("password_reset_done", owner.id), *cause, owner.data_key.as_ref())?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, None);
@@ -196,11 +189,6 @@ pub(crate) fn attributes(owner: &Loaded) -> PersonAttributes<'_> {
         first_name: &profile.first_name,
         last_name: &profile.last_name,
     })
-}
-
-/// A mail to the account's address about something that has happened.
-pub(crate) const fn notice(template: &'static str, account: AccountId) -> MailOrder {
-    MailOrder { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice }
 }
 
 impl Loaded {

@@ -8,7 +8,6 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::session::{Family, Presentation, RevokeReason, SessionEvent, judge};
 use crate::store::StoreError;
-use crate::store::project::outbox::{Priority, Recipient};
 use crate::store::query::sessions::{self, SessionRow};
 use crate::token::keys::Use;
 use crate::token::opaque::{self, OpaqueToken};
@@ -98,13 +97,7 @@ impl Doorbook {
             key.as_ref(),
         )?;
         batch.write.end_session(row.session_id, RevokeReason::TokenReuse.as_str(), batch.now);
-        let order = MailOrder {
-            template: "token_reused",
-            account: row.account_id,
-            token: None,
-            recipient: Recipient::Account,
-            priority: Priority::Notice,
-        };
+        let order = MailOrder::notice("token_reused", row.account_id);
         batch.mail(&order, cause, key.as_ref())?;
         tracing::warn!(target: "authentication", session = %row.session_id, "a spent refresh token came back: the session is ended");
         Ok(batch.commit(self).await?)

@@ -10,7 +10,6 @@ use crate::limit::Rule;
 use crate::password::{PasswordPlain, PersonAttributes, PhcString};
 use crate::store::keys::lookup::EmailKeys;
 use crate::store::project::idempotency::IdempotencyKey;
-use crate::store::project::outbox::{Priority, Recipient};
 use crate::store::project::tokens::{NewToken, TokenKind};
 use crate::store::query::{accounts, counters};
 use crate::token::random;
@@ -90,13 +89,7 @@ impl Doorbook {
         }
         batch.write.open_token(self.new_token(token, account, TokenKind::Verify, self.policy.verification_expiry, now));
         if let Some(cause) = cause {
-            let order = MailOrder {
-                template: "verify",
-                account,
-                token: Some(token),
-                recipient: Recipient::Account,
-                priority: Priority::Urgent,
-            };
+            let order = MailOrder::urgent("verify", account, Some(token));
             batch.mail(&order, cause, Some(&data_key.key))?;
         }
         if let Some(key) = key {
@@ -142,13 +135,11 @@ impl Doorbook {
                     now,
                 ));
             }
-            let order = MailOrder {
-                template: if verified { "registration_attempt" } else { "registration_unverified" },
-                account: owner.id,
+            let order = MailOrder::urgent(
+                if verified { "registration_attempt" } else { "registration_unverified" },
+                owner.id,
                 token,
-                recipient: Recipient::Account,
-                priority: Priority::Urgent,
-            };
+            );
             for cause in ids {
                 batch.mail(&order, cause, owner.data_key.as_ref())?;
             }

@@ -5,7 +5,6 @@ use super::idempotent::{IdempotencyHeader, Progress};
 use super::limits::per_network;
 use super::{Context, Doorbook, Refusal, retrying};
 use crate::account::{Command, Rejection, decide};
-use crate::store::project::outbox::{Priority, Recipient};
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens::TokenRow;
@@ -109,13 +108,7 @@ impl Doorbook {
                     self.policy.verification_expiry,
                     batch.now,
                 ));
-                let order = MailOrder {
-                    template: "verify",
-                    account: owner.id,
-                    token: Some(token),
-                    recipient: Recipient::Account,
-                    priority: Priority::Urgent,
-                };
+                let order = MailOrder::urgent("verify", owner.id, Some(token));
                 for cause in ids {
                     batch.mail(&order, cause, owner.data_key.as_ref())?;
                 }
