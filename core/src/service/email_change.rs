@@ -95,6 +95,7 @@ impl Doorbook {
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, None);
             }
+            crate::failpoint!("email_change.read");
             Ok(batch.commit(self).await?)
         })
         .await

@@ -1,5 +1,6 @@
 //! Changing the address: confirmed by the new mailbox, undone from the old one, reserved in between.
 
+use doorbook_core::failpoint::Gate;
 use doorbook_core::service::access::Caller;
 use doorbook_core::service::{Doorbook, Refusal};
 
@@ -121,11 +122,21 @@ async fn of_accounts_that_confirm_one_address_at_once_one_gets_it() {
         ask(&books[0], caller, NEW).await;
         links.push(house.link(&books[0], "email_change_confirm").await);
     }
-    let outcomes = at_once(links.len(), |n| {
-        let (book, link) = (books[n % 2].clone(), links[n].clone());
-        async move { book.confirm_email_change(&link, None, &anywhere()).await }
-    })
-    .await;
+    let (mut tasks, mut holds) = (Vec::new(), Vec::new());
+    for (n, link) in links.iter().cloned().enumerate() {
+        let (gate, mut hold) = Gate::new(&["email_change.read"]);
+        let book = books[n % 2].clone();
+        let confirmation = async move { book.confirm_email_change(&link, None, &anywhere()).await };
+        tasks.push(tokio::spawn(gate.around(confirmation)));
+        assert!(hold.arrived().await.is_some());
+        holds.push(hold);
+    }
+    // Each has seen an address that nobody has; who must decide again is not held again.
+    holds.iter().for_each(|hold| (0..20).for_each(|_| hold.pass()));
+    let mut outcomes = Vec::new();
+    for task in tasks {
+        outcomes.push(task.await.unwrap());
+    }
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
     let taken = outcomes.iter().filter(|outcome| matches!(outcome, Err(Refusal::EmailTaken))).count();
     assert_eq!(taken, links.len() - 1, "{outcomes:?}");
