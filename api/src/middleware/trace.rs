@@ -51,6 +51,10 @@ impl<'a> FromRequest<'a> for TraceId {
     }
 }
 
+/// The request's own span: what it causes, in this process or another, goes below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanId(pub u64);
+
 /// Unlikely to repeat, and no secret: std keys each hasher anew from the system's entropy.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish().max(1)
@@ -84,7 +88,7 @@ fn from_headers(headers: &HeaderMap) -> Option<(TraceId, u64)> {
 /// A request being answered. Dropped without an answer, its client went away: that too is a line and a number.
 pub struct Trace {
     id: TraceId,
-    span_id: u64,
+    span_id: SpanId,
     span: Span,
     method: Method,
     path: String,
@@ -103,7 +107,7 @@ impl Trace {
         traces::attribute(&span, traces::METHOD, metrics::label(request.method()));
         Self {
             id,
-            span_id: random(),
+            span_id: SpanId(traces::span_id(&span).unwrap_or_else(random)),
             span,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -116,7 +120,7 @@ impl Trace {
     /// Of a request whose head could not be read: nothing is known of it.
     pub fn unreadable() -> Self {
         let nothing = Method::from_bytes(b"-").unwrap_or_default();
-        let (id, span_id) = (TraceId::random(), random());
+        let (id, span_id) = (TraceId::random(), SpanId(random()));
         Self {
             id,
             span_id,
@@ -131,6 +135,10 @@ impl Trace {
 
     pub const fn id(&self) -> TraceId {
         self.id
+    }
+
+    pub const fn span_id(&self) -> SpanId {
+        self.span_id
     }
 
     /// Path of the request as it came, without the query.
@@ -149,7 +157,7 @@ impl Trace {
         mut response: Response,
         route: Option<&str>,
     ) -> hyper::Response<impl hyper::body::Body<Data: Send, Error = std::io::Error> + Send + use<>> {
-        let traceparent = format!("00-{}-{:016x}-01", self.id, self.span_id);
+        let traceparent = format!("00-{}-{:016x}-01", self.id, self.span_id.0);
         if let Ok(value) = HeaderValue::from_str(&traceparent) {
             response.headers_mut().insert(TRACEPARENT, value);
         }

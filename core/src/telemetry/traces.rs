@@ -115,6 +115,12 @@ pub fn join(span: &Span, trace_id: [u8; 16], parent: Option<u64>) {
     let _ = span.set_parent(Context::new().with_remote_span_context(context));
 }
 
+/// The name under which a span reaches the collector; `None` without one. Join it before.
+pub fn span_id(span: &Span) -> Option<u64> {
+    let id = span.context().span().span_context().span_id();
+    (id != SpanId::INVALID).then(|| u64::from_be_bytes(id.to_bytes()))
+}
+
 /// Sets one of the attributes of this file.
 pub fn attribute(span: &Span, name: &'static str, value: impl Into<Value>) {
     span.set_attribute(name, value);
