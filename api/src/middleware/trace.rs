@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use doorbook_core::telemetry::traces;
+use doorbook_core::telemetry::{
+    traces,
+    transactions::{self, Answered},
+};
 use poem::{
     FromRequest, Request, RequestBody, Response,
     http::{HeaderMap, HeaderName, HeaderValue, Method},
@@ -172,6 +175,8 @@ impl Trace {
     fn tell(&self, route: Option<&str>, status: u16, bytes: Option<u64>) {
         let duration = self.started.elapsed();
         REQUESTS.record(&self.method, route, status, duration);
+        let (trace_id, method) = (self.id.as_bytes(), metrics::label(&self.method));
+        transactions::record(Answered { trace_id, span_id: self.span_id.0, method, route, status, duration });
         traces::attribute(&self.span, traces::STATUS, i64::from(status));
         if let Some(route) = route {
             traces::attribute(&self.span, traces::ROUTE, route.to_owned());
