@@ -230,7 +230,7 @@ fn write_escaped(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
 
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -264,7 +264,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    const HOSTILE: &str = "a\u{1b}[31m\r\nINFO forged\u{9b}2J\u{7f}\u{202e}\u{2028}\"}";
+    const HOSTILE: &str = "a\u{1b}[31m\r\nINFO forged\u{9b}2J\u{7f}\u{61c}\u{202e}\u{2028}\"}";
 
     fn log_hostile_text() {
         tracing::info_span!("request", path = HOSTILE).in_scope(|| tracing::info!(agent = HOSTILE, "said {HOSTILE}"));

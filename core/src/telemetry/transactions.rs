@@ -98,7 +98,7 @@ fn transaction(request: Answered<'_>, process_name: &str, now: Duration) -> Valu
 /// Source: Sentry's developer documentation, "Span Status".
 fn outcome(status: u16) -> &'static str {
     match status {
-        ..400 => "ok",
+        ..=399 => "ok",
         401 => "unauthenticated",
         403 => "permission_denied",
         404 => "not_found",
@@ -107,7 +107,7 @@ fn outcome(status: u16) -> &'static str {
         499 => "cancelled",
         503 => "unavailable",
         504 => "deadline_exceeded",
-        ..500 => "invalid_argument",
+        400..=499 => "invalid_argument",
         _ => "internal_error",
     }
 }

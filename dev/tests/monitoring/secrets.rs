@@ -160,7 +160,8 @@ impl Visitor<'_> {
         let url = format!("{}/api/auth/login/", self.house.stand.base);
         let answer = http.post(url).header("Content-Type", "application/json").body(body).send().await.unwrap();
         assert!(answer.status().is_client_error(), "{answer:?}");
-        self.problems.lock().unwrap().push(answer.text().await.unwrap());
+        let problem = answer.text().await.unwrap();
+        self.problems.lock().unwrap().push(problem);
     }
 }
 
@@ -185,7 +186,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
 }
 
 /// Every row of every table, as text.
-async fn dump(cluster: &Cluster, house: &House) -> Vec<u8> {
+fn dump(cluster: &Cluster, house: &House) -> Vec<u8> {
     let mut pg_dump = cluster.run().command(cluster.postgres_tool("pg_dump").unwrap());
     pg_dump.args(["--dbname", &cluster.superuser_url(house.stand.database.name())]);
     let output = pg_dump.output().unwrap();
@@ -220,7 +221,7 @@ async fn places(cluster: &Cluster, house: &House, folder: &Folder) -> Vec<(Strin
     }
     let check = house.stand.doorbook(&["check", "--json"]).await.unwrap();
     places.push(("doorbook check".to_owned(), check.into_bytes()));
-    places.push(("dump".to_owned(), dump(cluster, house).await));
+    places.push(("dump".to_owned(), dump(cluster, house)));
     places
 }
 
