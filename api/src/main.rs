@@ -13,6 +13,7 @@ use doorbook_api::server::{App, routes};
 use doorbook_core::config::{self, Environment, Process, Settings};
 use doorbook_core::service::{Doorbook, start};
 use doorbook_core::telemetry;
+use doorbook_core::telemetry::metrics::Push;
 use futures::FutureExt as _;
 use poem::http::HeaderName;
 use tokio::net::TcpListener;
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> anyhow::Result<()> {
-    settings.warn();
+    settings.announce();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopping) = watch::channel(false);
@@ -63,6 +64,10 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     let ops = Ops { doorbook: Arc::clone(&opened), stopping };
     let ops_listener = TcpListener::bind(settings.http.api_ops_bind).await.context("API_OPS_BIND")?;
     tokio::spawn(ops::serve(ops_listener, ops.clone()));
+    let push = Push::start(settings.monitoring.otlp_endpoint.as_ref(), "api", {
+        let ops = ops.clone();
+        move || std::future::ready(ops.page())
+    });
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -78,6 +83,9 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     let listener = TcpListener::bind(settings.http.api_bind).await.context("API_BIND")?;
     tracing::info!(address = %settings.http.api_bind, "serving");
     edge::serve(listener, Arc::new(app), Limits::within_descriptors(), stop).await;
+    if let Some(push) = push {
+        push.end().await;
+    }
     tracing::info!("stopped");
     Ok(())
 }

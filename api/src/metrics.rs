@@ -1,10 +1,10 @@
-//! Requests of this process by route, as Prometheus text.
+//! Requests of this process by route.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use doorbook_core::telemetry::metrics::{Gauge, Histogram, Page};
+use doorbook_core::telemetry::metrics::{Gauge, Histogram, Kind, Page};
 use poem::http::Method;
 
 /// All requests of the process.
@@ -49,16 +49,16 @@ impl Requests {
         page.gauge("doorbook_http_requests_in_flight", "Requests being answered.", self.in_flight.get());
         let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let name = "doorbook_http_requests_total";
-        page.family(name, "counter", "Answers by route, method and status; 499 is a client that went away.");
+        page.family(name, Kind::Counter, "Answers by route, method and status; 499 is a client that went away.");
         for ((route, method), series) in &*series {
             for (status, count) in &series.statuses {
-                page.sample(name, &[("route", route), ("method", method), ("status", &status.to_string())], count);
+                page.sample(&[("route", route), ("method", method), ("status", &status.to_string())], *count);
             }
         }
         let name = "doorbook_http_request_duration_seconds";
-        page.family(name, "histogram", "Time from a request's head to its answer, by route and method.");
+        page.family(name, Kind::Histogram, "Time from a request's head to its answer, by route and method.");
         for ((route, method), series) in &*series {
-            page.histogram(name, &[("route", route), ("method", method)], &series.durations);
+            page.histogram(&[("route", route), ("method", method)], &series.durations);
         }
     }
 }

@@ -41,6 +41,19 @@ pub enum Ready {
 }
 
 impl Ops {
+    /// The numbers of the process.
+    pub fn page(&self) -> Page {
+        let doorbook = self.doorbook.get();
+        let mut page = Page::default();
+        page.process("api", doorbook.map(|doorbook| doorbook.clock.now()));
+        if let Some(doorbook) = doorbook {
+            doorbook.figures(&mut page);
+        }
+        page.logins();
+        REQUESTS.render(&mut page);
+        page
+    }
+
     pub async fn ready(&self) -> Ready {
         if *self.stopping.borrow() {
             return Ready::Ending;
@@ -92,13 +105,5 @@ async fn ready(ops: Data<&Ops>) -> Response {
 
 #[handler]
 fn metrics(Data(ops): Data<&Ops>) -> Response {
-    let doorbook = ops.doorbook.get();
-    let mut page = Page::default();
-    page.process("api", doorbook.map(|doorbook| doorbook.clock.now()));
-    if let Some(doorbook) = doorbook {
-        doorbook.figures(&mut page);
-    }
-    page.logins();
-    REQUESTS.render(&mut page);
-    Response::builder().header(CONTENT_TYPE, MEDIA_TYPE).body(page.into_text())
+    Response::builder().header(CONTENT_TYPE, MEDIA_TYPE).body(ops.page().into_text())
 }

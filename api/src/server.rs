@@ -129,6 +129,7 @@ impl App {
         let origin = self.cors.granted(request.headers());
         let deadline = Deadline::after(self.request_timeout);
         request.set_data(trace.id());
+        request.set_data(trace.span_id());
         request.set_data(client.address);
         request.set_data(deadline);
         request.set_data(self.cors.caller(request.headers(), client.scheme));

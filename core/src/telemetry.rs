@@ -1,14 +1,19 @@
 //! What a process tells of itself: log lines, numbers, errors and traces. Logging is one line an event to the console, safe to show
 //! on a terminal whatever a client sent, and to a file if one is set.
 
+mod envelopes;
 mod file;
 pub mod metrics;
+mod otlp;
 mod panics;
 mod reports;
 pub mod traces;
+pub mod transactions;
 
 use std::fmt;
 use std::io;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -24,6 +29,7 @@ use self::file::LogFile;
 use self::metrics::{LOG_CONSOLE_FAILURES, POOL_SLOW};
 use self::reports::Reports;
 use self::traces::Traces;
+use self::transactions::Transactions;
 use crate::config::{LogFormat, Logging, Settings};
 
 /// Beginning of the targets of this project's own packages.
@@ -43,20 +49,25 @@ pub enum InitError {
 pub struct Telemetry {
     file: Option<LogFile>,
     reports: Option<Reports>,
+    transactions: Option<Transactions>,
     traces: Option<Traces>,
 }
 
 impl Drop for Telemetry {
+    /// All at once: each receiver may take its whole time, and the process is to end.
     fn drop(&mut self) {
-        if let Some(traces) = &self.traces {
-            traces.flush();
-        }
-        if let Some(reports) = &self.reports {
-            reports.flush();
-        }
-        if let Some(file) = &self.file {
-            file.flush();
-        }
+        let parts: [&(dyn Fn() + Sync); 4] = [
+            &|| self.traces.iter().for_each(Traces::flush),
+            &|| self.reports.iter().for_each(Reports::flush),
+            &|| self.transactions.iter().for_each(Transactions::flush),
+            &|| self.file.iter().for_each(LogFile::flush),
+        ];
+        thread::scope(|scope| {
+            for part in parts {
+                // Without a thread there is no time to wait in either.
+                let _ = thread::Builder::new().spawn_scoped(scope, part);
+            }
+        });
     }
 }
 
@@ -66,6 +77,8 @@ pub fn init(settings: &Settings, process_name: &'static str) -> Result<Telemetry
     let (logging, monitoring) = (&settings.logging, &settings.monitoring);
     let file = logging.file.as_ref().map(|file| LogFile::start(file, process_name)).transpose()?;
     let reports = monitoring.sentry.clone().map(|sentry| Reports::start(sentry, process_name)).transpose()?;
+    let transactions = monitoring.sentry.as_ref().map(|sentry| Transactions::start(sentry, process_name));
+    let transactions = transactions.transpose()?.flatten();
     // A machine without certificates has no client for https: no reason to stand still.
     let traces = monitoring.otlp_endpoint.as_ref().map(|url| Traces::start(url, process_name)).transpose();
     let (traces, no_traces) = traces.map_or_else(|error| (None, Some(error)), |traces| (traces, None));
@@ -84,7 +97,14 @@ pub fn init(settings: &Settings, process_name: &'static str) -> Result<Telemetry
     if let Some(error) = no_traces {
         tracing::error!(target: "doorbook::log", %error, "traces are not sent");
     }
-    Ok(Telemetry { file, reports, traces })
+    Ok(Telemetry { file, reports, transactions, traces })
+}
+
+/// What leaves the process by OTLP and to Sentry carries the machine's time, as log lines do.
+fn unix_time() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "telemetry goes on while the database, and its clock, is away")]
+    let now = SystemTime::now();
+    now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Every line goes to the console, and to the file if there is one. Neither can fail: a service does not stop for its log.
@@ -210,7 +230,7 @@ fn write_escaped(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
 
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -244,7 +264,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    const HOSTILE: &str = "a\u{1b}[31m\r\nINFO forged\u{9b}2J\u{7f}\u{202e}\u{2028}\"}";
+    const HOSTILE: &str = "a\u{1b}[31m\r\nINFO forged\u{9b}2J\u{7f}\u{61c}\u{202e}\u{2028}\"}";
 
     fn log_hostile_text() {
         tracing::info_span!("request", path = HOSTILE).in_scope(|| tracing::info!(agent = HOSTILE, "said {HOSTILE}"));

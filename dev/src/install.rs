@@ -44,6 +44,8 @@ enum Server {
     Nginx,
     Haproxy,
     PgBouncer,
+    /// For `promtool`, which comes with it.
+    Prometheus,
 }
 
 /// Who packages servers, each under names of its own.
@@ -65,6 +67,7 @@ impl Server {
             Self::Nginx => "nginx".to_owned(),
             Self::Haproxy => "HAProxy".to_owned(),
             Self::PgBouncer => "PgBouncer".to_owned(),
+            Self::Prometheus => "Prometheus' promtool".to_owned(),
         }
     }
 
@@ -79,6 +82,8 @@ impl Server {
             (Self::Nginx, _) => "nginx",
             (Self::Haproxy, _) => "haproxy",
             (Self::PgBouncer, _) => "pgbouncer",
+            (Self::Prometheus, System::Fedora) => "golang-github-prometheus",
+            (Self::Prometheus, _) => "prometheus",
         }
     }
 
@@ -90,6 +95,7 @@ impl Server {
             Self::Nginx => Some("nginx"),
             Self::Haproxy => Some("haproxy"),
             Self::PgBouncer => Some("pgbouncer"),
+            Self::Prometheus => Some("prometheus"),
         }
     }
 }
@@ -116,6 +122,11 @@ pub(crate) fn proxies() -> Result<Proxies> {
 /// The same for the PgBouncer executable, which only tests behind a pooler need.
 pub(crate) fn pgbouncer() -> Result<PathBuf> {
     found_or_installed(|| find::pgbouncer().ok_or(Missing(vec![Server::PgBouncer])))
+}
+
+/// The same for promtool, which reads rules as Prometheus does.
+pub fn promtool() -> Result<PathBuf> {
+    found_or_installed(|| find::executable("promtool").ok_or(Missing(vec![Server::Prometheus])))
 }
 
 fn missing(searched: &[(Option<PathBuf>, Server)]) -> Missing {

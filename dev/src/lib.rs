@@ -31,6 +31,7 @@ pub mod up;
 
 pub use cluster::{Cluster, Options};
 pub use database::{Database, Role};
+pub use install::promtool;
 pub use process::{Launch, Program, ensure_binaries};
 pub use run::{Run, free_port};
 pub use sink::{Mail, Sink};

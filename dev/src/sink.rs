@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 pub use mail::{Envelope, Mail};
 
@@ -50,7 +51,26 @@ pub enum Fault {
     AcceptAndDrop,
 }
 
+/// What the sink asks of its clients, as a provider's server would. By default nothing.
+#[derive(Clone, Default)]
+pub struct Access {
+    pub protection: Protection,
+    /// User and password of the only login; without one, none is offered.
+    pub login: Option<(String, String)>,
+}
+
+#[derive(Clone, Default)]
+pub enum Protection {
+    #[default]
+    ClearText,
+    /// STARTTLS before anything else.
+    StartTls(TlsAcceptor),
+    /// TLS from the first byte.
+    Implicit(TlsAcceptor),
+}
+
 struct Shared {
+    access: Mutex<Access>,
     mails: Mutex<Vec<Mail>>,
     count: watch::Sender<usize>,
     faults: Mutex<Vec<(Stage, Fault)>>,
@@ -101,7 +121,8 @@ impl Sink {
             tokio::fs::create_dir_all(folder).await.with_context(|| format!("cannot create {}", folder.display()))?;
         }
         let (count, _) = watch::channel(0);
-        let shared = Arc::new(Shared { mails: Mutex::default(), count, faults: Mutex::default(), folder });
+        let (access, mails, faults) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let shared = Arc::new(Shared { access, mails, count, faults, folder });
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut sink = Self { address: any, shared, listening: None };
         sink.open().await?;
@@ -129,6 +150,11 @@ impl Sink {
             // Cancelled, as asked: what counts is that its socket is closed now.
             drop(listening.await);
         }
+    }
+
+    /// Asks this of every conversation from now on.
+    pub fn demand(&self, access: Access) {
+        *Shared::lock(&self.shared.access) = access;
     }
 
     /// Lets `fault` strike once at the next `stage`; those of one stage strike in the order given.

@@ -24,6 +24,7 @@ use doorbook_core::config::{Secret, Settings};
 use doorbook_core::service::Doorbook;
 use doorbook_core::service::health::Health;
 use doorbook_core::service::start::{self, SettingsError};
+use doorbook_core::telemetry::metrics::Push;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -67,9 +68,13 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
         .map_err(|error| RunError::Redis(error.to_string()))?;
     let listener = TcpListener::bind(settings.http.worker_ops_bind).await.map_err(RunError::Listen)?;
     let opened = Arc::new(OnceLock::new());
-    let ops = Ops { metrics: Arc::clone(&metrics), doorbook: Arc::clone(&opened), stop: stop.clone() };
+    let ops = Arc::new(Ops { metrics: Arc::clone(&metrics), doorbook: Arc::clone(&opened), stop: stop.clone() });
     let mut parts = JoinSet::new();
-    parts.spawn(ops::run(listener, ops));
+    parts.spawn(ops::run(listener, Arc::clone(&ops)));
+    let push = Push::start(settings.monitoring.otlp_endpoint.as_ref(), "worker", move || {
+        let ops = Arc::clone(&ops);
+        async move { ops.page().await }
+    });
     let Some(doorbook) = open(settings, &stop).await? else { return Ok(()) };
     let _ = opened.set(Arc::clone(&doorbook));
     tracing::info!(worker = process, "the worker works");
@@ -85,6 +90,9 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
     tracing::info!("the worker ends");
     if timeout(GRACE, async { while parts.join_next().await.is_some() {} }).await.is_err() {
         tracing::warn!("jobs were still running after {} s; they will be offered again", GRACE.as_secs());
+    }
+    if let Some(push) = push {
+        push.end().await;
     }
     ended
 }

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> Result<(), MainError> {
-    settings.warn();
+    settings.announce();
     let (switch, stop) = stop::pair();
     tokio::spawn(request_at_signal(switch.clone())?);
     Ok(doorbook_worker::run(settings, switch, stop).await?)

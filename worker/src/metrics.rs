@@ -1,10 +1,10 @@
-//! Numbers of this process, and how they read as Prometheus text.
+//! Numbers of this process, and the page of them.
 
 use doorbook_core::service::mail::Handover;
 use doorbook_core::store::jobs::Backlog;
 use doorbook_core::store::seal::Lag;
 pub use doorbook_core::telemetry::metrics::Counter;
-use doorbook_core::telemetry::metrics::{Gauge, Page};
+use doorbook_core::telemetry::metrics::{Gauge, Kind, Page};
 
 #[derive(Default)]
 pub struct Metrics {
@@ -85,15 +85,14 @@ impl Metrics {
         ] {
             page.counter(&named(name), help, counter.get());
         }
-        let mails = named("mails_total");
-        page.family(&mails, "counter", "Attempts to send a mail by outcome.");
+        page.family(&named("mails_total"), Kind::Counter, "Attempts to send a mail by outcome.");
         for (outcome, counter) in [
             ("sent", &self.mails.sent),
             ("deferred", &self.mails.deferred),
             ("failed", &self.mails.failed),
             ("suppressed", &self.mails.suppressed),
         ] {
-            page.sample(&mails, &[("outcome", outcome)], counter.get());
+            page.sample(&[("outcome", outcome)], counter.get());
         }
         for (name, help, gauge) in [
             ("jobs_running", "Jobs that this process runs.", &self.jobs_running),

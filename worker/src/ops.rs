@@ -32,20 +32,38 @@ pub struct Ops {
     pub stop: Stop,
 }
 
+impl Ops {
+    /// The numbers of the process.
+    pub async fn page(&self) -> Page {
+        let doorbook = self.doorbook.get();
+        let backlog = match doorbook {
+            Some(doorbook) => timeout(QUERY_TIMEOUT, jobs::backlog(&doorbook.db)).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        let mut page = Page::default();
+        page.process("worker", doorbook.map(|doorbook| doorbook.clock.now()));
+        if let Some(doorbook) = doorbook {
+            doorbook.figures(&mut page);
+        }
+        self.metrics.render(&mut page, backlog.as_ref());
+        page
+    }
+}
+
 /// Serves until `stop`.
-pub async fn run(listener: TcpListener, ops: Ops) {
+pub async fn run(listener: TcpListener, ops: Arc<Ops>) {
     if let Err(error) = serve(listener, ops).await {
         tracing::error!(%error, "the operators' port failed");
     }
 }
 
-async fn serve(listener: TcpListener, ops: Ops) -> std::io::Result<()> {
+async fn serve(listener: TcpListener, ops: Arc<Ops>) -> std::io::Result<()> {
     let stop = ops.stop.clone();
     let routes = Route::new()
         .at("/health/live", get(live))
         .at("/health/ready", get(ready))
         .at("/metrics", get(metrics))
-        .with(AddData::new(Arc::new(ops)))
+        .with(AddData::new(ops))
         .after(|result| async move {
             result.map(|answer: Response| answer.with_header(CACHE_CONTROL, "no-store").into_response())
         });
@@ -78,18 +96,7 @@ async fn ready(ops: Data<&Arc<Ops>>) -> Response {
 
 #[handler]
 async fn metrics(ops: Data<&Arc<Ops>>) -> Response {
-    let doorbook = ops.doorbook.get();
-    let backlog = match doorbook {
-        Some(doorbook) => timeout(QUERY_TIMEOUT, jobs::backlog(&doorbook.db)).await.ok().and_then(Result::ok),
-        None => None,
-    };
-    let mut page = Page::default();
-    page.process("worker", doorbook.map(|doorbook| doorbook.clock.now()));
-    if let Some(doorbook) = doorbook {
-        doorbook.figures(&mut page);
-    }
-    ops.metrics.render(&mut page, backlog.as_ref());
-    Response::builder().header(CONTENT_TYPE, MEDIA_TYPE).body(page.into_text())
+    Response::builder().header(CONTENT_TYPE, MEDIA_TYPE).body(ops.page().await.into_text())
 }
 
 fn answer(status: StatusCode, text: &'static str) -> Response {

@@ -74,9 +74,9 @@ impl Runner {
         let Some((job, leased_at)) = self.claim(ticket).await else { return };
         let trace = job.trace_id.unwrap_or_default();
         let span = tracing::info_span!("job", id = %job.job_id, kind = job.kind, attempt = job.attempt, %trace);
-        // The span of a mail stands in the trace of the request that asked for it; a recurring job begins a trace.
+        // The span of a mail stands below that of the request that asked for it; a recurring job begins a trace.
         if let Some(trace) = job.trace_id {
-            traces::join(&span, *trace.as_bytes(), None);
+            traces::join(&span, *trace.as_bytes(), job.span_id.map(i64::cast_unsigned));
         }
         traces::attribute(&span, traces::JOB, job.kind.clone());
         traces::attribute(&span, traces::ATTEMPT, i64::from(job.attempt));
@@ -321,6 +321,7 @@ mod tests {
             starts: 1,
             fence: 1,
             trace_id: None,
+            span_id: None,
             created_at: CREATED,
             now: CREATED,
         }

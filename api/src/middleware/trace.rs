@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use doorbook_core::telemetry::traces;
+use doorbook_core::telemetry::{
+    traces,
+    transactions::{self, Answered},
+};
 use poem::{
     FromRequest, Request, RequestBody, Response,
     http::{HeaderMap, HeaderName, HeaderValue, Method},
@@ -51,6 +54,10 @@ impl<'a> FromRequest<'a> for TraceId {
     }
 }
 
+/// The request's own span: what it causes, in this process or another, goes below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanId(pub u64);
+
 /// Unlikely to repeat, and no secret: std keys each hasher anew from the system's entropy.
 fn random() -> u64 {
     RandomState::new().build_hasher().finish().max(1)
@@ -84,7 +91,7 @@ fn from_headers(headers: &HeaderMap) -> Option<(TraceId, u64)> {
 /// A request being answered. Dropped without an answer, its client went away: that too is a line and a number.
 pub struct Trace {
     id: TraceId,
-    span_id: u64,
+    span_id: SpanId,
     span: Span,
     method: Method,
     path: String,
@@ -103,7 +110,7 @@ impl Trace {
         traces::attribute(&span, traces::METHOD, metrics::label(request.method()));
         Self {
             id,
-            span_id: random(),
+            span_id: SpanId(traces::span_id(&span).unwrap_or_else(random)),
             span,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
@@ -116,7 +123,7 @@ impl Trace {
     /// Of a request whose head could not be read: nothing is known of it.
     pub fn unreadable() -> Self {
         let nothing = Method::from_bytes(b"-").unwrap_or_default();
-        let (id, span_id) = (TraceId::random(), random());
+        let (id, span_id) = (TraceId::random(), SpanId(random()));
         Self {
             id,
             span_id,
@@ -131,6 +138,10 @@ impl Trace {
 
     pub const fn id(&self) -> TraceId {
         self.id
+    }
+
+    pub const fn span_id(&self) -> SpanId {
+        self.span_id
     }
 
     /// Path of the request as it came, without the query.
@@ -149,7 +160,7 @@ impl Trace {
         mut response: Response,
         route: Option<&str>,
     ) -> hyper::Response<impl hyper::body::Body<Data: Send, Error = std::io::Error> + Send + use<>> {
-        let traceparent = format!("00-{}-{:016x}-01", self.id, self.span_id);
+        let traceparent = format!("00-{}-{:016x}-01", self.id, self.span_id.0);
         if let Ok(value) = HeaderValue::from_str(&traceparent) {
             response.headers_mut().insert(TRACEPARENT, value);
         }
@@ -164,6 +175,8 @@ impl Trace {
     fn tell(&self, route: Option<&str>, status: u16, bytes: Option<u64>) {
         let duration = self.started.elapsed();
         REQUESTS.record(&self.method, route, status, duration);
+        let (trace_id, method) = (self.id.as_bytes(), metrics::label(&self.method));
+        transactions::record(Answered { trace_id, span_id: self.span_id.0, method, route, status, duration });
         traces::attribute(&self.span, traces::STATUS, i64::from(status));
         if let Some(route) = route {
             traces::attribute(&self.span, traces::ROUTE, route.to_owned());

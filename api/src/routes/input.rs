@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::command::run_to_end;
 use crate::middleware::client::ClientAddress;
-use crate::middleware::trace::TraceId;
+use crate::middleware::trace::{SpanId, TraceId};
 use crate::problem::Problem;
 
 /// Names a write, so that its repetition is known as one.
@@ -33,8 +33,9 @@ impl<'a> FromRequest<'a> for Asked {
         let doorbook = request.data::<Arc<Doorbook>>().ok_or_else(missing)?.clone();
         let address = request.data::<ClientAddress>().ok_or_else(missing)?;
         let trace = request.data::<TraceId>().ok_or_else(missing)?;
+        let span = request.data::<SpanId>().ok_or_else(missing)?;
         let agent = request.header(poem::http::header::USER_AGENT).unwrap_or_default();
-        let origin = ClientOrigin::new(address.0, agent, uuid::Uuid::from_bytes(*trace.as_bytes()));
+        let origin = ClientOrigin::new(address.0, agent, uuid::Uuid::from_bytes(*trace.as_bytes())).in_span(span.0);
         Ok(Self { doorbook, context: Context::stranger(origin) })
     }
 }

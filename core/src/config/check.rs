@@ -5,7 +5,7 @@ mod effective;
 mod judge;
 mod parts;
 
-pub use effective::{Effective, effective};
+pub use effective::{Effective, effective, given};
 pub use judge::judge;
 pub use parts::Parts;
 

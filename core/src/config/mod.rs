@@ -81,6 +81,8 @@ pub struct Settings {
     pub watching: Watching,
     /// Names in the environment that look like a misspelt setting.
     pub suspects: Vec<Suspect>,
+    /// Names of the variables that the operator set.
+    pub given: Vec<&'static str>,
 }
 
 impl Settings {
@@ -119,13 +121,16 @@ impl Settings {
                 monitoring: monitoring?,
                 watching: watching?,
                 suspects: suspects(environment),
+                given: check::given(environment),
             })
         })();
         reader.finish(settings)
     }
 
-    /// Says loudly what must not be so in production, and what may be a mistake. Call it once logging is set up.
-    pub fn warn(&self) {
+    /// Says what the process starts with, and loudly what must not be so in production or may be a mistake. Call it once logging is
+    /// set up.
+    pub fn announce(&self) {
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), given = self.given.join(" "), "settings loaded");
         if self.debug {
             tracing::warn!("DEBUG is True: development only, the rules that protect production are off");
         }

@@ -30,6 +30,8 @@ pub struct Sentry {
     pub key: Secret,
     pub environment: String,
     pub release: String,
+    /// Share of the requests that Sentry is told of, from 0 to 1.
+    pub traces_sample_rate: f64,
 }
 
 impl Monitoring {
@@ -42,11 +44,11 @@ impl Monitoring {
         });
         let otlp_endpoint = endpoint(reader);
         let (environment, release) = (environment?.unwrap_or_default(), release?);
-        rate?;
+        let traces_sample_rate = rate?;
         Ok(Self {
             sentry: dsn?.map(|(endpoint, key)| {
                 let release = release.unwrap_or_else(|| env!("CARGO_PKG_VERSION").to_owned());
-                Arc::new(Sentry { endpoint, key, environment, release })
+                Arc::new(Sentry { endpoint, key, environment, release, traces_sample_rate })
             }),
             otlp_endpoint: otlp_endpoint?,
         })

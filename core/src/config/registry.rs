@@ -220,8 +220,8 @@ mod table {
     SENTRY_DSN = secret(Empty, "a DSN such as https://key@sentry.example.com/1", "Where errors and panics are reported, without personal data.");
     SENTRY_ENVIRONMENT = text(Value("production"), "at most 64 letters, digits or . - _ @ +", "Name of this installation in the reports.");
     SENTRY_RELEASE = text(Derived("the version of this release"), "at most 64 letters, digits or . - _ @ +", "Name of the release in the reports.");
-    SENTRY_TRACES_SAMPLE_RATE = text(Value("0.1"), "a number from 0 to 1", "Accepted for the replaced service's sake: Sentry gets errors, traces go to OTEL_EXPORTER_OTLP_ENDPOINT.");
-    OTEL_EXPORTER_OTLP_ENDPOINT = text(Empty, "an absolute URL without login and query, such as http://127.0.0.1:4318", "Collector of traces, by OTLP over HTTP.");
+    SENTRY_TRACES_SAMPLE_RATE = text(Value("0.1"), "a number from 0 to 1", "Share of the requests whose route, status and duration Sentry is told; 0 tells none.");
+    OTEL_EXPORTER_OTLP_ENDPOINT = text(Empty, "an absolute URL without login and query, such as http://127.0.0.1:4318", "Collector of traces and metrics, by OTLP over HTTP.");
 }
 "Watching" {
     ALERT_EMAILS = text(Empty, "e-mail addresses with commas between", "Operators who get security alerts. Checked only: this release raises no alerts.");

@@ -170,6 +170,7 @@ impl<'a> Batch<'a> {
             priority: order.priority,
             run_at: self.now,
             trace: self.context.origin.trace_id,
+            span: self.context.origin.span_id,
         });
         Ok(())
     }

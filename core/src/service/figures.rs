@@ -4,7 +4,7 @@ use super::login::{Login, Tokens};
 use super::{Context, Doorbook, Refusal};
 use crate::attempt::LoginFailure;
 use crate::config::LogEmail;
-use crate::telemetry::metrics::{LOGIN_BLOCKS, LOGINS, LoginOutcome, Page};
+use crate::telemetry::metrics::{Kind, LOGIN_BLOCKS, LOGINS, LoginOutcome, Page};
 use crate::value::Email;
 
 impl Doorbook {
@@ -56,9 +56,9 @@ impl Doorbook {
         let help = "Requests told to come back because hashing is behind.";
         page.counter("doorbook_password_hashes_shed_total", help, self.hasher.rejected());
         let (open, idle, max) = self.db.connections();
-        page.family("doorbook_db_connections", "gauge", "Database connections of the pool.");
-        page.sample("doorbook_db_connections", &[("state", "used")], open - idle);
-        page.sample("doorbook_db_connections", &[("state", "idle")], idle);
+        page.family("doorbook_db_connections", Kind::Gauge, "Database connections of the pool.");
+        page.sample(&[("state", "used")], open - idle);
+        page.sample(&[("state", "idle")], idle);
         page.gauge("doorbook_db_connections_max", "Connections that the pool opens at most.", max);
         let help = "Waits of more than 100 ms for a database connection.";
         page.counter("doorbook_db_slow_acquires_total", help, crate::telemetry::metrics::POOL_SLOW.get());

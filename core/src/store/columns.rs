@@ -130,7 +130,7 @@ pub const TABLES: &[Table] = &[
         kept: &[
             kept(&["job_id", "kind", "ref", "priority", "state", "run_at", "dispatch_no", "dispatched_at"], TRANSIENT),
             kept(&["starts", "attempt", "lease_until", "fence", "trace_id", "last_error", "created_at"], TRANSIENT),
-            kept(&["settled_at"], TRANSIENT),
+            kept(&["settled_at", "span_id"], TRANSIENT),
         ],
     },
     Table {

@@ -74,6 +74,8 @@ pub struct Claimed {
     pub starts: i32,
     pub fence: i64,
     pub trace_id: Option<Uuid>,
+    /// The bits of the span that asked for it.
+    pub span_id: Option<i64>,
     pub created_at: Timestamp,
     pub now: Timestamp,
 }
@@ -85,7 +87,7 @@ pub async fn claim(db: &Db, job: JobId, dispatch_no: i32) -> Result<Option<Claim
         r#"update jobs set state = 'running', starts = starts + 1, fence = fence + 1,
                   lease_until = clock_timestamp() + $3 * interval '1 second'
            where job_id = $1 and dispatch_no = $2 and state = 'dispatched'
-           returning job_id as "job_id: JobId", kind, ref as reference, attempt, starts, fence, trace_id,
+           returning job_id as "job_id: JobId", kind, ref as reference, attempt, starts, fence, trace_id, span_id,
                      created_at as "created_at: Timestamp", clock_timestamp() as "now!: Timestamp""#,
         job.0,
         dispatch_no,

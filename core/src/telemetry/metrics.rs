@@ -1,15 +1,16 @@
-//! Numbers of this process, and how they read as Prometheus text. Names follow its conventions: base units, `_total` for what
-//! only grows.
+//! Numbers of this process. One page of them is read both ways: as Prometheus text, whose conventions the names follow (base
+//! units, `_total` for what only grows), and pushed by OTLP.
 
-use std::fmt::{Display, Write as _};
+mod page;
+mod push;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+pub use self::page::{Kind, MEDIA_TYPE, Number, Page};
+pub use self::push::Push;
 use crate::clock::Timestamp;
-
-/// Media type of the text. Source: Prometheus exposition formats, text format 0.0.4.
-pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Lines that the console did not take.
 pub static LOG_CONSOLE_FAILURES: Counter = Counter::new();
@@ -20,8 +21,13 @@ pub static PANICS: Counter = Counter::new();
 pub static REPORTS_SENT: Counter = Counter::new();
 /// Reports that were not: the server was away, refused them, or there were too many.
 pub static REPORTS_LOST: Counter = Counter::new();
+/// Sampled requests that Sentry was told of.
+pub static TRANSACTIONS_SENT: Counter = Counter::new();
+pub static TRANSACTIONS_LOST: Counter = Counter::new();
 pub static SPANS_SENT: Counter = Counter::new();
 pub static SPANS_LOST: Counter = Counter::new();
+pub static PUSHES_SENT: Counter = Counter::new();
+pub static PUSHES_LOST: Counter = Counter::new();
 /// Waits for a database connection that were longer than they should be.
 pub static POOL_SLOW: Counter = Counter::new();
 pub static LOGINS: Logins = Logins::new();
@@ -115,6 +121,15 @@ pub struct Histogram {
     micros: Counter,
 }
 
+/// A histogram as it was read at one moment.
+struct Snapshot {
+    /// Of each bucket alone.
+    buckets: [u64; BOUNDS.len()],
+    /// Never below the sum of the buckets.
+    count: u64,
+    seconds: f64,
+}
+
 impl Histogram {
     pub fn record(&self, duration: Duration) {
         let seconds = duration.as_secs_f64();
@@ -124,60 +139,21 @@ impl Histogram {
         self.count.add(1);
         self.micros.add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
+
+    fn snapshot(&self) -> Snapshot {
+        let buckets = self.buckets.each_ref().map(Counter::get);
+        // Read last, so that it is never below a bucket that was read before.
+        let count = self.count.get().max(buckets.iter().sum());
+        Snapshot { buckets, count, seconds: Duration::from_micros(self.micros.get()).as_secs_f64() }
+    }
 }
 
-/// A page of metrics under construction.
-#[derive(Default)]
-pub struct Page(String);
-
 impl Page {
-    /// Begins a family; its samples follow.
-    pub fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    pub fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
-        self.0.push_str(name);
-        for (number, (label, text)) in labels.iter().enumerate() {
-            let text = text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
-            let _ = write!(self.0, "{}{label}=\"{text}\"", if number == 0 { '{' } else { ',' });
-        }
-        let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
-    }
-
-    pub fn counter(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "counter", help);
-        self.sample(name, &[], value);
-    }
-
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(name, "gauge", help);
-        self.sample(name, &[], value);
-    }
-
-    /// Samples of one histogram; its family is `name` of kind `histogram`.
-    pub fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
-        let (bucket, mut below) = (format!("{name}_bucket"), 0);
-        let with = |bound: &str, page: &mut Self, value: u64| {
-            page.sample(&bucket, &[labels, &[("le", bound)]].concat(), value);
-        };
-        for (bound, counter) in BOUNDS.iter().zip(&histogram.buckets) {
-            below += counter.get();
-            with(&bound.to_string(), self, below);
-        }
-        // Read last, so that it is never below a bucket that was read before.
-        let count = histogram.count.get().max(below);
-        with("+Inf", self, count);
-        self.sample(&format!("{name}_sum"), labels, Duration::from_micros(histogram.micros.get()).as_secs_f64());
-        self.sample(&format!("{name}_count"), labels, count);
-    }
-
     /// What every process tells of itself. `now` is the database's time, once it is known.
     pub fn process(&mut self, process_name: &str, now: Option<Timestamp>) {
-        self.family("doorbook_build_info", "gauge", "Always 1: which program of which release this is.");
+        self.family("doorbook_build_info", Kind::Gauge, "Always 1: which program of which release this is.");
         let labels = [("process", process_name), ("version", env!("CARGO_PKG_VERSION"))];
-        self.sample("doorbook_build_info", &labels, 1);
+        self.sample(&labels, 1);
         if let Some(started) = now.and_then(started_at) {
             self.gauge("process_start_time_seconds", "When the process started, as Unix time.", started);
         }
@@ -187,33 +163,33 @@ impl Page {
         if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
             self.gauge("process_open_fds", "Open file descriptors.", open.count());
         }
-        self.family("doorbook_log_write_failures_total", "counter", "Log lines that could not be written.");
+        self.family("doorbook_log_write_failures_total", Kind::Counter, "Log lines that could not be written.");
         for (sink, counter) in [("console", &LOG_CONSOLE_FAILURES), ("file", &LOG_FILE_FAILURES)] {
-            self.sample("doorbook_log_write_failures_total", &[("sink", sink)], counter.get());
+            self.sample(&[("sink", sink)], counter.get());
         }
         self.counter("doorbook_panics_total", "Panics; the process lives on.", PANICS.get());
         self.outcomes("doorbook_error_reports_total", "Errors reported to Sentry.", &REPORTS_SENT, &REPORTS_LOST);
+        let help = "Sampled requests reported to Sentry.";
+        self.outcomes("doorbook_transactions_total", help, &TRANSACTIONS_SENT, &TRANSACTIONS_LOST);
         self.outcomes("doorbook_trace_spans_total", "Spans sent to the collector.", &SPANS_SENT, &SPANS_LOST);
+        let help = "Pages of these numbers pushed to the collector.";
+        self.outcomes("doorbook_metric_pushes_total", help, &PUSHES_SENT, &PUSHES_LOST);
     }
 
-    fn outcomes(&mut self, name: &str, help: &str, sent: &Counter, lost: &Counter) {
-        self.family(name, "counter", help);
+    fn outcomes(&mut self, name: &str, help: &'static str, sent: &Counter, lost: &Counter) {
+        self.family(name, Kind::Counter, help);
         for (outcome, counter) in [("sent", sent), ("lost", lost)] {
-            self.sample(name, &[("outcome", outcome)], counter.get());
+            self.sample(&[("outcome", outcome)], counter.get());
         }
     }
 
     /// Logins of this process.
     pub fn logins(&mut self) {
-        self.family("doorbook_logins_total", "counter", "Logins by outcome.");
+        self.family("doorbook_logins_total", Kind::Counter, "Logins by outcome.");
         for (outcome, counter) in LOGIN_OUTCOMES.iter().zip(&LOGINS.0) {
-            self.sample("doorbook_logins_total", &[("outcome", outcome)], counter.get());
+            self.sample(&[("outcome", outcome)], counter.get());
         }
         self.counter("doorbook_login_blocks_total", "Blocks of an identifier that began.", LOGIN_BLOCKS.get());
-    }
-
-    pub fn into_text(self) -> String {
-        self.0
     }
 }
 
@@ -228,37 +204,4 @@ fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1_024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_count_everything_up_to_their_bound() {
-        let histogram = Histogram::default();
-        for millis in [5, 6, 100, 20_000] {
-            histogram.record(Duration::from_millis(millis));
-        }
-        let mut page = Page::default();
-        page.histogram("t_seconds", &[("route", "/a")], &histogram);
-        let text = page.into_text();
-        for line in [
-            "t_seconds_bucket{route=\"/a\",le=\"0.005\"} 1",
-            "t_seconds_bucket{route=\"/a\",le=\"0.01\"} 2",
-            "t_seconds_bucket{route=\"/a\",le=\"15\"} 3",
-            "t_seconds_bucket{route=\"/a\",le=\"+Inf\"} 4",
-            "t_seconds_sum{route=\"/a\"} 20.111",
-            "t_seconds_count{route=\"/a\"} 4",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} in {text}");
-        }
-    }
-
-    #[test]
-    fn a_label_cannot_end_its_line() {
-        let mut page = Page::default();
-        page.sample("m", &[("a", "x\"} 1\nforged 2"), ("b", r"\")], 1);
-        assert_eq!(page.into_text(), "m{a=\"x\\\"} 1\\nforged 2\",b=\"\\\\\"} 1\n");
-    }
 }

@@ -1,16 +1,10 @@
-//! Errors and panics, reported to Sentry by its envelope protocol. A report says where in our code something went wrong and in
+//! Errors and panics, reported to Sentry. A report says where in our code something went wrong and in
 //! which trace; it never holds a field of a log line, a panic's formatted text or anything else that may come from a request.
 
-use std::collections::VecDeque;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use reqwest::StatusCode;
-use reqwest::blocking::Client;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
@@ -18,48 +12,40 @@ use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::OWN_TARGETS;
+use super::envelopes::{Envelopes, Kind, hex};
 use super::metrics::{REPORTS_LOST, REPORTS_SENT};
 use super::panics;
 use crate::config::Sentry;
 use crate::token::random;
 
-/// Reports that wait for the server; more are dropped.
-const WAITING_MAX: usize = 64;
-/// Most reports a minute: what fails again and again is known after the first.
-const A_MINUTE_MAX: usize = 60;
-const MINUTE: Duration = Duration::from_mins(1);
-/// Longest time for handing one report over.
-const SEND_WITHIN: Duration = Duration::from_secs(5);
-/// At the end of the process the server gets this long for what still waits.
-const FLUSH_WITHIN: Duration = Duration::from_secs(1);
+/// What fails again and again is known after the first report.
+const ENVELOPES: Kind = Kind {
+    thread: "reports",
+    item: "event",
+    waiting_max: 64,
+    a_minute_max: 60,
+    sent: &REPORTS_SENT,
+    lost: &REPORTS_LOST,
+};
 /// Words of our own sentences are shorter; what is longer may be a token.
 const WORD_MAX: usize = 20;
-
-enum Message {
-    Report(Value),
-    Flush(SyncSender<()>),
-}
 
 /// Makes a report of every error line of our own code.
 #[derive(Clone)]
 pub(super) struct Reports {
     process_name: &'static str,
-    sender: SyncSender<Message>,
+    envelopes: Envelopes,
 }
 
 impl Reports {
     pub(super) fn start(sentry: Arc<Sentry>, process_name: &'static str) -> std::io::Result<Self> {
-        let (sender, receiver) = sync_channel(WAITING_MAX);
-        thread::Builder::new().name("reports".to_owned()).spawn(move || serve(&sentry, &receiver))?;
-        Ok(Self { process_name, sender })
+        let envelopes = Envelopes::start(sentry, &ENVELOPES)?;
+        Ok(Self { process_name, envelopes })
     }
 
     /// Waits a moment for what was handed over.
     pub(super) fn flush(&self) {
-        let (sender, receiver) = sync_channel(1);
-        if self.sender.try_send(Message::Flush(sender)).is_ok() {
-            let _ = receiver.recv_timeout(FLUSH_WITHIN);
-        }
+        self.envelopes.flush();
     }
 }
 
@@ -102,9 +88,7 @@ where
             let [span] = [random::<8>()].map(|bytes| hex(&bytes));
             report["contexts"] = json!({ "trace": { "trace_id": trace, "span_id": span } });
         }
-        if self.sender.try_send(Message::Report(report)).is_err() {
-            REPORTS_LOST.add(1);
-        }
+        self.envelopes.send(report);
     }
 }
 
@@ -153,77 +137,6 @@ fn plain(text: &str) -> String {
         if is_word { word } else { "…" }
     });
     words.collect::<Vec<_>>().join(" ")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// What the thread does until the process ends.
-fn serve(sentry: &Sentry, messages: &Receiver<Message>) {
-    let client = Client::builder().timeout(SEND_WITHIN).redirect(reqwest::redirect::Policy::none()).build();
-    if let Err(error) = &client {
-        tracing::warn!(target: "doorbook::log", %error, "errors cannot be reported");
-    }
-    let mut sent = VecDeque::new();
-    let mut paused_until: Option<Instant> = None;
-    while let Ok(message) = messages.recv() {
-        let report = match message {
-            Message::Report(report) => report,
-            Message::Flush(done) => {
-                let _ = done.try_send(());
-                continue;
-            }
-        };
-        let now = Instant::now();
-        while sent.front().is_some_and(|at: &Instant| now.duration_since(*at) > MINUTE) {
-            sent.pop_front();
-        }
-        let Ok(client) = &client else {
-            REPORTS_LOST.add(1);
-            continue;
-        };
-        if sent.len() >= A_MINUTE_MAX || paused_until.is_some_and(|until| now < until) {
-            REPORTS_LOST.add(1);
-            continue;
-        }
-        sent.push_back(now);
-        match post(client, sentry, report) {
-            Ok(status) if status.is_success() => REPORTS_SENT.add(1),
-            Ok(StatusCode::TOO_MANY_REQUESTS) => {
-                REPORTS_LOST.add(1);
-                paused_until = Some(now + MINUTE);
-            }
-            Ok(_) | Err(_) => REPORTS_LOST.add(1),
-        }
-    }
-}
-
-fn post(client: &Client, sentry: &Sentry, mut report: Value) -> reqwest::Result<StatusCode> {
-    let id = hex(&random::<16>());
-    report["event_id"] = json!(id);
-    report["platform"] = json!("other");
-    report["environment"] = json!(sentry.environment);
-    report["release"] = json!(format!("doorbook@{}", sentry.release));
-    let body = report.to_string();
-    let envelope = format!(
-        "{}\n{}\n{body}\n",
-        json!({ "event_id": id }),
-        json!({ "type": "event", "length": body.len(), "content_type": "application/json" })
-    );
-    let version = env!("CARGO_PKG_VERSION");
-    let key = sentry.key.expose();
-    let response = client
-        .post(sentry.endpoint.clone())
-        .header("Content-Type", "application/x-sentry-envelope")
-        .header("X-Sentry-Auth", format!("Sentry sentry_version=7, sentry_client=doorbook/{version}, sentry_key={key}"))
-        .body(envelope)
-        .send()?;
-    Ok(response.status())
 }
 
 #[cfg(test)]

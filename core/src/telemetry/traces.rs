@@ -7,7 +7,7 @@ use std::time::Duration;
 use opentelemetry::trace::{
     SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
 };
-use opentelemetry::{Context, KeyValue, Value};
+use opentelemetry::{Context, Value};
 use opentelemetry_otlp::{ExporterBuildError, Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -23,13 +23,12 @@ use url::Url;
 
 use super::OWN_TARGETS;
 use super::metrics::{SPANS_LOST, SPANS_SENT};
+use super::otlp::{EXPORT_WITHIN, address, resource};
 
 /// Spans that wait for the collector; more are dropped.
 const QUEUE_MAX: usize = 2_048;
 /// Pause between two batches.
 const BATCH_EVERY: Duration = Duration::from_secs(2);
-/// Longest time for handing one batch over.
-const EXPORT_WITHIN: Duration = Duration::from_secs(5);
 /// At the end of the process the collector gets this long for what still waits.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
@@ -65,19 +64,15 @@ impl Traces {
             .with_http()
             .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{}/v1/traces", endpoint.as_str().trim_end_matches('/')))
+            .with_endpoint(address(endpoint, "traces"))
             .with_timeout(EXPORT_WITHIN)
             .build()?;
         let config =
             BatchConfigBuilder::default().with_max_queue_size(QUEUE_MAX).with_scheduled_delay(BATCH_EVERY).build();
-        let resource = Resource::builder_empty()
-            .with_service_name(format!("doorbook-{process_name}"))
-            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-            .build();
         let provider = SdkTracerProvider::builder()
             .with_span_processor(BatchSpanProcessor::builder(Scrubbing(exporter)).with_batch_config(config).build())
             .with_sampler(Sampler::AlwaysOn)
-            .with_resource(resource)
+            .with_resource(resource(process_name))
             .build();
         Ok(Self(provider))
     }
@@ -113,6 +108,12 @@ pub fn join(span: &Span, trace_id: [u8; 16], parent: Option<u64>) {
     let context = SpanContext::new(trace_id, parent, TraceFlags::SAMPLED, true, TraceState::NONE);
     // Without a collector there is nothing to join.
     let _ = span.set_parent(Context::new().with_remote_span_context(context));
+}
+
+/// The name under which a span reaches the collector; `None` without one. Join it before.
+pub fn span_id(span: &Span) -> Option<u64> {
+    let id = span.context().span().span_context().span_id();
+    (id != SpanId::INVALID).then(|| u64::from_be_bytes(id.to_bytes()))
 }
 
 /// Sets one of the attributes of this file.

@@ -11,12 +11,19 @@ pub struct ClientOrigin {
     pub user_agent: String,
     /// W3C trace id of the request; it follows the work through the queue into the mail.
     pub trace_id: uuid::Uuid,
+    /// The request's own span: what it causes goes below it.
+    pub span_id: Option<u64>,
 }
 
 impl ClientOrigin {
     pub fn new(address: IpAddr, user_agent: &str, trace_id: uuid::Uuid) -> Self {
         let user_agent = user_agent.chars().filter(|c| !c.is_control()).take(USER_AGENT_LENGTH_MAX).collect();
-        Self { address: address.to_canonical(), user_agent, trace_id }
+        Self { address: address.to_canonical(), user_agent, trace_id, span_id: None }
+    }
+
+    #[must_use]
+    pub fn in_span(self, span_id: u64) -> Self {
+        Self { span_id: Some(span_id), ..self }
     }
 
     /// What limits count by: an IPv4 address, or the /64 that one IPv6 subscriber has at least.

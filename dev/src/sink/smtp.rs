@@ -1,12 +1,14 @@
 //! The server's side of SMTP (RFC 5321).
 
 use anyhow::{Context, Result, ensure};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
-use super::{Envelope, Fault, Mail, Shared, Stage};
+use super::{Envelope, Fault, Mail, Protection, Shared, Stage};
 
 /// Longest line, in bytes; more than RFC 5321 4.5.3.1.6 asks for (1,000), since clients differ.
 const LINE_MAX: u64 = 8192;
@@ -27,9 +29,15 @@ enum Next {
     End,
 }
 
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
 struct Conversation<'a> {
-    reader: BufReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    stream: BufReader<Box<dyn Stream>>,
+    /// What STARTTLS will do; none when it is done, or not asked for.
+    upgrade: Option<TlsAcceptor>,
+    /// What AUTH PLAIN must say; none when it was said, or is not asked for.
+    login: Option<String>,
     shared: &'a Shared,
     /// Set by MAIL, ended by the final dot, RSET and EHLO.
     envelope: Option<Envelope>,
@@ -37,14 +45,22 @@ struct Conversation<'a> {
 
 /// Holds one conversation to its end.
 pub(super) async fn converse(stream: TcpStream, shared: &Shared) -> Result<()> {
-    let (reader, writer) = stream.into_split();
-    let mut conversation = Conversation { reader: BufReader::new(reader), writer, shared, envelope: None };
+    let access = Shared::lock(&shared.access).clone();
+    let (stream, upgrade): (Box<dyn Stream>, _) = match access.protection {
+        Protection::ClearText => (Box::new(stream), None),
+        Protection::StartTls(acceptor) => (Box::new(stream), Some(acceptor)),
+        Protection::Implicit(acceptor) => (Box::new(acceptor.accept(stream).await.context("no TLS")?), None),
+    };
+    let login = access.login.map(|(user, password)| BASE64.encode(format!("\0{user}\0{password}")));
+    let mut conversation = Conversation { stream: BufReader::new(stream), upgrade, login, shared, envelope: None };
     if conversation.greet().await? == Next::End {
         return Ok(());
     }
     while let Some(line) = conversation.line().await? {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if conversation.obey(&line).await? == Next::End {
+        if line.eq_ignore_ascii_case("STARTTLS") && conversation.upgrade.is_some() {
+            conversation = conversation.start_tls().await?;
+        } else if conversation.obey(&line).await? == Next::End {
             break;
         }
     }
@@ -52,10 +68,18 @@ pub(super) async fn converse(stream: TcpStream, shared: &Shared) -> Result<()> {
 }
 
 impl Conversation<'_> {
+    async fn start_tls(mut self) -> Result<Self> {
+        self.say("220 go ahead").await?;
+        ensure!(self.stream.buffer().is_empty(), "something was said between STARTTLS and its answer");
+        let acceptor = self.upgrade.take().context("no TLS was offered")?;
+        let stream = acceptor.accept(self.stream.into_inner()).await.context("no TLS")?;
+        Ok(Self { stream: BufReader::new(Box::new(stream)), envelope: None, ..self })
+    }
+
     /// The next line with its ending; `None` when the client has hung up.
     async fn line(&mut self) -> Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
-        let mut limited = (&mut self.reader).take(LINE_MAX);
+        let mut limited = (&mut self.stream).take(LINE_MAX);
         let read = timeout(SILENCE_MAX, limited.read_until(b'\n', &mut line)).await;
         read.context("the client is silent")?.context("cannot read")?;
         if line.is_empty() {
@@ -66,7 +90,8 @@ impl Conversation<'_> {
     }
 
     async fn say(&mut self, answer: &str) -> Result<Next> {
-        self.writer.write_all(format!("{answer}\r\n").as_bytes()).await.context("cannot answer")?;
+        self.stream.write_all(format!("{answer}\r\n").as_bytes()).await.context("cannot answer")?;
+        self.stream.flush().await.context("cannot answer")?;
         Ok(if answer.starts_with("221") || answer.starts_with("421") { Next::End } else { Next::Go })
     }
 
@@ -96,13 +121,22 @@ impl Conversation<'_> {
             "EHLO" => {
                 self.envelope = None;
                 let sizes = format!("250-SIZE {MAIL_MAX}");
-                self.say(&["250-doorbook-dev", &sizes, "250-PIPELINING", "250-SMTPUTF8", "250 8BITMIME"].join("\r\n"))
-                    .await
+                let mut lines = vec!["250-doorbook-dev", &sizes, "250-PIPELINING", "250-SMTPUTF8"];
+                match (&self.upgrade, &self.login) {
+                    (Some(_), _) => lines.push("250-STARTTLS"),
+                    (None, Some(_)) => lines.push("250-AUTH PLAIN"),
+                    (None, None) => {}
+                }
+                lines.push("250 8BITMIME");
+                self.say(&lines.join("\r\n")).await
             }
             "HELO" => {
                 self.envelope = None;
                 self.say("250 doorbook-dev").await
             }
+            "AUTH" if self.upgrade.is_none() && self.login.is_some() => self.auth(rest).await,
+            "MAIL" | "RCPT" | "DATA" if self.upgrade.is_some() => self.say("530 STARTTLS first").await,
+            "MAIL" | "RCPT" | "DATA" if self.login.is_some() => self.say("530 AUTH first").await,
             "MAIL" => self.mail(rest).await,
             "RCPT" => self.recipient(rest).await,
             "DATA" => self.data().await,
@@ -114,6 +148,15 @@ impl Conversation<'_> {
             "QUIT" => self.say("221 goodbye").await,
             _ => self.say("502 not implemented").await,
         }
+    }
+
+    /// Only with the login in the command itself.
+    async fn auth(&mut self, rest: &str) -> Result<Next> {
+        if self.login.as_deref() != rest.strip_prefix("PLAIN ") {
+            return self.say("535 wrong").await;
+        }
+        self.login = None;
+        self.say("235 welcome").await
     }
 
     async fn mail(&mut self, rest: &str) -> Result<Next> {

@@ -22,9 +22,12 @@ pub struct House {
 }
 
 pub async fn house(settings: &[(&str, &str)]) -> House {
+    house_on(Cluster::shared().await.unwrap(), settings).await
+}
+
+pub async fn house_on(cluster: &Cluster, settings: &[(&str, &str)]) -> House {
     let [api, worker] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
     let ports = [("API_OPS_BIND", api.as_str()), ("WORKER_OPS_BIND", worker.as_str())];
-    let cluster = Cluster::shared().await.unwrap();
     let stand = Stand::start_with(cluster, &[&ports, settings].concat()).await.unwrap();
     let mut house = House { stand, api_ops: format!("http://{api}"), worker_ops: format!("http://{worker}") };
     house.stand.worker.as_mut().unwrap().wait_ready(&house.worker_ops, SOON).await.unwrap();

@@ -21,6 +21,17 @@ const HOSTILE: [&str; 10] = [
     "\u{7f}\u{8}\u{8}forged\tforged",
 ];
 
+/// Every sign by itself that may end a line, drive a terminal or turn text around, between two letters.
+fn each_unsafe() -> Vec<String> {
+    ('\0'..='\u{ffff}').filter(|sign| is_unsafe(*sign)).map(|sign| format!("a{sign}forged")).collect()
+}
+
+/// Sources: Unicode, general category Cc, line and paragraph separator, and the property Bidi_Control.
+fn is_unsafe(sign: char) -> bool {
+    sign.is_control()
+        || matches!(sign, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Sends bytes as they are, in a connection of their own, and waits for the answer's end.
 async fn raw(stand: &Stand, request: &[u8]) {
     let mut stream = TcpStream::connect(stand.base.strip_prefix("http://").unwrap()).await.unwrap();
@@ -58,6 +69,9 @@ async fn fill_all(stand: &Stand, text: &str) {
         "Authorization",
         "Accept-Language",
         "Idempotency-Key",
+        "Cookie",
+        "X-CSRF-Token",
+        "Referer",
         "Host",
     ] {
         raw(stand, &request("POST /api/auth/login/", &format!("{name}: {text}\r\n"), &good)).await;
@@ -78,18 +92,23 @@ async fn fill_all(stand: &Stand, text: &str) {
 /// C089. Breaks when `core/src/telemetry.rs`: `write_escaped(&mut writer, members)?;` → `writer.write_str(members)?;`.
 #[tokio::test]
 async fn nothing_a_client_sends_forges_a_line() {
+    let is_full = std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full");
+    let singles = if is_full { each_unsafe() } else { Vec::new() };
     for format in ["json", "console"] {
-        let house = house(&[("LOG_FORMAT", format), ("LOG_LEVEL", "trace"), ("LOG_EMAIL", "plain")]).await;
-        for text in HOSTILE {
+        let folder = Folder::new();
+        let file = folder.path("a.log");
+        let settings =
+            [("LOG_FORMAT", format), ("LOG_LEVEL", "trace"), ("LOG_EMAIL", "plain"), ("LOG_FILE", file.as_str())];
+        let house = house(&settings).await;
+        for text in HOSTILE.into_iter().chain(singles.iter().map(String::as_str)) {
             fill_all(&house.stand, text).await;
         }
-        let unsafe_sign = |sign: char| {
-            sign.is_control()
-                || matches!(sign, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        };
-        for log in [house.stand.api.log().unwrap(), house.worker_log()] {
+        let (api, worker) = (house.stand.api.log().unwrap(), house.worker_log());
+        println!("figure: {} lines as {format}", api.lines().count());
+        assert!(api.lines().count() > 10 * (HOSTILE.len() + singles.len()), "each request is told of");
+        for log in [api, worker, std::fs::read_to_string(folder.path("a-api.log")).unwrap()] {
             for line in log.lines() {
-                assert!(!line.contains(unsafe_sign), "{line:?}");
+                assert!(!line.contains(is_unsafe), "{line:?}");
                 assert!(format == "json" || line.starts_with("api 20") || line.starts_with("worker 20"), "{line:?}");
             }
             if format == "json" {
@@ -97,6 +116,31 @@ async fn nothing_a_client_sends_forges_a_line() {
             }
         }
     }
+}
+
+/// C090. Breaks when `core/src/config/mod.rs`: `given = self.given.join(" "), ` → ``.
+#[tokio::test]
+async fn a_start_and_a_refused_request_are_lines_that_say_with_what_and_which() {
+    let house = house(&[("REFRESH_GRACE_SECONDS", "7")]).await;
+    for log in [house.stand.api.log().unwrap(), house.worker_log()] {
+        let start = objects(&log).into_iter().find(|line| line["message"] == "settings loaded").unwrap();
+        let given: Vec<_> = start["given"].as_str().unwrap().split(' ').collect();
+        assert!(given.contains(&"SECRET_KEY") && given.contains(&"REFRESH_GRACE_SECONDS"), "{start}");
+        assert_eq!(start["version"], env!("CARGO_PKG_VERSION"));
+        for (name, value) in house.stand.environment().iter().filter(|(name, _)| name.contains("SECRET")) {
+            assert!(!log.contains(value), "{name}");
+        }
+    }
+    let refused = house.client().with_token("no token").get("/api/auth/profile/").await.unwrap();
+    assert_eq!(refused.status, 401, "{refused:?}");
+    let trace = refused.text("trace_id");
+    until("the refusal is a line", async || {
+        let lines = objects(&house.stand.api.log().unwrap());
+        lines
+            .iter()
+            .any(|line| line["trace_id"] == trace && line["status"] == 401 && line["route"] == "/api/auth/profile/")
+    })
+    .await;
 }
 
 /// C090. Breaks when `core/src/service/login.rs`: `self.tell_of_failure(guess.email, reason, failure.blocked_until.is_some(), context);` → `drop(reason);`.

@@ -7,6 +7,7 @@ mod ending;
 mod files;
 mod lines;
 mod metrics;
+mod pushed;
 mod receiver;
 mod reports;
 mod secrets;

@@ -36,6 +36,13 @@ impl Receiver {
     pub fn posted(&self) -> Vec<Posted> {
         self.posted.lock().unwrap().clone()
     }
+
+    /// The bodies of what was posted to this path.
+    pub fn bodies(&self, path: &str) -> Vec<Vec<u8>> {
+        let line = format!("POST {path} HTTP/1.1");
+        let posted = self.posted().into_iter().filter(|posted| posted.head.starts_with(&line));
+        posted.map(|posted| posted.body).collect()
+    }
 }
 
 async fn conversation(mut stream: TcpStream, posted: Arc<Mutex<Vec<Posted>>>) {

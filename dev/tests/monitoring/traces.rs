@@ -11,9 +11,8 @@ use crate::receiver::Receiver;
 /// Spans by the service that sent them.
 fn spans(receiver: &Receiver) -> Vec<(String, Span)> {
     let mut spans = Vec::new();
-    for posted in receiver.posted() {
-        assert!(posted.head.starts_with("POST /v1/traces HTTP/1.1"), "{}", posted.head);
-        let request = ExportTraceServiceRequest::decode(posted.body.as_slice()).unwrap();
+    for body in receiver.bodies("/v1/traces") {
+        let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
         for resource in request.resource_spans {
             let attributes = resource.resource.unwrap().attributes;
             let name = attributes.into_iter().find(|attribute| attribute.key == "service.name").unwrap();
@@ -33,9 +32,16 @@ fn find<'a>(spans: &'a [(String, Span)], service: &str, name: &str, trace: &str)
     found.map(|(_, span)| span)
 }
 
-/// Breaks when `worker/src/runner.rs`: `traces::join(&span, *trace.as_bytes(), None);` → `drop(trace);`.
+/// The mails whose spans stand below that of the request.
+fn below<'a>(spans: &'a [(String, Span)], request: &str, trace: &str) -> Vec<&'a Span> {
+    let Some(request) = find(spans, "doorbook-api", request, trace) else { return Vec::new() };
+    let is_below = |span: &Span| span.name == "job mail" && span.parent_span_id == request.span_id;
+    spans.iter().filter(|(_, span)| is_below(span) && span.trace_id == request.trace_id).map(|(_, span)| span).collect()
+}
+
+/// Breaks when `worker/src/runner.rs`: `traces::join(&span, *trace.as_bytes(), job.span_id.map(i64::cast_unsigned));` → `traces::join(&span, *trace.as_bytes(), None);`.
 #[tokio::test]
-async fn a_request_and_the_mail_it_caused_stand_in_one_trace_without_personal_data() {
+async fn a_mail_stands_below_the_request_that_caused_it_without_personal_data() {
     let receiver = Receiver::start().await;
     let house = house(&[("OTEL_EXPORTER_OTLP_ENDPOINT", &receiver.base), ("LOG_LEVEL", "error")]).await;
     let email = someone();
@@ -47,7 +53,13 @@ async fn a_request_and_the_mail_it_caused_stand_in_one_trace_without_personal_da
     let answer = house.client().send(reqwest::Method::POST, path, Some(body), &headers).await.unwrap();
     assert_eq!(answer.status, 201, "{answer:?}");
     let own = house.client().post("/api/auth/password/reset/", json!({ "email": email })).await.unwrap();
-    let own = own.headers["traceparent"].to_str().unwrap().split('-').nth(1).unwrap().to_owned();
+    let told = own.headers["traceparent"].to_str().unwrap().to_owned();
+    let own = told.split('-').nth(1).unwrap().to_owned();
+    // A second request in the caller's trace: its mail is not the first one's.
+    let again = json!({ "email": email });
+    let headers = [("traceparent", caller.as_str())];
+    let path = "/api/auth/password/reset/";
+    house.client().send(reqwest::Method::POST, path, Some(again), &headers).await.unwrap();
     let (register, reset) = ("POST /api/auth/register/", "POST /api/auth/password/reset/");
     until("both traces have arrived", async || {
         let spans = spans(&receiver);
@@ -55,7 +67,7 @@ async fn a_request_and_the_mail_it_caused_stand_in_one_trace_without_personal_da
             find(&spans, "doorbook-api", name, trace).is_some()
                 && find(&spans, "doorbook-worker", "job mail", trace).is_some()
         };
-        both(register, ours) && both(reset, &own)
+        both(register, ours) && both(reset, &own) && below(&spans, reset, ours).len() == 1
     })
     .await;
 
@@ -65,7 +77,19 @@ async fn a_request_and_the_mail_it_caused_stand_in_one_trace_without_personal_da
     assert!(find(&spans, "doorbook-api", reset, &own).unwrap().parent_span_id.is_empty(), "the top of its trace");
     let attributes = |span: &Span| format!("{:?}", span.attributes);
     assert!(attributes(child).contains("IntValue(201)"), "{child:?}");
-    assert!(attributes(find(&spans, "doorbook-worker", "job mail", ours).unwrap()).contains("sent"));
+    for (request, trace) in [(register, ours), (reset, ours), (reset, own.as_str())] {
+        let mails = below(&spans, request, trace);
+        assert_eq!(mails.len(), 1, "{request} in {trace}: {spans:?}");
+        assert!(attributes(mails[0]).contains("sent"), "{mails:?}");
+    }
+    let named = uuid::Uuid::from_slice(
+        &[&[0; 8], find(&spans, "doorbook-api", reset, &own).unwrap().span_id.as_slice()].concat(),
+    );
+    assert_eq!(
+        told.split('-').nth(2).unwrap(),
+        &named.unwrap().simple().to_string()[16..],
+        "the answer names the span"
+    );
     let all = format!("{spans:?}");
     for canary in [email.as_str(), "@example.com", "canary", PASSWORD, "10.0."] {
         assert!(!all.contains(canary), "{canary}");

@@ -1,9 +1,12 @@
 //! The trail: each kind of event says when, who, whom, from where and in which request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use doorbook_core::limit::CONSECUTIVE_FAILURES_MAX;
+use doorbook_dev::sink::{Fault, Stage};
 use doorbook_dev::{Answer, Role};
 use serde_json::{Value, json};
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::common::*;
@@ -11,7 +14,7 @@ use crate::common::*;
 const OTHER_PASSWORD: &str = "amber lighthouse 42";
 
 /// Kind, who acted, and whether the event names the account, the session and the client it came from.
-const KINDS: [(&str, &str, &str); 25] = [
+const KINDS: [(&str, &str, &str); 39] = [
     ("Registered", "stranger", "account origin"),
     ("RegistrationAttemptedForTakenEmail", "stranger", "account origin"),
     ("EmailVerificationRequested", "stranger", "account origin"),
@@ -37,7 +40,24 @@ const KINDS: [(&str, &str, &str); 25] = [
     ("RefreshTokenReused", "stranger", "account session origin"),
     ("MailQueued", "stranger", "account"),
     ("MailSent", "system", "account"),
+    ("MailDeferred", "system", "account"),
+    ("MailFailed", "system", "account"),
+    ("MailSuppressed", "system", ""),
+    ("PasswordRehashed", "account", "account origin"),
+    ("AccountLocked", "stranger", "account origin"),
+    ("AccountUnlocked", "account", "account origin"),
+    ("EmailChangeUndone", "account", "account origin"),
+    ("EmailVerificationExpired", "system", "account"),
+    ("PasswordResetExpired", "system", "account"),
+    ("EmailChangeExpired", "system", "account"),
+    ("SessionExpired", "system", "account session"),
+    ("AccountImported", "operator", "account"),
+    ("KeyRotated", "operator", ""),
+    ("ProjectionRebuilt", "operator", ""),
 ];
+
+/// One example of every kind that this release can write.
+const GOLDEN: &str = include_str!("../../../core/tests/golden/events.json");
 
 /// Type, kind and id of the actor, subject, session, trace, whether personal data is sealed, whether the time is right.
 type Row = (String, String, Option<Uuid>, Option<Uuid>, Option<Uuid>, Option<Uuid>, bool, bool);
@@ -105,15 +125,93 @@ async fn live(house: &House) {
     }
 }
 
+/// What goes wrong with an account and its mails, and is put right.
+async fn suffer(house: &House) {
+    let email = house.registered().await;
+    // Another process has other limits and parameters of hashing.
+    let other = [("MAX_LOGIN_ATTEMPTS", "1000"), ("ARGON2_TIME_COST", "2")];
+    let (_other, base) = house.stand.another_api_with(&other).await.unwrap();
+    let client = house.client().at(&base);
+    let mut statuses = Vec::new();
+    for number in 0..=CONSECUTIVE_FAILURES_MAX {
+        let password = if number == 0 { PASSWORD } else { "a wrong password" };
+        let body = json!({ "email": email, "password": password });
+        statuses.push(client.post("/api/auth/login/", body).await.unwrap().status);
+    }
+    assert!(statuses[0] == 200 && statuses[1..].iter().all(|status| *status == 401), "{statuses:?}");
+    post(house, "", "/api/auth/password/reset/", json!({ "email": email })).await;
+    let reset = house.mailed(&email, "dbp_").await;
+    let body = json!({ "token": reset, "new_password": PASSWORD, "new_password_confirm": PASSWORD });
+    assert_eq!(post(house, "", "/api/auth/password/reset/confirm/", body).await.status, 204);
+    let login = house.login(&email, PASSWORD).await;
+    let next = format!("new-{email}");
+    let change = json!({ "password": PASSWORD, "new_email": next });
+    assert_eq!(post(house, login.text("access"), "/api/auth/email/change/", change).await.status, 202);
+    for (to, prefix, path) in
+        [(&next, "dbe_", "/api/auth/email/change/confirm/"), (&email, "dbu_", "/api/auth/email/change/undo/")]
+    {
+        let token = house.mailed(to, prefix).await;
+        assert!(post(house, "", path, json!({ "token": token })).await.status < 300, "{path}");
+    }
+    for answer in [451, 550] {
+        house.stand.sink.fail(Stage::Recipient, Fault::Reply(answer));
+        house.registered().await;
+    }
+}
+
+/// What operators do besides.
+async fn operate(house: &mut House, owner: &PgPool) {
+    let folder = Folder::new();
+    let head = "id,email,password,first_name,last_name,is_active,is_staff,date_joined\n";
+    let row = "7,brought@example.com,pbkdf2_sha256$1000$pinch0fsalt$IhdnMlOfIG1rYazzF4rANYVev73rUcQGXYKgZmxen3A=,\
+               Ana,Lima,true,false,2020-01-02 03:04:05+00\n";
+    std::fs::write(folder.path("users.csv"), format!("{head}{row}")).unwrap();
+    for arguments in [["import", "django", "--csv", &folder.path("users.csv")].as_slice(), &["projections", "rebuild"]]
+    {
+        house.stand.doorbook(arguments).await.unwrap();
+    }
+    let rotate = ["keys", "rotate", "email-lookup"];
+    assert!(house.stand.doorbook(&rotate).await.is_err(), "the first run has to wait until every process has heard");
+    let wait = "update keys.service_keys set changed_at = changed_at - interval '2 minutes'";
+    sqlx::query(wait).execute(owner).await.unwrap();
+    house.stand.doorbook(&rotate).await.unwrap();
+    // The wait was none: the processes learn of the key by starting anew.
+    for program in [&mut house.stand.api, house.stand.worker.as_mut().unwrap()] {
+        program.kill().await.unwrap();
+    }
+    house.stand.restart_api().await.unwrap();
+    house.stand.start_worker().await.unwrap();
+}
+
+/// Three tokens and a session, whose time is over at once.
+async fn expire(house: &House, owner: &PgPool) {
+    let email = house.registered().await;
+    let login = house.login(&email, PASSWORD).await;
+    let change = json!({ "password": PASSWORD, "new_email": format!("late-{email}") });
+    assert_eq!(post(house, login.text("access"), "/api/auth/email/change/", change).await.status, 202);
+    assert_eq!(post(house, "", "/api/auth/password/reset/", json!({ "email": email })).await.status, 202);
+    for statement in [
+        "update tokens set expires_at = clock_timestamp() where state = 'open'",
+        "update sessions set absolute_end = clock_timestamp() where revoked_at is null",
+    ] {
+        sqlx::query(statement).execute(owner).await.unwrap();
+    }
+}
+
 /// C090. Breaks when `core/src/service/append.rs`: `actor: self.context.actor,` → `actor: crate::event::Actor::System,`.
 #[tokio::test]
 async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request() {
-    let house = house(&[("MAX_LOGIN_ATTEMPTS", "2"), ("REFRESH_GRACE_SECONDS", "0")]).await;
-    live(&house).await;
+    let mut house = house(&[("MAX_LOGIN_ATTEMPTS", "2"), ("REFRESH_GRACE_SECONDS", "0")]).await;
     let owner = house.stand.database.pool(Role::Migrator).await.unwrap();
-    let sent = "select count(*) from events where type = 'MailSent'";
-    until("a mail is in the trail", async || sqlx::query_scalar::<_, i64>(sent).fetch_one(&owner).await.unwrap() > 0)
-        .await;
+    operate(&mut house, &owner).await;
+    live(&house).await;
+    suffer(&house).await;
+    expire(&house, &owner).await;
+    let last = "select count(distinct type) from events where type like '%Expired' or type like 'Mail%'";
+    until("what the worker writes is in the trail", async || {
+        sqlx::query_scalar::<_, i64>(last).fetch_one(&owner).await.unwrap() >= 9
+    })
+    .await;
     let rows: Vec<Row> = sqlx::query_as(
         "select type, actor_kind, actor_id, subject_id, session_id, trace_id, pii is not null,
                 recorded_at between now() - interval '10 minutes' and now() from events order by event_id",
@@ -125,13 +223,17 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
     for row in rows {
         found.entry(row.0.clone()).or_insert(row);
     }
+    let written: Vec<Value> = serde_json::from_str(GOLDEN).unwrap();
+    let written: BTreeSet<_> = written.iter().map(|event| event["name"].as_str().unwrap()).collect();
+    assert_eq!(KINDS.iter().map(|(kind, ..)| *kind).collect::<BTreeSet<_>>(), written, "no kind is left out");
     let mut wrong = Vec::new();
     for (kind, actor, says) in KINDS {
         let Some((_, kind_of_actor, actor_id, subject, session, trace, origin, recent)) = found.get(kind) else {
             wrong.push(format!("{kind} is missing"));
             continue;
         };
-        let of_request = actor != "operator";
+        // What time has ended, no request has.
+        let of_request = actor != "operator" && !kind.ends_with("Expired");
         let holds = kind_of_actor == actor
             && *recent
             && (actor != "account" || actor_id == subject)
@@ -143,5 +245,6 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
             wrong.push(format!("{kind}: {:?}", found[kind]));
         }
     }
+    println!("figure: {} of {} kinds", KINDS.len() - wrong.len(), KINDS.len());
     assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -21,6 +21,11 @@ pub fn effective(environment: &Environment, settings: Option<&Settings>) -> Vec<
     registry::ALL.iter().map(|variable| one(variable, environment, settings)).collect()
 }
 
+/// Names of the variables that the operator set.
+pub fn given(environment: &Environment) -> Vec<&'static str> {
+    effective(environment, None).into_iter().filter(|one| one.given).map(|one| one.name).collect()
+}
+
 fn one(variable: &Variable, environment: &Environment, settings: Option<&Settings>) -> Effective {
     let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
     let from_file = variable.secret && is_set(&format!("{}_FILE", variable.name));

@@ -61,6 +61,7 @@ pub struct NewJob {
     pub priority: Priority,
     pub run_at: Timestamp,
     pub trace: Uuid,
+    pub span: Option<u64>,
 }
 
 /// Channel that wakes the relay. Notified only when nothing was due: NOTIFY in every commit serialises commits.
@@ -97,12 +98,13 @@ impl Write {
             self.bind(job.priority.as_i16()),
             self.bind(job.run_at),
             self.bind(job.trace),
+            self.bind(job.span.map(u64::cast_signed)),
         ];
         self.step(
             "insert_job",
             Expect::Rows(1),
             format!(
-                "insert into jobs (job_id, kind, ref, priority, run_at, trace_id) values ({}) returning 1",
+                "insert into jobs (job_id, kind, ref, priority, run_at, trace_id, span_id) values ({}) returning 1",
                 binds.join(", ")
             ),
         );
