@@ -121,7 +121,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "counters",
         derived: &[],
-        kept: &[kept(&["bucket", "kind", "version", "state", "expires_at"], TRANSIENT)],
+        kept: &[kept(&["bucket", "kind", "version", "state", "expires_at", "key_id", "target_key_id"], TRANSIENT)],
     },
     Table { name: "counter_members", derived: &[], kept: &[kept(&["bucket", "member", "at"], TRANSIENT)] },
     Table {
