@@ -81,6 +81,8 @@ pub struct Settings {
     pub watching: Watching,
     /// Names in the environment that look like a misspelt setting.
     pub suspects: Vec<Suspect>,
+    /// Hash of what is in force, without secrets: the same for each process that is set up alike.
+    pub fingerprint: String,
 }
 
 impl Settings {
@@ -119,6 +121,7 @@ impl Settings {
                 monitoring: monitoring?,
                 watching: watching?,
                 suspects: suspects(environment),
+                fingerprint: check::fingerprint(environment),
             })
         })();
         reader.finish(settings)

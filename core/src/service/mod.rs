@@ -16,6 +16,7 @@ pub mod limits;
 pub mod login;
 mod lookup;
 pub mod mail;
+mod notes;
 pub mod password;
 pub mod profile;
 pub mod refresh;

@@ -160,5 +160,10 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[kept(&["key_id", "account_id", "stranger_day", "wrapped", "wrapped_by", "created_at"], SECRET)],
     },
+    Table {
+        name: "loaded_settings",
+        derived: &[],
+        kept: &[kept(&["process", "hash"], "what processes run with now; retention drops the events that told of it")],
+    },
     Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
 ];
