@@ -95,7 +95,10 @@ async fn open(settings: &Settings) -> anyhow::Result<Option<Doorbook>> {
     let mut terminate = signal(SignalKind::terminate())?;
     loop {
         match start::start(settings).await {
-            Ok(doorbook) => return Ok(Some(doorbook)),
+            Ok(doorbook) => {
+                doorbook.note_settings("api", settings).await;
+                return Ok(Some(doorbook));
+            }
             Err(error) if error.is_temporary() => tracing::warn!(%error, "waiting for the database"),
             Err(error) => return Err(error.into()),
         }

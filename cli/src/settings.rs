@@ -49,7 +49,7 @@ pub fn roots(settings: &Settings) -> RootRing {
 
 /// The service keys, unwrapped.
 pub async fn vault(settings: &Settings, db: &Db) -> anyhow::Result<Vault> {
-    Ok(Vault::open(db, &roots(settings)).await?)
+    Ok(Vault::open(db, roots(settings)).await?)
 }
 
 /// Whether an error is one of settings, which trying again does not cure.

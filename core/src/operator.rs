@@ -5,6 +5,21 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum OperatorEvent {
-    KeyRotated { purpose: String, key_id: String },
-    ProjectionRebuilt { projection: String, events: i64 },
+    KeyRotated {
+        purpose: String,
+        key_id: String,
+    },
+    ProjectionRebuilt {
+        projection: String,
+        events: i64,
+    },
+    /// A process has started with other settings than the last one of its kind.
+    SettingsLoaded {
+        process: String,
+        hash: String,
+    },
+    /// Somebody with a valid session has asked for what is not his to ask for.
+    AuthorizationDenied {
+        action: String,
+    },
 }

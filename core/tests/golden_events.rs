@@ -177,6 +177,8 @@ fn operator() -> Vec<OperatorEvent> {
     examples!(OperatorEvent {
         E::KeyRotated { .. } => [E::KeyRotated { purpose: "checkpoint".into(), key_id: "0123456789abcdef".into() }],
         E::ProjectionRebuilt { .. } => [E::ProjectionRebuilt { projection: "accounts".into(), events: 12 }],
+        E::SettingsLoaded { .. } => [E::SettingsLoaded { process: "api".into(), hash: "0123456789abcdef".repeat(4) }],
+        E::AuthorizationDenied { .. } => [E::AuthorizationDenied { action: "session_revoke".into() }],
     })
 }
 

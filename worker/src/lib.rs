@@ -104,6 +104,7 @@ async fn open(settings: &Settings, stop: &Stop) -> Result<Option<Arc<Doorbook>>,
         match start::start(settings).await {
             Ok(doorbook) if doorbook.health().await != Health::Unavailable => {
                 trouble.worked();
+                doorbook.note_settings("worker", settings).await;
                 return Ok(Some(Arc::new(doorbook)));
             }
             Ok(_) => trouble.failed(&"it has not the migrations of this release: run `doorbook migrate`"),

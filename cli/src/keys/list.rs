@@ -73,6 +73,7 @@ fn root_words(bound: &Dependants) -> String {
         (bound.service_keys, "service keys"),
         (bound.data_keys, "data keys"),
         (bound.addresses, "addresses"),
+        (bound.counters, "counters of limits"),
     ];
     let words: Vec<_> =
         words.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
@@ -112,9 +113,10 @@ fn service_line(
             (false, false) => "retired",
         },
         key.wrapped_by,
-        match key.purpose.as_str() {
-            "identifier" => "counters of limits".to_owned(),
-            _ => Some(root_words(bound)).filter(|words| !words.is_empty()).unwrap_or_else(|| "nothing yet".to_owned()),
+        match (root_words(bound), key.active || key.next) {
+            (words, _) if !words.is_empty() => words,
+            (_, true) => "nothing yet".to_owned(),
+            (_, false) => "nothing hangs on it".to_owned(),
         }
     )
 }

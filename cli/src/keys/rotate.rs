@@ -1,9 +1,12 @@
-//! Changing a service key: expand, re-key, contract (`docs/adr/0013`).
+//! Changing a service key while the service runs (`docs/adr/0013`): look-ups of addresses by expanding, re-keying and contracting,
+//! the others in one moment.
 
 use std::io::Write;
 
 use clap::ValueEnum;
 use doorbook_core::service::Context;
+use doorbook_core::store::Db;
+use doorbook_core::store::keys::change::{self, Rewrapped};
 use doorbook_core::store::keys::rotate::{self, Progress};
 use doorbook_core::token::random;
 use uuid::Uuid;
@@ -14,11 +17,66 @@ use crate::{Outcome, settings};
 pub enum Purpose {
     /// What addresses are looked up by
     EmailLookup,
+    /// What buckets of limits are named by
+    Identifier,
+    /// What wraps data keys
+    PersonalData,
 }
 
 pub async fn run(purpose: Purpose, out: &mut impl Write) -> anyhow::Result<Outcome> {
     match purpose {
         Purpose::EmailLookup => email_lookup(out).await,
+        Purpose::Identifier => identifier(out).await,
+        Purpose::PersonalData => personal_data(out).await,
+    }
+}
+
+async fn identifier(out: &mut impl Write) -> anyhow::Result<Outcome> {
+    let owner = settings::owner_pool(&settings::load()?).await?;
+    let gone = change::forget_identifiers(&owner).await?;
+    if gone > 0 {
+        writeln!(out, "{gone} earlier keys are gone: nothing hung on them.")?;
+    }
+    let key_id = change_key(&owner, change::Purpose::Identifier).await?;
+    writeln!(out, "Changed to key {key_id}. What was counted under the old one goes on; make a backup of the keys.")?;
+    Ok(Outcome::Done)
+}
+
+async fn change_key(owner: &Db, purpose: change::Purpose) -> anyhow::Result<String> {
+    let operator = Context::operator(Uuid::from_bytes(random()));
+    Ok(settings::doorbook().await?.change_key(owner, purpose, &operator).await?)
+}
+
+async fn personal_data(out: &mut impl Write) -> anyhow::Result<Outcome> {
+    let owner = settings::owner_pool(&settings::load()?).await?;
+    // What a run that was broken off has left, or a backup brought back, comes first and is a run of its own.
+    let mut total = rewrap_all(&owner).await?;
+    if total.changed == 0 {
+        let key_id = change_key(&owner, change::Purpose::PersonalData).await?;
+        writeln!(out, "next key {key_id} wraps from now on")?;
+        total = rewrap_all(&owner).await?;
+    }
+    writeln!(out, "{} data keys were wrapped anew. Make a backup of the keys.", total.changed)?;
+    if total.closed == 0 {
+        return Ok(Outcome::Done);
+    }
+    writeln!(
+        out,
+        "{} data keys do not open, and stay as they are: `doorbook keys` says what wraps them.",
+        total.closed
+    )?;
+    Ok(Outcome::Found)
+}
+
+async fn rewrap_all(owner: &Db) -> anyhow::Result<Rewrapped> {
+    let vault = settings::vault(&settings::load()?, owner).await?;
+    let (mut total, mut after) = (Rewrapped::default(), Uuid::nil());
+    loop {
+        let batch = change::rewrap_data_keys(owner, &vault, after).await?;
+        total.changed += batch.changed;
+        total.closed += batch.closed;
+        let Some(last) = batch.last else { return Ok(total) };
+        after = last;
     }
 }
 

@@ -191,3 +191,73 @@ async fn the_key_of_look_ups_is_changed_in_two_runs_and_any_number_of_broken_one
     let _ = house.run_with(&rotate, &[], "").await;
     assert_eq!(house.number("select count(*) from account_emails where state = 'current'").await, 1);
 }
+
+#[tokio::test]
+async fn the_key_of_buckets_is_changed_in_one_run_and_the_list_says_what_is_still_counted_by_the_old_one() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, "ana@example.com").await;
+    for _ in 0..2 {
+        login(&book, "ana@example.com", OTHER_PASSWORD).await.unwrap_err();
+    }
+    let lines = |said: &str, state: &str| {
+        let all = said.lines().filter(|line| line.contains("identifier ") && line.contains(state));
+        all.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let done = house.run("keys rotate identifier").await;
+    assert!(done.contains("What was counted under the old one goes on"), "{done}");
+    let said = house.run("keys list").await;
+    assert!(lines(&said, " active ")[0].ends_with("; nothing yet"), "{said}");
+    assert!(lines(&said, " retired ")[0].ends_with("; 2 counters of limits"), "{said}");
+    for _ in 0..3 {
+        login(&book, "ana@example.com", OTHER_PASSWORD).await.unwrap_err();
+    }
+    let blocked = login(&house.book().await, "ana@example.com", PASSWORD).await;
+    assert!(matches!(blocked, Err(doorbook_core::service::Refusal::Blocked { .. })), "five guesses in all");
+    assert_eq!(house.number("select count(*) from events where type = 'KeyRotated'").await, 1);
+    // The counters are over, and a day is gone.
+    change(&house, "delete from counters").await;
+    change(&house, "update keys.service_keys set changed_at = changed_at - interval '2 days'").await;
+    let said = house.run("keys list").await;
+    assert!(lines(&said, " retired ")[0].ends_with("; nothing hangs on it"), "{said}");
+    let again = house.run("keys rotate identifier").await;
+    assert!(again.contains("1 earlier keys are gone"), "{again}");
+    assert_eq!(lines(&house.run("keys list").await, "").len(), 2);
+}
+
+#[tokio::test]
+async fn the_key_that_wraps_data_keys_is_changed_in_one_run_and_a_broken_one_is_finished_by_the_next() {
+    let house = house().await;
+    let book = house.book().await;
+    for address in ["ana@example.com", "bo@example.com"] {
+        register(&book, address).await;
+    }
+    let line = |said: &str, state: &str| {
+        let mut all = said.lines().filter(|line| line.contains("personal_data") && line.contains(state));
+        all.next().unwrap_or_default().to_owned()
+    };
+    let done = house.run("keys rotate personal-data").await;
+    assert!(done.contains("2 data keys were wrapped anew"), "{done}");
+    let said = house.run("keys list").await;
+    assert!(line(&said, " active ").ends_with("; 2 data keys"), "{said}");
+    assert!(line(&said, " retired ").ends_with("; nothing hangs on it"), "{said}");
+
+    // Broken off behind the change of the key: everything works, the list tells it, and the next run finishes this one.
+    let owner = house.owner.clone().into();
+    let purpose = doorbook_core::store::keys::change::Purpose::PersonalData;
+    let operator = doorbook_core::service::Context::operator(uuid::Uuid::nil());
+    book.change_key(&owner, purpose, &operator).await.unwrap();
+    login(&house.book().await, "ana@example.com", PASSWORD).await.unwrap();
+    let said = house.run("keys list").await;
+    assert!(said.lines().any(|line| line.contains(" retired ") && line.ends_with("; 2 data keys")), "{said}");
+    let finished = house.run("keys rotate personal-data").await;
+    assert!(finished.starts_with("2 data keys were wrapped anew"), "no further key: {finished}");
+    assert_eq!(house.number("select count(*) from keys.service_keys where purpose = 'personal_data'").await, 3);
+    assert_eq!(house.number("select count(*) from events where type = 'KeyRotated'").await, 2);
+
+    // A data key that does not open is told, and does not stand in the way of another change.
+    change(&house, "update keys.data_keys set wrapped = '\\x00' where key_id = (select min(key_id::text)::uuid from keys.data_keys)").await;
+    let told = house.run_with(&["keys", "rotate", "personal-data"], &[], "").await;
+    assert_eq!(told.status, 1, "{told:?}");
+    assert!(told.out.contains("next key") && told.out.contains("1 data keys do not open"), "{told:?}");
+}

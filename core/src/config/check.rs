@@ -5,6 +5,7 @@ mod effective;
 mod judge;
 mod parts;
 
+pub(super) use effective::fingerprint;
 pub use effective::{Effective, effective, given};
 pub use judge::judge;
 pub use parts::Parts;

@@ -83,6 +83,8 @@ pub struct Settings {
     pub suspects: Vec<Suspect>,
     /// Names of the variables that the operator set.
     pub given: Vec<&'static str>,
+    /// Hash of what is in force, without secrets: the same for each process that is set up alike.
+    pub fingerprint: String,
 }
 
 impl Settings {
@@ -122,6 +124,7 @@ impl Settings {
                 watching: watching?,
                 suspects: suspects(environment),
                 given: check::given(environment),
+                fingerprint: check::fingerprint(environment),
             })
         })();
         reader.finish(settings)

@@ -94,6 +94,11 @@ impl Counter {
         self.runs.push((target, 1));
     }
 
+    /// Whether its state speaks of no target.
+    pub const fn names_nobody(&self) -> bool {
+        self.hits.is_empty() && self.held.is_empty() && self.runs.is_empty()
+    }
+
     fn run(&self, target: Target) -> u32 {
         self.runs.iter().find(|(whose, _)| *whose == target).map_or(0, |(_, run)| *run)
     }

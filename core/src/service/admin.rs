@@ -89,7 +89,7 @@ impl Doorbook {
             let mut batch = Batch::new(context, self.now());
             batch.account(&loaded, events, None)?;
             if matches!(command, Command::Unlock) {
-                self.clear_login_bucket(&mut batch, &loaded);
+                self.clear_login_bucket(&mut batch, &loaded).await?;
             }
             crate::failpoint!("admin.read");
             batch.commit(self).await?;

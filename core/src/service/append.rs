@@ -180,12 +180,17 @@ impl<'a> Batch<'a> {
         self.events.is_empty()
     }
 
-    /// Runs the statement.
-    pub async fn commit(mut self, doorbook: &Doorbook) -> Result<(), StoreError> {
+    /// The statement itself, for a transaction that has more to do.
+    pub fn into_write(mut self) -> Write {
         if !self.events.is_empty() {
             self.write.events(self.events);
         }
-        let now = self.write.run(&doorbook.db).await?;
+        self.write
+    }
+
+    /// Runs the statement.
+    pub async fn commit(self, doorbook: &Doorbook) -> Result<(), StoreError> {
+        let now = self.into_write().run(&doorbook.db).await?;
         doorbook.clock.observe(now);
         Ok(())
     }

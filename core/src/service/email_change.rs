@@ -2,6 +2,7 @@
 
 use super::append::{Batch, MailOrder};
 use super::idempotent::{IdempotencyHeader, Progress};
+use super::limits::identifier_bucket;
 use super::{Context, Doorbook, EMAIL_CHANGE_EXPIRY, Refusal, UNDO_WINDOW, access::Caller, retrying};
 use crate::account::{Command, decide};
 use crate::password::PasswordPlain;
@@ -27,7 +28,7 @@ impl Doorbook {
         }
         let owner = accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
         self.confirm_password(&owner, password, "password", context).await?;
-        self.count(self.identifier_bucket("email_change", new_email), self.policy.reset, &context.origin).await?;
+        self.count(&identifier_bucket("email_change", new_email), self.policy.reset, &context.origin).await?;
         retrying(async || {
             let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
             let owner =

@@ -4,6 +4,7 @@ use super::login::{Login, Tokens};
 use super::{Context, Doorbook, Refusal};
 use crate::attempt::LoginFailure;
 use crate::config::LogEmail;
+use crate::store::keys::identifiers::Bucket;
 use crate::telemetry::metrics::{Kind, LOGIN_BLOCKS, LOGINS, LoginOutcome, Page};
 use crate::value::Email;
 
@@ -32,7 +33,8 @@ impl Doorbook {
             LogEmail::Plain => email.normal_form().to_owned(),
             LogEmail::Masked => email.masked(),
             LogEmail::Hash => {
-                let digest = self.vault.bucket("log_email", &[email.normal_form().as_bytes()]);
+                let of = Bucket::new("log_email", &[email.normal_form().as_bytes()]);
+                let digest = self.vault.identifiers().name(&of);
                 // Half of it is enough to tell two addresses apart.
                 let half = digest.first_chunk().map_or(0, |half| u128::from_be_bytes(*half));
                 format!("{half:032x}")

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::limit::Rule;
 use crate::store::StoreError;
+use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
 use crate::store::query::counters;
 use crate::store::write::Write;
@@ -19,31 +20,24 @@ pub(crate) const BAD_TOKENS: Rule = Rule { max: 20, window: Duration::from_mins(
 /// Requests for resets and verification mails per network: this often the identifier's limit. Source: settings contract.
 pub(crate) const ADDRESS_FACTOR: u32 = 10;
 
-/// A counter that decides, and the bucket it lives in.
-#[derive(Clone, Copy)]
-pub(crate) struct Bucket {
-    pub key: [u8; 32],
-    pub kind: &'static str,
+pub(crate) fn identifier_bucket(kind: &'static str, email: &Email) -> Bucket {
+    Bucket::new(kind, &[email.limit_form().as_bytes()])
+}
+
+pub(crate) fn network_bucket(kind: &'static str, origin: &ClientOrigin) -> Bucket {
+    Bucket::new(kind, &[origin.network().to_string().as_bytes()])
 }
 
 impl Doorbook {
-    pub(crate) fn identifier_bucket(&self, kind: &'static str, email: &Email) -> Bucket {
-        Bucket { key: self.vault.bucket(kind, &[email.limit_form().as_bytes()]), kind }
-    }
-
-    pub(crate) fn network_bucket(&self, kind: &'static str, origin: &ClientOrigin) -> Bucket {
-        Bucket { key: self.vault.bucket(kind, &[origin.network().to_string().as_bytes()]), kind }
-    }
-
     /// Counts one request of a plain limit, or refuses it. Committed by itself, before any work is done for the request.
-    pub(crate) async fn count(&self, bucket: Bucket, rule: Rule, origin: &ClientOrigin) -> Result<(), Refusal> {
+    pub(crate) async fn count(&self, bucket: &Bucket, rule: Rule, origin: &ClientOrigin) -> Result<(), Refusal> {
         let counted = retrying(async || {
-            let (row, now) = counters::read(&self.db, bucket.key).await?;
-            match row.counter.count(rule, now) {
+            let (row, now) = counters::read(&self.db, &self.vault, bucket).await?;
+            match row.counter.clone().count(rule, now) {
                 Err(until) => Err(Refusal::Limited { retry_after: wait(until, now) }),
                 Ok(counter) => {
                     let mut write = Write::new();
-                    write.put_counter(bucket.key, bucket.kind, row.version, &counter, counter.forgotten_at(rule, now));
+                    write.put_counter(&row, &counter, counter.forgotten_at(rule, now));
                     write.run(&self.db).await?;
                     Ok(())
                 }
@@ -51,7 +45,7 @@ impl Doorbook {
         })
         .await;
         if matches!(counted, Err(Refusal::Limited { .. })) {
-            self.note_exceeded(&bucket, rule, origin).await;
+            self.note_exceeded(bucket, rule, origin).await;
         }
         counted
     }
@@ -62,7 +56,7 @@ impl Doorbook {
         let context = Context::stranger(origin.clone());
         let note = async {
             let mut batch = Batch::new(&context, self.now());
-            let stream = Self::attempts_stream(bucket, rule.window, batch.now);
+            let stream = self.attempts_stream(bucket, rule.window, batch.now);
             if counters::stream_exists(&self.db, stream).await? {
                 return Ok(());
             }
@@ -81,7 +75,7 @@ impl Doorbook {
 
     /// Refuses before a token is looked at when this network has presented too many that were not ours.
     pub(crate) async fn token_guesses_left(&self, origin: &ClientOrigin) -> Result<(), Refusal> {
-        let (row, now) = counters::read(&self.db, self.network_bucket("bad_token", origin).key).await?;
+        let (row, now) = counters::read(&self.db, &self.vault, &network_bucket("bad_token", origin)).await?;
         match row.counter.count(BAD_TOKENS, now) {
             Ok(_) => Ok(()),
             Err(until) => Err(Refusal::Limited { retry_after: wait(until, now) }),
@@ -90,18 +84,21 @@ impl Doorbook {
 
     /// Counts a token that was not ours, and answers with `refusal`.
     pub(crate) async fn bad_token(&self, origin: &ClientOrigin, refusal: Refusal) -> Refusal {
-        match self.count(self.network_bucket("bad_token", origin), BAD_TOKENS, origin).await {
+        match self.count(&network_bucket("bad_token", origin), BAD_TOKENS, origin).await {
             Ok(()) => refusal,
             Err(limited) => limited,
         }
     }
 
     /// The stream that takes what strangers cause about one bucket in one window.
-    pub(crate) fn attempts_stream(bucket: &Bucket, window: Duration, now: Timestamp) -> StreamId {
+    pub(crate) fn attempts_stream(&self, bucket: &Bucket, window: Duration, now: Timestamp) -> StreamId {
         /// Namespace of attempts streams; any constant does.
         const NAMESPACE: uuid::Uuid = uuid::uuid!("6f0e9a52-6d1f-5c1e-9d0c-6a1b0d7a6a01");
         let tick = now.seconds().div_euclid(i64::try_from(window.as_secs().max(1)).unwrap_or(i64::MAX));
-        StreamId(uuid::Uuid::new_v5(&NAMESPACE, &[bucket.key.as_slice(), &tick.to_be_bytes()].concat()))
+        StreamId(uuid::Uuid::new_v5(
+            &NAMESPACE,
+            &[self.vault.identifiers().name(bucket).as_slice(), &tick.to_be_bytes()].concat(),
+        ))
     }
 
     /// Adds events to the attempts stream of a bucket. Their personal data is sealed with the account's key when there is one,
@@ -114,7 +111,7 @@ impl Doorbook {
         account: Option<(AccountId, Option<&crate::store::keys::DataKey>)>,
         events: Vec<AttemptEvent>,
     ) -> Result<Vec<EventId>, Refusal> {
-        let stream = Self::attempts_stream(bucket, window, batch.now);
+        let stream = self.attempts_stream(bucket, window, batch.now);
         let stranger = self.vault.stranger_key(&self.db, batch.now).await?;
         let subject = account.map(|(id, _)| id);
         let key = account.map_or(Some(&*stranger), |(_, key)| key);

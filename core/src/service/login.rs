@@ -3,15 +3,16 @@
 use uuid::Uuid;
 
 use super::append::Batch;
-use super::limits::{Bucket, wait};
+use super::limits::{identifier_bucket, network_bucket, wait};
 use super::{Context, Doorbook, FieldFault, Refusal, RegistrationMode, retrying};
 use crate::account::{AccountEvent, Command, Status, decide};
 use crate::attempt::{AttemptEvent, LoginFailure};
 use crate::event::Event;
-use crate::limit::{Admission, Target};
+use crate::limit::Admission;
 use crate::password::PasswordPlain;
 use crate::session::{LoginMethod, RevokeReason, SessionEvent};
 use crate::store::StoreError;
+use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
 use crate::store::project::sessions::NewSession;
 use crate::store::query::accounts::Loaded;
@@ -48,7 +49,8 @@ pub struct Tokens {
 struct Guess<'a> {
     email: &'a Email,
     bucket: Bucket,
-    target: Target,
+    /// Names the target within the bucket.
+    target: Bucket,
     reservation: Uuid,
     known_device: Option<DeviceId>,
 }
@@ -62,8 +64,8 @@ impl Doorbook {
             self.network_may_fail(context).await?;
         }
         let epoch = owner.as_ref().map_or(0, |owner| owner.account.session_epoch);
-        let bucket = self.login_bucket(&login.email, known_device, epoch);
-        let guess = self.guess(&login.email, bucket, known_device);
+        let bucket = login_bucket(&login.email, known_device, epoch);
+        let guess = guess(&login.email, bucket, known_device);
         self.reserve(&guess).await?;
         crate::failpoint!("login.reserved");
         let secret = owner.as_ref().and_then(|owner| owner.secret.as_deref());
@@ -96,8 +98,7 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         let email = owner.email().ok_or(Refusal::Unauthenticated)?;
-        let bucket = self.identifier_bucket("login", &email);
-        let guess = self.guess(&email, bucket, None);
+        let guess = guess(&email, identifier_bucket("login", &email), None);
         self.reserve(&guess).await?;
         let verified = match self.hasher.verify(owner.secret.as_deref(), password).await {
             Ok(verified) => verified,
@@ -120,12 +121,12 @@ impl Doorbook {
     }
 
     async fn settle_confirmed(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
-        let (bucket, rule) = (guess.bucket, self.policy.login);
+        let rule = self.policy.login;
         retrying(async || {
-            let (row, now) = counters::read(&self.db, bucket.key).await?;
-            let counter = row.counter.settle_success(rule, now, guess.reservation);
+            let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
+            let counter = row.counter.clone().settle_success(rule, now, guess.reservation);
             let mut write = Write::new();
-            write.put_counter(bucket.key, bucket.kind, row.version, &counter, counter.forgotten_at(rule, now));
+            write.put_counter(&row, &counter, counter.forgotten_at(rule, now));
             write.run(&self.db).await?;
             Ok(())
         })
@@ -146,27 +147,6 @@ impl Doorbook {
         Ok(owner)
     }
 
-    fn guess<'a>(&self, email: &'a Email, bucket: Bucket, known_device: Option<DeviceId>) -> Guess<'a> {
-        let [a, b, c, d, ..] = self.vault.bucket("login_target", &[email.normal_form().as_bytes()]);
-        let target = Target(u32::from_be_bytes([a, b, c, d]));
-        Guess { email, bucket, target, reservation: Uuid::from_bytes(random()), known_device }
-    }
-
-    /// A device has its own bucket, so that whoever fills the identifier's cannot lock its owner out; and a new one after a reset,
-    /// so that a block of the device ends like the identifier's.
-    fn login_bucket(&self, email: &Email, device: Option<DeviceId>, epoch: i64) -> Bucket {
-        match device {
-            None => self.identifier_bucket("login", email),
-            Some(device) => Bucket {
-                key: self.vault.bucket(
-                    "login_device",
-                    &[email.limit_form().as_bytes(), device.0.as_bytes(), &epoch.to_be_bytes()],
-                ),
-                kind: "login_device",
-            },
-        }
-    }
-
     async fn known_device(&self, token: Option<&str>, owner: Option<AccountId>) -> Result<Option<DeviceId>, Refusal> {
         let Some(presented) = token.and_then(|token| opaque::parse(Use::Device, token)) else { return Ok(None) };
         let device = DeviceId(presented.id);
@@ -176,25 +156,25 @@ impl Doorbook {
     }
 
     async fn network_may_fail(&self, context: &Context) -> Result<(), Refusal> {
-        let bucket = self.network_bucket("login_network", &context.origin);
+        let bucket = network_bucket("login_network", &context.origin);
         let since = self.now().minus(self.policy.login.window);
-        if counters::members(&self.db, bucket.key, since).await? >= i64::from(self.policy.login_address_max) {
+        if counters::members(&self.db, &self.vault, &bucket, since).await? >= i64::from(self.policy.login_address_max) {
             return Err(Refusal::Limited { retry_after: self.policy.login.window });
         }
         Ok(())
     }
 
     async fn reserve(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
-        let (bucket, rule) = (guess.bucket, self.policy.login);
+        let rule = self.policy.login;
         retrying(async || {
-            let (row, now) = counters::read(&self.db, bucket.key).await?;
+            let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
             crate::failpoint!("login.read");
-            match row.counter.reserve(rule, now, guess.reservation, guess.target) {
+            match row.counter.clone().reserve(rule, now, guess.reservation, row.target(&guess.target)) {
                 Admission::Blocked { until } => Err(Refusal::Blocked { retry_after: wait(until, now) }),
                 Admission::Busy => Err(Refusal::Busy),
                 Admission::Granted(counter) => {
                     let mut write = Write::new();
-                    write.put_counter(bucket.key, bucket.kind, row.version, &counter, counter.forgotten_at(rule, now));
+                    write.put_counter(&row, &counter, counter.forgotten_at(rule, now));
                     self.clock.observe(write.run(&self.db).await?);
                     Ok(())
                 }
@@ -205,12 +185,12 @@ impl Doorbook {
 
     /// Nothing was verified, so nothing counts.
     async fn release(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
-        let (bucket, rule) = (guess.bucket, self.policy.login);
+        let rule = self.policy.login;
         retrying(async || {
-            let (row, now) = counters::read(&self.db, bucket.key).await?;
-            let counter = row.counter.release(rule, now, guess.reservation);
+            let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
+            let counter = row.counter.clone().release(rule, now, guess.reservation);
             let mut write = Write::new();
-            write.put_counter(bucket.key, bucket.kind, row.version, &counter, counter.forgotten_at(rule, now));
+            write.put_counter(&row, &counter, counter.forgotten_at(rule, now));
             write.run(&self.db).await?;
             Ok(())
         })
@@ -227,8 +207,8 @@ impl Doorbook {
     ) -> Refusal {
         let settled = retrying(async || {
             let rule = self.policy.login;
-            let (row, now) = counters::read(&self.db, guess.bucket.key).await?;
-            let failure = row.counter.settle_failure(rule, now, guess.reservation);
+            let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
+            let failure = row.counter.clone().settle_failure(rule, now, guess.reservation);
             let mut batch = Batch::new(context, self.now());
             // Asked in every case: the question costs time.
             let loaded = accounts::by_id(&self.db, &self.vault, owner.unwrap_or(AccountId(Uuid::nil()))).await?;
@@ -246,9 +226,9 @@ impl Doorbook {
             let account = loaded.as_ref().map(|loaded| (loaded.id, loaded.data_key.as_ref()));
             self.attempts(&mut batch, &guess.bucket, rule.window, account, events).await?;
             let forgotten = failure.counter.forgotten_at(rule, now);
-            batch.write.put_counter(guess.bucket.key, guess.bucket.kind, row.version, &failure.counter, forgotten);
-            let network = self.network_bucket("login_network", &context.origin);
-            batch.write.put_member(network.key, self.identifier_bucket("login", guess.email).key, now);
+            batch.write.put_counter(&row, &failure.counter, forgotten);
+            let network = network_bucket("login_network", &context.origin);
+            batch.write.put_member(&row.keys, &network, &identifier_bucket("login", guess.email), now);
             crate::failpoint!("login.settling");
             batch.commit(self).await?;
             self.tell_of_failure(guess.email, reason, failure.blocked_until.is_some(), context);
@@ -288,7 +268,7 @@ impl Doorbook {
     ) -> Result<Tokens, Refusal> {
         let data_key = owner.data_key.as_ref().ok_or(Refusal::InvalidCredentials)?;
         let context = context.clone().acting(owner.id);
-        let (row, counted_at) = counters::read(&self.db, guess.bucket.key).await?;
+        let (row, counted_at) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
         let live = sessions::live(&self.db, owner.id, i64::from(self.policy.sessions_max) + 10).await?;
         let now = self.now();
         let session = SessionId::new(now);
@@ -316,9 +296,9 @@ impl Doorbook {
             )?;
         }
         let rule = self.policy.login;
-        let counter = row.counter.settle_success(rule, counted_at, guess.reservation);
+        let counter = row.counter.clone().settle_success(rule, counted_at, guess.reservation);
         let forgotten = counter.forgotten_at(rule, counted_at);
-        batch.write.put_counter(guess.bucket.key, guess.bucket.kind, row.version, &counter, forgotten);
+        batch.write.put_counter(&row, &counter, forgotten);
         let salt = random();
         let origin = super::append::MailContext {
             at: now,
@@ -382,6 +362,22 @@ impl Doorbook {
             Err(error) => {
                 tracing::warn!(%account, %error, "a password could not be stored with the parameters in force");
             }
+        }
+    }
+}
+
+fn guess(email: &Email, bucket: Bucket, known_device: Option<DeviceId>) -> Guess<'_> {
+    let target = Bucket::new("login_target", &[email.normal_form().as_bytes()]);
+    Guess { email, bucket, target, reservation: Uuid::from_bytes(random()), known_device }
+}
+
+/// A device has its own bucket, so that whoever fills the identifier's cannot lock its owner out; and a new one after a reset,
+/// so that a block of the device ends like the identifier's.
+fn login_bucket(email: &Email, device: Option<DeviceId>, epoch: i64) -> Bucket {
+    match device {
+        None => identifier_bucket("login", email),
+        Some(device) => {
+            Bucket::new("login_device", &[email.limit_form().as_bytes(), device.0.as_bytes(), &epoch.to_be_bytes()])
         }
     }
 }

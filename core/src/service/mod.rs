@@ -16,6 +16,7 @@ pub mod limits;
 pub mod login;
 mod lookup;
 pub mod mail;
+mod notes;
 pub mod password;
 pub mod profile;
 pub mod refresh;
@@ -24,6 +25,7 @@ pub mod sessions;
 pub mod start;
 pub mod verify;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
@@ -86,7 +88,7 @@ pub struct Doorbook {
     pub hasher: Hasher,
     pub policy: Policy,
     pub(crate) vault: Vault,
-    pub(crate) roots: RootRing,
+    pub(crate) roots: Arc<RootRing>,
     pub(crate) access: AccessTokens,
 }
 
@@ -222,7 +224,7 @@ impl Doorbook {
     /// Opens the vault, sets the clock, checks the epoch and tests the signatures. Nothing is served before this is done.
     pub async fn open(db: Db, hasher: Hasher, policy: Policy, secrets: &RootSecrets) -> Result<Self, StartError> {
         let fallbacks: Vec<&[u8]> = secrets.secret_key_fallbacks.iter().map(|key| key.as_slice()).collect();
-        let roots = RootRing::new(&secrets.secret_key, &fallbacks).with_keyring(secrets.keyring.clone());
+        let roots = Arc::new(RootRing::new(&secrets.secret_key, &fallbacks).with_keyring(secrets.keyring.clone()));
         let access = AccessTokens::new(&secrets.tokens, &secrets.issuer, &secrets.audience);
         let clock = Clock::default();
         crate::store::epoch::ensure(&db).await?;
@@ -230,7 +232,7 @@ impl Doorbook {
         if !access.self_test(clock.now()) {
             return Err(StartError::AccessTokens);
         }
-        let vault = Vault::open(&db, &roots).await?;
+        let vault = Vault::open(&db, Arc::clone(&roots)).await?;
         Ok(Self { db, clock, hasher, policy, vault, roots, access })
     }
 

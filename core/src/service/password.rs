@@ -4,11 +4,12 @@ use uuid::Uuid;
 
 use super::append::{Batch, MailOrder};
 use super::idempotent::{IdempotencyHeader, Progress};
-use super::limits::{Bucket, per_network};
+use super::limits::{identifier_bucket, network_bucket, per_network};
 use super::{Context, Doorbook, Refusal, access::Caller, retrying};
 use crate::account::{Command, Status, decide};
 use crate::attempt::AttemptEvent;
 use crate::password::{PasswordPlain, PersonAttributes};
+use crate::store::keys::identifiers::Bucket;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::{accounts, counters};
@@ -73,22 +74,18 @@ impl Doorbook {
         if let Progress::Done = self.begin(header, context).await? {
             return Ok(());
         }
-        self.count(
-            self.network_bucket("reset_network", &context.origin),
-            per_network(self.policy.reset),
-            &context.origin,
-        )
-        .await?;
-        let bucket = self.identifier_bucket("reset", email);
+        self.count(&network_bucket("reset_network", &context.origin), per_network(self.policy.reset), &context.origin)
+            .await?;
+        let bucket = identifier_bucket("reset", email);
         retrying(async || {
             let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
             let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
-            let (row, at) = counters::read(&self.db, bucket.key).await?;
+            let (row, at) = counters::read(&self.db, &self.vault, &bucket).await?;
             let mut batch = Batch::new(context, self.now());
             if let Some(key) = &key {
                 batch.write.put_idempotency(key, 202, None);
             }
-            let Ok(counter) = row.counter.count(self.policy.reset, at) else {
+            let Ok(counter) = row.counter.clone().count(self.policy.reset, at) else {
                 return if key.is_some() { Ok(batch.commit(self).await?) } else { Ok(()) };
             };
             let token = TokenId::new(batch.now);
@@ -104,7 +101,7 @@ impl Doorbook {
                     let event = AttemptEvent::PasswordResetRequestedForUnknown;
                     let ids =
                         self.attempts(&mut batch, &bucket, self.policy.reset.window, subject, vec![event]).await?;
-                    (Self::phantom(&bucket), ids, Some(&*stranger))
+                    (self.phantom(&bucket), ids, Some(&*stranger))
                 }
             };
             batch.write.open_token(self.new_token(
@@ -119,7 +116,7 @@ impl Doorbook {
                 batch.mail(&order, cause, data_key)?;
             }
             let forgotten = counter.forgotten_at(self.policy.reset, at);
-            batch.write.put_counter(bucket.key, bucket.kind, row.version, &counter, forgotten);
+            batch.write.put_counter(&row, &counter, forgotten);
             Ok(batch.commit(self).await?)
         })
         .await
@@ -127,8 +124,8 @@ impl Doorbook {
 
     /// The account that an address without one would have, always the same: its newer link voids its older one, row for row as
     /// for a real account.
-    fn phantom(bucket: &Bucket) -> AccountId {
-        AccountId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &bucket.key))
+    fn phantom(&self, bucket: &Bucket) -> AccountId {
+        AccountId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &self.vault.identifiers().name(bucket)))
     }
 
     /// Spends the link: new password, all sessions over, blocks and locks lifted. Nobody is logged in by it.
@@ -162,7 +159,7 @@ impl Doorbook {
             if let Some(set) = after.credential {
                 batch.write.replace_credential(owner.id, set.id, set.version, phc.as_str(), now);
             }
-            self.clear_login_bucket(&mut batch, &owner);
+            self.clear_login_bucket(&mut batch, &owner).await?;
             if let Some(cause) = ids.first() {
                 batch.mail(&MailOrder::notice("password_reset_done", owner.id), *cause, owner.data_key.as_ref())?;
             }
@@ -175,10 +172,12 @@ impl Doorbook {
     }
 
     /// The identifier may try again as if nothing had happened. (Known devices begin a new bucket with the new epoch.)
-    pub(crate) fn clear_login_bucket(&self, batch: &mut Batch<'_>, owner: &Loaded) {
+    pub(crate) async fn clear_login_bucket(&self, batch: &mut Batch<'_>, owner: &Loaded) -> Result<(), Refusal> {
         if let Some(email) = owner.email() {
-            batch.write.clear_counters(&[self.identifier_bucket("login", &email).key]);
+            let keys = counters::keys_now(&self.db, &self.vault).await?;
+            batch.write.clear_counter(&keys, &identifier_bucket("login", &email));
         }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::append::{Batch, MailOrder};
 use super::idempotent::{IdempotencyHeader, Progress};
-use super::limits::Bucket;
+use super::limits::{identifier_bucket, network_bucket};
 use super::{Context, Doorbook, FieldFault, Refusal, RegistrationMode, retrying};
 use crate::account::{Account, AccountEvent, Command, Profile, decide, evolve};
 use crate::attempt::AttemptEvent;
@@ -36,7 +36,7 @@ impl Doorbook {
         if let Progress::Done = self.begin(registration.idempotency.as_ref(), context).await? {
             return Ok(());
         }
-        self.count(self.network_bucket("register", &context.origin), self.policy.registration, &context.origin).await?;
+        self.count(&network_bucket("register", &context.origin), self.policy.registration, &context.origin).await?;
         // Hashed in every case: a taken address costs what a free one costs.
         let phc = self.hasher.hash(&registration.password).await?;
         retrying(async || {
@@ -95,6 +95,7 @@ impl Doorbook {
         if let Some(key) = key {
             batch.write.put_idempotency(key, 201, None);
         }
+        crate::failpoint!("register.deciding");
         Ok(batch.commit(self).await?)
     }
 
@@ -108,15 +109,15 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         let now = self.now();
-        let bucket = self.identifier_bucket("register_taken", &registration.email);
+        let bucket = identifier_bucket("register_taken", &registration.email);
         let verified = owner.account.email_verified_at.is_some();
         let mut batch = Batch::new(context, now);
-        let (row, counted_at) = counters::read(&self.db, bucket.key).await?;
+        let (row, counted_at) = counters::read(&self.db, &self.vault, &bucket).await?;
         let attempt = AttemptEvent::RegistrationAttemptedForTakenEmail { verified };
-        let may_mail = match row.counter.count(TAKEN_MAILS, counted_at) {
+        let may_mail = match row.counter.clone().count(TAKEN_MAILS, counted_at) {
             Ok(counter) => {
                 let forgotten = counter.forgotten_at(TAKEN_MAILS, counted_at);
-                batch.write.put_counter(bucket.key, bucket.kind, row.version, &counter, forgotten);
+                batch.write.put_counter(&row, &counter, forgotten);
                 true
             }
             Err(_) => false,
@@ -156,7 +157,7 @@ impl Doorbook {
         key: Option<&IdempotencyKey>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        let bucket: Bucket = self.identifier_bucket("register_taken", &registration.email);
+        let bucket = identifier_bucket("register_taken", &registration.email);
         let mut batch = Batch::new(context, self.now());
         let attempt = AttemptEvent::RegistrationAttemptedForTakenEmail { verified: true };
         self.attempts(&mut batch, &bucket, TAKEN_MAILS.window, None, vec![attempt]).await?;

@@ -127,13 +127,18 @@ impl Doorbook {
         Ok(views)
     }
 
-    /// Ends one of the caller's sessions. Somebody else's id is answered like one that does not exist.
+    /// Ends one of the caller's sessions. Somebody else's id is answered like one that does not exist, and noted: nobody comes by it
+    /// unless it was leaked.
     pub async fn revoke_session(&self, caller: Caller, session: SessionId, context: &Context) -> Result<(), Refusal> {
         retrying(async || {
             let row = sessions::by_id(&self.db, session).await?;
-            let Some(row) = row.filter(|row| row.account_id == caller.account && row.revoked_at.is_none()) else {
+            let Some(row) = row.filter(|row| row.account_id != caller.account || row.revoked_at.is_none()) else {
                 return Err(Refusal::NotFound);
             };
+            if row.account_id != caller.account {
+                self.note_denied(caller, "session_revoke", context).await;
+                return Err(Refusal::NotFound);
+            }
             let key = self.vault.account_key(&self.db, caller.account).await?;
             let mut batch = Batch::new(context, self.now());
             batch.end_session(caller.account, session, row.stream_version, RevokeReason::Owner, key.as_ref())?;

@@ -2,7 +2,7 @@
 
 use super::append::{Batch, MailOrder};
 use super::idempotent::{IdempotencyHeader, Progress};
-use super::limits::per_network;
+use super::limits::{identifier_bucket, network_bucket, per_network};
 use super::{Context, Doorbook, Refusal, retrying};
 use crate::account::{Command, Rejection, decide};
 use crate::store::project::tokens::TokenKind;
@@ -81,17 +81,16 @@ impl Doorbook {
         if let Progress::Done = self.begin(header, context).await? {
             return Ok(());
         }
-        self.count(self.network_bucket("resend", &context.origin), per_network(self.policy.reset), &context.origin)
-            .await?;
-        let bucket = self.identifier_bucket("resend", email);
+        self.count(&network_bucket("resend", &context.origin), per_network(self.policy.reset), &context.origin).await?;
+        let bucket = identifier_bucket("resend", email);
         retrying(async || {
             let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
-            let (row, at) = counters::read(&self.db, bucket.key).await?;
+            let (row, at) = counters::read(&self.db, &self.vault, &bucket).await?;
             let mut batch = Batch::new(context, self.now());
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 202, None);
             }
-            let Ok(counter) = row.counter.count(self.policy.reset, at) else {
+            let Ok(counter) = row.counter.clone().count(self.policy.reset, at) else {
                 return if key.is_some() { Ok(batch.commit(self).await?) } else { Ok(()) };
             };
             let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
@@ -113,13 +112,7 @@ impl Doorbook {
                     batch.mail(&order, cause, owner.data_key.as_ref())?;
                 }
             }
-            batch.write.put_counter(
-                bucket.key,
-                bucket.kind,
-                row.version,
-                &counter,
-                counter.forgotten_at(self.policy.reset, at),
-            );
+            batch.write.put_counter(&row, &counter, counter.forgotten_at(self.policy.reset, at));
             Ok(batch.commit(self).await?)
         })
         .await

@@ -121,7 +121,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "counters",
         derived: &[],
-        kept: &[kept(&["bucket", "kind", "version", "state", "expires_at"], TRANSIENT)],
+        kept: &[kept(&["bucket", "kind", "version", "state", "expires_at", "key_id", "target_key_id"], TRANSIENT)],
     },
     Table { name: "counter_members", derived: &[], kept: &[kept(&["bucket", "member", "at"], TRANSIENT)] },
     Table {
@@ -159,6 +159,11 @@ pub const TABLES: &[Table] = &[
         name: "keys.data_keys",
         derived: &[],
         kept: &[kept(&["key_id", "account_id", "stranger_day", "wrapped", "wrapped_by", "created_at"], SECRET)],
+    },
+    Table {
+        name: "loaded_settings",
+        derived: &[],
+        kept: &[kept(&["process", "hash"], "what processes run with now; retention drops the events that told of it")],
     },
     Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
 ];

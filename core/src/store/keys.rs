@@ -2,22 +2,30 @@
 //! wrapped by the service key for personal data).
 
 pub mod backup;
+pub mod change;
 pub mod dependants;
+pub mod identifiers;
 pub mod lookup;
 pub mod rotate;
+mod wrapping;
+
+use std::sync::{Arc, Mutex, RwLock};
 
 use aws_lc_rs::hmac;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use self::identifiers::Identifiers;
 use self::lookup::{Lookup, LookupKey};
+use self::wrapping::Wrapping;
+pub use self::wrapping::{DataKey, NewDataKey, WrappedKey};
 use super::{Db, StoreError};
 use crate::account::Profile;
 use crate::clock::Timestamp;
 use crate::seal::SealKey;
 use crate::token::keys::{RootRing, key_id};
 use crate::token::random;
-use crate::value::{AccountId, Email};
+use crate::value::Email;
 
 const PURPOSES: [&str; 4] = ["email_lookup", "identifier", "personal_data", "checkpoint"];
 
@@ -40,43 +48,40 @@ impl From<sqlx::Error> for KeyError {
     }
 }
 
-/// A data key, unwrapped.
-pub struct DataKey {
-    pub id: Uuid,
-    pub key: SealKey,
-}
-
-/// A data key that has just been made, as it goes into the database.
-pub struct NewDataKey {
-    pub key: DataKey,
-    pub wrapped: Vec<u8>,
-    pub wrapped_by: String,
+impl From<KeyError> for StoreError {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Store(error) => error,
+            other => Self::Inconsistent(other.to_string()),
+        }
+    }
 }
 
 /// The service keys of this installation.
 pub struct Vault {
-    lookup: std::sync::RwLock<std::sync::Arc<Lookup>>,
-    identifier: hmac::Key,
-    personal_data_id: String,
-    personal_data: SealKey,
-    stranger: std::sync::Mutex<Option<(i64, std::sync::Arc<DataKey>)>>,
+    /// Unwrap keys that come up later.
+    roots: Arc<RootRing>,
+    lookup: RwLock<Arc<Lookup>>,
+    identifiers: RwLock<Arc<Identifiers>>,
+    wrapping: RwLock<Wrapping>,
+    stranger: Mutex<Option<(i64, Arc<DataKey>)>>,
     nobody: Nobody,
 }
 
 /// Personal data of nobody, sealed as an account's is. It is opened where an account was asked for and there is none.
 pub(super) struct Nobody {
-    pub id: Uuid,
-    pub wrapped: Vec<u8>,
+    pub key: WrappedKey,
     pub profile: Vec<u8>,
 }
 
 impl Nobody {
-    fn new(personal_data: &SealKey) -> Result<Self, StoreError> {
+    fn new(personal_data: &SealKey, wrapped_by: String) -> Result<Self, StoreError> {
         let (id, bytes) = (Uuid::from_bytes(random()), Zeroizing::new(random::<32>()));
         // As long as most people's.
         let [email, first_name, last_name] = ["nobody@nowhere.example", "Ana", "Lima"].map(str::to_owned);
         let profile = SealKey::new(&bytes).seal_json(id, &Profile { email, first_name, last_name })?;
-        Ok(Self { id, wrapped: personal_data.seal(id.as_bytes(), &*bytes), profile })
+        let wrapped = personal_data.seal(id.as_bytes(), &*bytes);
+        Ok(Self { key: WrappedKey { id, wrapped, wrapped_by }, profile })
     }
 }
 
@@ -117,10 +122,48 @@ fn unwrap(row: &ServiceKeyRow, roots: &RootRing) -> Result<Zeroizing<Vec<u8>>, K
     SealKey::new(wrapping).open(&owner(&row.purpose, &row.key_id), &row.wrapped).map_err(|_| dropped())
 }
 
-/// Active service keys that no key of the settings unwraps, each with what to do about it.
+/// The bytes of a key; `None` for a retired one that no key of the settings opens and nothing hangs on.
+async fn unwrap_if_needed(
+    db: &Db,
+    row: &ServiceKeyRow,
+    roots: &RootRing,
+) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
+    match unwrap(row, roots) {
+        Err(_) if !row.active && !dependants::any(db, row).await? => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// Needed service keys that no key of the settings unwraps, each with what to do about it.
 pub async fn unreadable(db: &Db, roots: &RootRing) -> Result<Vec<String>, StoreError> {
-    let rows = list(db).await?;
-    Ok(rows.iter().filter(|row| row.active).filter_map(|row| Some(unwrap(row, roots).err()?.to_string())).collect())
+    let mut unreadable = Vec::new();
+    for row in list(db).await? {
+        match unwrap_if_needed(db, &row, roots).await {
+            Ok(_) => {}
+            Err(KeyError::Store(error)) => return Err(error),
+            Err(error) => unreadable.push(error.to_string()),
+        }
+    }
+    Ok(unreadable)
+}
+
+/// A service key in the making, wrapped.
+struct Fresh {
+    id: String,
+    wrapped: Vec<u8>,
+    wrapped_by: String,
+}
+
+impl Fresh {
+    fn new(purpose: &str, roots: &RootRing) -> Result<Self, StoreError> {
+        let Some((wrapped_by, wrapping)) = roots.wrapping_keys().next() else {
+            return Err(StoreError::Inconsistent("no key wraps".to_owned()));
+        };
+        let bytes = Zeroizing::new(random::<32>());
+        let id = key_id(&*bytes);
+        let wrapped = SealKey::new(wrapping).seal(&owner(purpose, &id), &*bytes);
+        Ok(Self { id, wrapped, wrapped_by: wrapped_by.to_owned() })
+    }
 }
 
 /// Makes the service keys that do not exist yet. Several processes may start together: the first row of a purpose wins.
@@ -132,18 +175,15 @@ pub async fn ensure(db: &Db, roots: &RootRing) -> Result<(), StoreError> {
     )
     .fetch_all(db)
     .await?;
-    let Some((wrapped_by, wrapping)) = roots.wrapping_keys().next() else { return Ok(()) };
     for purpose in missing {
-        let bytes = Zeroizing::new(random::<32>());
-        let id = key_id(&*bytes);
-        let wrapped = SealKey::new(wrapping).seal(&owner(&purpose, &id), &*bytes);
+        let fresh = Fresh::new(&purpose, roots)?;
         sqlx::query!(
             "insert into keys.service_keys (purpose, key_id, wrapped, wrapped_by, active) values ($1, $2, $3, $4, true)
              on conflict do nothing",
             purpose,
-            id,
-            wrapped,
-            wrapped_by
+            fresh.id,
+            fresh.wrapped,
+            fresh.wrapped_by
         )
         .execute(db)
         .await?;
@@ -175,19 +215,22 @@ pub async fn rewrap(db: &Db, roots: &RootRing) -> Result<u64, KeyError> {
 }
 
 impl Vault {
-    /// Loads the service keys, making those that are missing. Refuses when one cannot be unwrapped.
-    pub async fn open(db: &Db, roots: &RootRing) -> Result<Self, KeyError> {
+    /// Loads the service keys, making those that are missing. Refuses when one that is needed cannot be unwrapped.
+    pub async fn open(db: &Db, roots: impl Into<Arc<RootRing>>) -> Result<Self, KeyError> {
+        let roots = roots.into();
         for (id, wrapping) in roots.wrapping_keys() {
             let key = SealKey::new(wrapping);
             if !key.open(b"test", &key.seal(b"test", id.as_bytes())).is_ok_and(|plain| *plain == id.as_bytes()) {
                 return Err(KeyError::Untrue);
             }
         }
-        ensure(db, roots).await?;
-        let rows = list(db).await?;
+        ensure(db, &roots).await?;
         let mut active = Vec::with_capacity(PURPOSES.len());
-        for row in rows.iter().filter(|row| row.active) {
-            active.push((row, unwrap(row, roots)?));
+        for row in list(db).await? {
+            let bytes = unwrap_if_needed(db, &row, &roots).await?;
+            if let (true, Some(bytes)) = (row.active, bytes) {
+                active.push((row, bytes));
+            }
         }
         let find = |purpose: &str| -> Result<(String, [u8; 32]), KeyError> {
             active
@@ -197,21 +240,20 @@ impl Vault {
                 .ok_or_else(|| StoreError::Inconsistent(format!("no active service key for {purpose}")).into())
         };
         let (email_lookup_id, email_lookup) = find("email_lookup")?;
-        let (_, identifier) = find("identifier")?;
         let (personal_data_id, personal_data) = find("personal_data")?;
         let personal_data = SealKey::new(&personal_data);
-        let nobody = Nobody::new(&personal_data)?;
+        let nobody = Nobody::new(&personal_data, personal_data_id.clone())?;
         let first = LookupKey::new(email_lookup_id, &email_lookup);
         let lookup = Lookup { version: 0, keys: vec![first], read_at: Timestamp::from_seconds(0) };
         let vault = Self {
-            lookup: std::sync::RwLock::new(std::sync::Arc::new(lookup)),
-            identifier: hmac::Key::new(hmac::HMAC_SHA256, &identifier),
-            personal_data_id,
-            personal_data,
-            stranger: std::sync::Mutex::new(None),
+            lookup: RwLock::new(Arc::new(lookup)),
+            identifiers: RwLock::new(Arc::new(identifiers::read(db, &roots, &[]).await?)),
+            wrapping: RwLock::new(Wrapping::new(personal_data_id, personal_data)),
+            stranger: Mutex::new(None),
             nobody,
+            roots,
         };
-        vault.reread_lookup(db, roots).await?;
+        vault.reread_lookup(db).await?;
         Ok(vault)
     }
 
@@ -226,71 +268,6 @@ impl Vault {
 
     pub fn email_key_id(&self) -> String {
         self.lookup().keys[0].id.clone()
-    }
-
-    /// The bucket of a limit: an HMAC of what it is about. `kind` keeps buckets of different limits apart.
-    pub fn bucket(&self, kind: &str, parts: &[&[u8]]) -> [u8; 32] {
-        let mut all: Vec<&[u8]> = vec![kind.as_bytes(), b"\0"];
-        for part in parts {
-            all.push(part);
-            all.push(b"\0");
-        }
-        mac(&self.identifier, &all)
-    }
-
-    /// A fresh data key.
-    pub fn new_data_key(&self, now: Timestamp) -> NewDataKey {
-        let (id, bytes) = (crate::value::EventId::new(now).0, Zeroizing::new(random::<32>()));
-        NewDataKey {
-            key: DataKey { id, key: SealKey::new(&bytes) },
-            wrapped: self.personal_data.seal(id.as_bytes(), &*bytes),
-            wrapped_by: self.personal_data_id.clone(),
-        }
-    }
-
-    pub fn open_data_key(&self, id: Uuid, wrapped: &[u8]) -> Result<DataKey, StoreError> {
-        let bytes = self.personal_data.open(id.as_bytes(), wrapped)?;
-        let bytes = <[u8; 32]>::try_from(bytes.as_slice()).map_err(|_| crate::seal::SealError::Shape)?;
-        Ok(DataKey { id, key: SealKey::new(&bytes) })
-    }
-
-    /// Today's key for people without an account; made by the first process that needs it, kept in memory for the day.
-    pub async fn stranger_key(&self, db: &Db, now: Timestamp) -> Result<std::sync::Arc<DataKey>, StoreError> {
-        let day = now.seconds().div_euclid(86_400);
-        if let Some((of, key)) = &*self.stranger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-            && *of == day
-        {
-            return Ok(key.clone());
-        }
-        let fresh = self.new_data_key(now);
-        sqlx::query!(
-            "insert into keys.data_keys (key_id, stranger_day, wrapped, wrapped_by)
-             values ($1, (timestamptz 'epoch' + $2 * interval '1 day')::date, $3, $4) on conflict (stranger_day) do nothing",
-            fresh.key.id,
-            f64::from(i32::try_from(day).unwrap_or(i32::MAX)),
-            fresh.wrapped,
-            fresh.wrapped_by
-        )
-        .execute(db)
-        .await?;
-        let row = sqlx::query!(
-            "select key_id, wrapped from keys.data_keys
-             where stranger_day = (timestamptz 'epoch' + $1 * interval '1 day')::date",
-            f64::from(i32::try_from(day).unwrap_or(i32::MAX))
-        )
-        .fetch_one(db)
-        .await?;
-        let key = std::sync::Arc::new(self.open_data_key(row.key_id, &row.wrapped)?);
-        *self.stranger.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((day, key.clone()));
-        Ok(key)
-    }
-
-    /// The data key of one account; `None` once it has been deleted.
-    pub async fn account_key(&self, db: &Db, account: AccountId) -> Result<Option<DataKey>, StoreError> {
-        let row = sqlx::query!("select key_id, wrapped from keys.data_keys where account_id = $1", account.0)
-            .fetch_optional(db)
-            .await?;
-        row.map(|row| self.open_data_key(row.key_id, &row.wrapped)).transpose()
     }
 }
 

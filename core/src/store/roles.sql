@@ -39,6 +39,7 @@ grant select (account_id, tenant_id, locale, status, roles, email_verified_at, l
     on accounts to doorbook_auditor;
 
 grant select, update (held) on key_guards to doorbook_api, doorbook_worker;
+grant select, insert, update on loaded_settings to doorbook_api, doorbook_worker;
 grant select, insert on keys.service_keys, keys.data_keys to doorbook_api;
 grant select, insert on keys.service_keys to doorbook_worker;
 grant select on keys.data_keys to doorbook_worker;

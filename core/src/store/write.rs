@@ -8,9 +8,9 @@
 use std::fmt::Write as _;
 
 use sqlx::postgres::{PgArguments, Postgres};
-use sqlx::{Arguments, AssertSqlSafe, Encode, Row, Type};
+use sqlx::{Arguments, AssertSqlSafe, Encode, Executor, Row, Type};
 
-use super::{Db, StoreError};
+use super::StoreError;
 use crate::clock::Timestamp;
 
 /// How many rows a step must touch.
@@ -87,7 +87,10 @@ impl Write {
     }
 
     /// Runs the statement. `Conflict` means that nothing was written and the command must be decided anew.
-    pub async fn run(self, db: &Db) -> Result<Timestamp, StoreError> {
+    pub async fn run<'e, E>(self, db: E) -> Result<Timestamp, StoreError>
+    where
+        E: Executor<'e, Database = Postgres>,
+    {
         let sql = self.sql();
         if let Some(fault) = self.fault {
             return Err(StoreError::Failed(sqlx::Error::Encode(fault)));

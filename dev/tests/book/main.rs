@@ -9,6 +9,7 @@ mod expiry;
 mod flows;
 mod idempotency;
 mod issued;
+mod key_changes;
 mod limits;
 mod log;
 mod races;

@@ -15,14 +15,14 @@ use crate::common::*;
 /// The operator's side of a rotation.
 struct Rotation {
     owner: PgPool,
-    roots: RootRing,
+    roots: Arc<RootRing>,
 }
 
 impl Rotation {
     async fn of(house: &House) -> Self {
         Self {
             owner: house.database.pool(Role::Migrator).await.unwrap(),
-            roots: RootRing::new(&secrets().secret_key, &[]),
+            roots: Arc::new(RootRing::new(&secrets().secret_key, &[])),
         }
     }
 
@@ -35,7 +35,7 @@ impl Rotation {
     }
 
     async fn rekey(&self) -> u64 {
-        let vault = Vault::open(&self.db(), &self.roots).await.unwrap();
+        let vault = Vault::open(&self.db(), Arc::clone(&self.roots)).await.unwrap();
         let db = self.db();
         let (mut after, mut total) = (Vec::new(), 0);
         loop {
@@ -47,7 +47,7 @@ impl Rotation {
     }
 
     async fn contract(&self) -> Progress {
-        let vault = Vault::open(&self.db(), &self.roots).await.unwrap();
+        let vault = Vault::open(&self.db(), Arc::clone(&self.roots)).await.unwrap();
         rotate::contract(&self.db(), &vault).await.unwrap()
     }
 

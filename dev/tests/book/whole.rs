@@ -15,7 +15,7 @@ impl House {
         }
         let secrets = secrets();
         let owner = Db::from(self.owner.clone());
-        let vault = Vault::open(&owner, &RootRing::new(&secrets.secret_key, &[])).await.unwrap();
+        let vault = Vault::open(&owner, RootRing::new(&secrets.secret_key, &[])).await.unwrap();
         let report = rebuild::check(&owner, &vault).await.unwrap();
         assert!(report.differences.is_empty(), "live rows are what the events come to: {:?}", report.differences);
     }

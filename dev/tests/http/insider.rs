@@ -1,6 +1,8 @@
 //! What only the database's owner with the service's keys can find out: for tests that need a mailed token without the
 //! mail, or must look at a row.
 
+use std::sync::Arc;
+
 use doorbook_core::store::keys::Vault;
 use doorbook_core::token::keys::{RootRing, Use};
 use doorbook_core::token::opaque;
@@ -13,15 +15,15 @@ use crate::common::SECRET_KEY;
 
 pub struct Insider {
     pub owner: PgPool,
-    roots: RootRing,
+    roots: Arc<RootRing>,
     vault: Vault,
 }
 
 impl Insider {
     pub async fn of(stand: &Stand) -> Self {
         let owner = stand.database.pool(Role::Migrator).await.unwrap();
-        let roots = RootRing::new(SECRET_KEY.as_bytes(), &[]);
-        let vault = Vault::open(&owner.clone().into(), &roots).await.unwrap();
+        let roots = Arc::new(RootRing::new(SECRET_KEY.as_bytes(), &[]));
+        let vault = Vault::open(&owner.clone().into(), Arc::clone(&roots)).await.unwrap();
         Self { owner, roots, vault }
     }
 

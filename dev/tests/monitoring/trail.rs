@@ -14,7 +14,7 @@ use crate::common::*;
 const OTHER_PASSWORD: &str = "amber lighthouse 42";
 
 /// Kind, who acted, and whether the event names the account, the session and the client it came from.
-const KINDS: [(&str, &str, &str); 39] = [
+const KINDS: [(&str, &str, &str); 41] = [
     ("Registered", "stranger", "account origin"),
     ("RegistrationAttemptedForTakenEmail", "stranger", "account origin"),
     ("EmailVerificationRequested", "stranger", "account origin"),
@@ -38,6 +38,8 @@ const KINDS: [(&str, &str, &str); 39] = [
     ("LoggedOut", "account", "account session origin"),
     ("SessionRevoked", "account", "account session origin"),
     ("RefreshTokenReused", "stranger", "account session origin"),
+    ("AuthorizationDenied", "account", "account session origin"),
+    ("SettingsLoaded", "system", ""),
     ("MailQueued", "stranger", "account"),
     ("MailSent", "system", "account"),
     ("MailDeferred", "system", "account"),
@@ -85,6 +87,11 @@ async fn live(house: &House) {
     assert_eq!(profile.unwrap().status, 200);
     let path = format!("/api/auth/sessions/{}/", second.text("session_id"));
     assert!(house.client().with_token(access).delete(&path).await.unwrap().status < 300);
+    let theirs = house.login(&house.registered().await, PASSWORD).await;
+    let path = format!("/api/auth/sessions/{}/", theirs.text("session_id"));
+    for _ in 0..3 {
+        assert_eq!(house.client().with_token(access).delete(&path).await.unwrap().status, 404);
+    }
     let change =
         json!({ "current_password": PASSWORD, "new_password": OTHER_PASSWORD, "new_password_confirm": OTHER_PASSWORD });
     post(access, "/api/auth/password/change/", change).await;
@@ -219,6 +226,8 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
     .fetch_all(&owner)
     .await
     .unwrap();
+    let denied = rows.iter().filter(|row| row.0 == "AuthorizationDenied").count();
+    assert_eq!(denied, 1, "whoever is refused again and again makes the log grow by one event an hour");
     let mut found: BTreeMap<String, Row> = BTreeMap::new();
     for row in rows {
         found.entry(row.0.clone()).or_insert(row);
@@ -247,4 +256,33 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
     }
     println!("figure: {} of {} kinds", KINDS.len() - wrong.len(), KINDS.len());
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// C090. Breaks when `core/src/service/notes.rs`: `            if query::loaded_settings(&self.db, process).await?.as_ref() == Some(hash) {` → `            if query::loaded_settings(&self.db, process).await?.as_ref() != Some(hash) {`.
+#[tokio::test]
+async fn the_log_is_told_of_settings_when_they_differ_from_the_last_ones_and_of_no_secret() {
+    let house = house(&[]).await;
+    let owner = house.stand.database.pool(Role::Migrator).await.unwrap();
+    let loaded = async || {
+        let hashes = "select payload->>'process' || ' ' || (payload->>'hash') from events
+                      where type = 'SettingsLoaded' order by event_id";
+        sqlx::query_scalar::<_, String>(hashes).fetch_all(&owner).await.unwrap()
+    };
+    let starts = async |settings: &[(&str, &str)]| {
+        let (mut api, _) = house.stand.another_api_with(settings).await.unwrap();
+        api.terminate().unwrap();
+        loaded().await
+    };
+    let first = loaded().await;
+    assert_eq!(first.len(), 2, "one of the api, one of the worker: {first:?}");
+    assert_eq!(starts(&[]).await, first, "the same settings at another address");
+    let secret = ("JWT_SECRET_KEY_FALLBACKS", "Lw4mR9tK2vX7bN5cJ8hG3fD6sA1qP0zYeU");
+    let longer = ("PASSWORD_MIN_LENGTH", "12");
+    assert_eq!(starts(&[longer]).await.len(), 3);
+    assert_eq!(starts(&[longer]).await.len(), 3);
+    let [with, other] = [secret.1, "Zw4mR9tK2vX7bN5cJ8hG3fD6sA1qP0zYeU"].map(|key| [longer, (secret.0, key)]);
+    assert_eq!(starts(&with).await.len(), 4, "that there is a secret is told");
+    assert_eq!(starts(&other).await.len(), 4, "not which one");
+    let last = starts(&[]).await;
+    assert_eq!((last.len(), &last[4]), (5, first.iter().find(|line| line.starts_with("api ")).unwrap()));
 }

@@ -1,6 +1,9 @@
 //! What is in force: every variable with its value or what stands for it, secrets only as set or unset.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use super::super::registry::{self, Unset, Variable};
 use super::super::{Environment, MailBackend, Settings};
@@ -24,6 +27,23 @@ pub fn effective(environment: &Environment, settings: Option<&Settings>) -> Vec<
 /// Names of the variables that the operator set.
 pub fn given(environment: &Environment) -> Vec<&'static str> {
     effective(environment, None).into_iter().filter(|one| one.given).map(|one| one.name).collect()
+}
+
+/// A hash of all variables: what the operator gave, else what the default says. Of a secret only whether it is set, so that nobody
+/// can try secrets against it; and neither what the machine decides nor where a process listens, so that those set up alike are alike.
+pub(in super::super) fn fingerprint(environment: &Environment) -> String {
+    let mut lines = String::new();
+    for variable in registry::ALL.iter().filter(|variable| !variable.name.ends_with("_BIND")) {
+        let one = one(variable, environment, None);
+        let given = environment.get(variable.name).filter(|_| one.given && !variable.secret);
+        // Writing to a String cannot fail.
+        let _ = writeln!(lines, "{}={}", one.name, given.map_or(one.value, shown));
+    }
+    let digest = digest(&SHA256, lines.as_bytes());
+    digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn one(variable: &Variable, environment: &Environment, settings: Option<&Settings>) -> Effective {

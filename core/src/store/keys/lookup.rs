@@ -7,7 +7,6 @@ use aws_lc_rs::hmac;
 use super::{KeyError, ServiceKeyRow, Vault, mac, unwrap};
 use crate::clock::Timestamp;
 use crate::store::{Db, StoreError};
-use crate::token::keys::RootRing;
 use crate::value::Email;
 
 /// As they were in force at one moment; the active one first, then one on its way in.
@@ -62,12 +61,13 @@ impl Vault {
         Arc::clone(&self.lookup.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads them anew.
-    pub async fn reread_lookup(&self, db: &Db, roots: &RootRing) -> Result<Arc<Lookup>, KeyError> {
+    /// Reads them anew, and with them which key wraps the data keys of new accounts.
+    pub async fn reread_lookup(&self, db: &Db) -> Result<Arc<Lookup>, KeyError> {
         let rows = sqlx::query!(
             r#"select g.version, clock_timestamp() as "now!: Timestamp", k.purpose, k.key_id, k.wrapped, k.wrapped_by, k.active,
                       k.next, k.created_at as "created_at: Timestamp"
-               from key_guards g join keys.service_keys k on k.purpose = g.purpose
+               from key_guards g
+               join keys.service_keys k on k.purpose = g.purpose or (k.purpose = 'personal_data' and k.active)
                where g.purpose = 'email_lookup' and (k.active or k.next) order by k.active desc"#
         )
         .fetch_all(db)
@@ -86,10 +86,11 @@ impl Vault {
                 created_at: row.created_at,
                 wrapped: row.wrapped,
             };
-            keys.push(match known {
-                Some(key) => key,
-                None => LookupKey::new(row.key_id.clone(), &unwrap(&row, roots)?),
-            });
+            match known {
+                _ if row.purpose == "personal_data" => drop(self.learn(&row)?),
+                Some(key) => keys.push(key),
+                None => keys.push(LookupKey::new(row.key_id.clone(), &unwrap(&row, &self.roots)?)),
+            }
         }
         if keys.is_empty() {
             return Err(StoreError::Inconsistent("no active service key for email_lookup".to_owned()).into());

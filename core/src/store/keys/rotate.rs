@@ -4,15 +4,12 @@
 use std::time::Duration;
 
 use uuid::Uuid;
-use zeroize::Zeroizing;
 
-use super::{KeyError, Vault, list, owner};
+use super::{Fresh, KeyError, Vault, WrappedKey, list};
 use crate::account::Profile;
 use crate::clock::Timestamp;
-use crate::seal::SealKey;
 use crate::store::{Db, StoreError};
-use crate::token::keys::{RootRing, key_id};
-use crate::token::random;
+use crate::token::keys::RootRing;
 use crate::value::Email;
 
 const PURPOSE: &str = "email_lookup";
@@ -43,24 +40,19 @@ pub async fn expand(db: &Db, roots: &RootRing) -> Result<String, KeyError> {
     if let Some(next) = list(db).await?.into_iter().find(|row| row.purpose == PURPOSE && row.next) {
         return Ok(next.key_id);
     }
-    let Some((wrapped_by, wrapping)) = roots.wrapping_keys().next() else {
-        return Err(StoreError::Inconsistent("no key wraps".to_owned()).into());
-    };
-    let bytes = Zeroizing::new(random::<32>());
-    let id = key_id(&*bytes);
-    let wrapped = SealKey::new(wrapping).seal(&owner(PURPOSE, &id), &*bytes);
+    let fresh = Fresh::new(PURPOSE, roots)?;
     sqlx::query!(
         "with guard as (update key_guards set version = version + 1 where purpose = $1 returning 1)
          insert into keys.service_keys (purpose, key_id, wrapped, wrapped_by, active, next)
          select $1, $2, $3, $4, false, true from guard",
         PURPOSE,
-        id,
-        wrapped,
-        wrapped_by
+        fresh.id,
+        fresh.wrapped,
+        fresh.wrapped_by
     )
     .execute(db)
     .await?;
-    Ok(id)
+    Ok(fresh.id)
 }
 
 /// Whether a rotation was cut off behind the change: rows of a retired key are left.
@@ -89,6 +81,7 @@ struct Missing {
     detail_ids: Vec<Uuid>,
     data_key_id: Option<Uuid>,
     data_key: Option<Vec<u8>>,
+    data_key_by: Option<String>,
 }
 
 /// Gives each address that lacks it a row of the next key, one batch. Returns how many, and behind which row to go on; `None`
@@ -102,7 +95,7 @@ pub async fn rekey(db: &Db, vault: &Vault, after: &[u8]) -> Result<(u64, Option<
         Missing,
         r#"select e.email_key, e.account_id, e.state, a.profile,
                   coalesce(u.details, '{}') as "details!", coalesce(u.ids, '{}') as "detail_ids!",
-                  k.key_id as "data_key_id?", k.wrapped as "data_key?"
+                  k.key_id as "data_key_id?", k.wrapped as "data_key?", k.wrapped_by as "data_key_by?"
            from account_emails e
            left join accounts a on a.account_id = e.account_id
            left join keys.data_keys k on k.account_id = e.account_id
@@ -120,7 +113,7 @@ pub async fn rekey(db: &Db, vault: &Vault, after: &[u8]) -> Result<(u64, Option<
     let last = rows.last().map(|row| row.email_key.clone());
     let (mut old, mut new) = (Vec::new(), Vec::new());
     for row in rows {
-        if let Some(email) = address(vault, &row)? {
+        if let Some(email) = address(db, vault, &row).await? {
             old.push(row.email_key);
             new.push(next.mac(&email).to_vec());
         }
@@ -152,9 +145,12 @@ pub async fn rekey(db: &Db, vault: &Vault, after: &[u8]) -> Result<(u64, Option<
 }
 
 /// The address of a row: the one whose HMAC it is.
-fn address(vault: &Vault, row: &Missing) -> Result<Option<Email>, StoreError> {
-    let (Some(id), Some(wrapped)) = (row.data_key_id, &row.data_key) else { return Ok(None) };
-    let key = vault.open_data_key(id, wrapped)?.key;
+async fn address(db: &Db, vault: &Vault, row: &Missing) -> Result<Option<Email>, StoreError> {
+    let (Some(id), Some(wrapped), Some(by)) = (row.data_key_id, &row.data_key, &row.data_key_by) else {
+        return Ok(None);
+    };
+    let sealed = WrappedKey { id, wrapped: wrapped.clone(), wrapped_by: by.clone() };
+    let key = vault.open_data_key(db, &sealed).await?.key;
     let mut texts = Vec::new();
     if row.state == "current" {
         if let Some(profile) = &row.profile {

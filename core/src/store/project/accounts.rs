@@ -147,8 +147,10 @@ impl Write {
             "insert_data_key",
             Expect::Rows(1),
             format!(
-                "insert into keys.data_keys (key_id, account_id, wrapped, wrapped_by) values ({}) returning 1",
-                binds.join(", ")
+                "insert into keys.data_keys (key_id, account_id, wrapped, wrapped_by)
+                 select {} where {} returning 1",
+                binds.join(", "),
+                wraps(&binds[3])
             ),
         );
     }
@@ -205,4 +207,9 @@ impl Write {
             format!("update accounts set last_login_at = greatest(last_login_at, {at}) where account_id = {account} returning 1"),
         );
     }
+}
+
+/// That a key still wraps what is new. The statement has its lock on the table before it looks (`store::keys::change`).
+pub(super) fn wraps(key_id: &str) -> String {
+    format!("exists (select 1 from keys.service_keys where purpose = 'personal_data' and key_id = {key_id} and active)")
 }

@@ -10,6 +10,7 @@ use crate::seal::SealError;
 use crate::store::keys::NewDataKey;
 use crate::store::keys::lookup::EmailKeys;
 use crate::store::log::StreamKind;
+use crate::store::project::accounts::wraps;
 use crate::store::write::{Expect, Write};
 use crate::value::{AccountId, CredentialId, Locale};
 
@@ -145,7 +146,9 @@ impl Write {
             Expect::Rows(count),
             format!(
                 "insert into keys.data_keys (key_id, account_id, wrapped, wrapped_by)
-                 select * from unnest({key}::uuid[], {account}, {wrapped}::bytea[], {by}::text[]) returning 1"
+                 select * from unnest({key}::uuid[], {account}, {wrapped}::bytea[], {by}::text[]) as n (key, account, wrapped, by)
+                 where {} returning 1",
+                wraps("n.by")
             ),
         );
         self.insert_import_accounts(&account, columns, &now, count);

@@ -6,4 +6,5 @@ pub mod idempotency;
 pub mod imports;
 pub mod outbox;
 pub mod sessions;
+pub mod settings;
 pub mod tokens;

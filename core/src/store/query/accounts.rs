@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::account::{Account, Credential, Role, Status};
 use crate::clock::Timestamp;
 use crate::store::keys::lookup::EmailKeys;
-use crate::store::keys::{DataKey, Vault};
+use crate::store::keys::{DataKey, Vault, WrappedKey};
 use crate::store::{Db, StoreError};
 use crate::value::{AccountId, CredentialId, Locale};
 
@@ -43,13 +43,17 @@ struct Row {
     secret: Option<String>,
     key_id: Option<Uuid>,
     wrapped: Option<Vec<u8>>,
+    wrapped_by: Option<String>,
 }
 
 impl Row {
-    fn load(self, vault: &Vault) -> Result<Loaded, StoreError> {
-        let odd = |what: &str| StoreError::Inconsistent(format!("account {}: {what}", self.account_id));
-        let data_key = match (self.key_id, &self.wrapped) {
-            (Some(id), Some(wrapped)) => Some(vault.open_data_key(id, wrapped)?),
+    async fn load(self, db: &Db, vault: &Vault) -> Result<Loaded, StoreError> {
+        let account_id = self.account_id;
+        let odd = |what: &str| StoreError::Inconsistent(format!("account {account_id}: {what}"));
+        let data_key = match (self.key_id, self.wrapped, self.wrapped_by) {
+            (Some(id), Some(wrapped), Some(wrapped_by)) => {
+                Some(vault.open_data_key(db, &WrappedKey { id, wrapped, wrapped_by }).await?)
+            }
             _ => None,
         };
         let profile = match (&self.profile, &data_key) {
@@ -95,7 +99,7 @@ pub async fn by_id(db: &Db, vault: &Vault, account: AccountId) -> Result<Option<
 
 /// The account whose current address has this key.
 pub async fn by_email(db: &Db, vault: &Vault, email: &EmailKeys) -> Result<Option<Loaded>, StoreError> {
-    find(db, vault, &email.values(), vault.nobody().id).await
+    find(db, vault, &email.values(), vault.nobody().key.id).await
 }
 
 /// The account of an address or, without one, of an id. Where there is none, the same indexes are searched and the personal data
@@ -113,7 +117,8 @@ async fn find(db: &Db, vault: &Vault, email_keys: &[Vec<u8>], account: Uuid) -> 
                   a.password_changed_at as "password_changed_at?: Timestamp", a.last_login_at as "last_login_at?: Timestamp",
                   c.credential_id as "credential_id?", c.version as "credential_version?", c.secret as "secret?",
                   case when a.account_id is null then $3 else k.key_id end as key_id,
-                  case when a.account_id is null then $5 else k.wrapped end as wrapped
+                  case when a.account_id is null then $5 else k.wrapped end as wrapped,
+                  case when a.account_id is null then $6 else k.wrapped_by end as wrapped_by
            from (select coalesce((select e.account_id from account_emails e where e.email_key = any($1) and e.state = 'current' limit 1), $2) as id) w
            left join accounts a on a.account_id = w.id
            left join streams s on s.stream_id = w.id
@@ -121,14 +126,15 @@ async fn find(db: &Db, vault: &Vault, email_keys: &[Vec<u8>], account: Uuid) -> 
            left join keys.data_keys k on k.account_id = w.id"#,
         email_keys,
         account,
-        nobody.id,
+        nobody.key.id,
         nobody.profile,
-        nobody.wrapped
+        nobody.key.wrapped,
+        nobody.key.wrapped_by
     )
     .fetch_one(db)
     .await?;
     let found = row.found;
-    Ok(Some(row.load(vault)?).filter(|_| found))
+    Ok(Some(row.load(db, vault).await?).filter(|_| found))
 }
 
 /// Whether nobody may register this address now: it has an account, or a change that can still be undone reserves it.

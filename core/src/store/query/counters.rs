@@ -1,35 +1,75 @@
+use std::sync::Arc;
+
 use sqlx::types::Json;
 
 use crate::clock::Timestamp;
 use crate::limit::Counter;
+use crate::store::keys::identifiers::{Bucket, Identifiers};
+use crate::store::keys::{KeyError, Vault};
 use crate::store::project::counters::CounterRow;
 use crate::store::project::idempotency::IdempotencyKey;
 use crate::store::{Db, StoreError};
 use crate::value::{SessionId, StreamId};
 
+/// A read finds the keys changed at most this often before it gives up: they change once in years.
+const CHANGES_MAX: u32 = 3;
+
 /// A bucket and the database's time.
-pub async fn read(db: &Db, bucket: [u8; 32]) -> Result<(CounterRow, Timestamp), StoreError> {
-    let row = sqlx::query!(
-        r#"select t.now as "now!: Timestamp", c.version as "version?", c.state as "state?: Json<Counter>"
-           from (select clock_timestamp() as now) t left join counters c on c.bucket = $1"#,
-        bucket.as_slice()
-    )
-    .fetch_one(db)
-    .await?;
-    let counter =
-        CounterRow { version: row.version.unwrap_or(0), counter: row.state.map(|state| state.0).unwrap_or_default() };
-    Ok((counter, row.now))
+pub async fn read(db: &Db, vault: &Vault, bucket: &Bucket) -> Result<(CounterRow, Timestamp), KeyError> {
+    let mut keys = vault.identifiers();
+    for _ in 0..CHANGES_MAX {
+        // One row at most: whoever writes under the active key takes away what stood under an earlier one.
+        let row = sqlx::query!(
+            r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
+                      c.version as "version?", c.state as "state?: Json<Counter>", c.target_key_id
+               from key_guards g left join counters c on c.bucket = any($1)
+               where g.purpose = 'identifier' limit 1"#,
+            &keys.names(bucket)
+        )
+        .fetch_one(db)
+        .await?;
+        if row.keys_version == keys.version {
+            let counter = CounterRow {
+                counter: row.state.map(|state| state.0).unwrap_or_default(),
+                bucket: bucket.clone(),
+                keys,
+                found: row.bucket.zip(row.version),
+                target_key_id: row.target_key_id,
+            };
+            return Ok((counter, row.now));
+        }
+        keys = vault.reread_identifiers(db).await?;
+    }
+    Err(StoreError::Conflict.into())
 }
 
 /// How many distinct members of a set were seen after `since`, counted up to 1,000.
-pub async fn members(db: &Db, bucket: [u8; 32], since: Timestamp) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar!(
-        r#"select count(*) as "count!" from (select 1 from counter_members where bucket = $1 and at > $2 limit 1000) m"#,
-        bucket.as_slice(),
-        since as Timestamp
-    )
-    .fetch_one(db)
-    .await?)
+pub async fn members(db: &Db, vault: &Vault, bucket: &Bucket, since: Timestamp) -> Result<i64, KeyError> {
+    let mut keys = vault.identifiers();
+    for _ in 0..CHANGES_MAX {
+        let row = sqlx::query!(
+            r#"select g.version,
+                      (select count(*) from (select 1 from counter_members where bucket = any($1) and at > $2 limit 1000) m) as "count!"
+               from key_guards g where g.purpose = 'identifier'"#,
+            &keys.names(bucket),
+            since as Timestamp
+        )
+        .fetch_one(db)
+        .await?;
+        if row.version == keys.version {
+            return Ok(row.count);
+        }
+        keys = vault.reread_identifiers(db).await?;
+    }
+    Err(StoreError::Conflict.into())
+}
+
+/// The keys that buckets are named by, as they are now.
+pub async fn keys_now(db: &Db, vault: &Vault) -> Result<Arc<Identifiers>, KeyError> {
+    let keys = vault.identifiers();
+    let version =
+        sqlx::query_scalar!("select version from key_guards where purpose = 'identifier'").fetch_one(db).await?;
+    if version == keys.version { Ok(keys) } else { vault.reread_identifiers(db).await }
 }
 
 /// Whether a stream has begun.

@@ -25,6 +25,11 @@ pub async fn migrations_applied(db: &super::Db) -> Result<bool, super::StoreErro
     Ok(applied == known)
 }
 
+/// Hash of the settings that the last process of a kind has started with.
+pub async fn loaded_settings(db: &super::Db, process: &str) -> Result<Option<String>, super::StoreError> {
+    Ok(sqlx::query_scalar!("select hash from loaded_settings where process = $1", process).fetch_optional(db).await?)
+}
+
 /// Whether a worker has shown itself in the last 20 s, and found Redis and the mail server in order.
 pub async fn worker_well(db: &super::Db) -> Result<bool, super::StoreError> {
     Ok(sqlx::query_scalar!(

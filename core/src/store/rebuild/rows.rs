@@ -5,20 +5,21 @@ use uuid::Uuid;
 use super::compare::{AccountRow, CredentialRow, DeviceRow, EmailRow, SessionRow, TokenRow};
 use super::{Case, Cases};
 use crate::clock::Timestamp;
-use crate::store::keys::Vault;
+use crate::store::keys::{Vault, WrappedKey};
 use crate::store::{StoreError, Tx};
 use crate::value::AccountId;
 
 pub(super) async fn load(db: &mut Tx, vault: &Vault, ids: &[Uuid]) -> Result<Cases, StoreError> {
     let mut cases: Cases = ids.iter().map(|id| (AccountId(*id), Case::default())).collect();
     let keys = sqlx::query!(
-        r#"select account_id as "account_id!: AccountId", key_id, wrapped from keys.data_keys where account_id = any($1)"#,
+        r#"select account_id as "account_id!: AccountId", key_id, wrapped, wrapped_by from keys.data_keys where account_id = any($1)"#,
         ids
     )
     .fetch_all(&mut *db)
     .await?;
     for row in keys {
-        cases.entry(row.account_id).or_default().key = Some(vault.open_data_key(row.key_id, &row.wrapped)?);
+        let sealed = WrappedKey { id: row.key_id, wrapped: row.wrapped, wrapped_by: row.wrapped_by };
+        cases.entry(row.account_id).or_default().key = Some(vault.open_data_key(&mut *db, &sealed).await?);
     }
     load_account_rows(&mut *db, ids, &mut cases).await?;
     load_session_rows(&mut *db, ids, &mut cases).await?;
