@@ -68,7 +68,7 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outco
             let changed = keys::rewrap(&owner, &settings::roots(&settings)).await?;
             writeln!(out, "{changed} service keys were wrapped anew.")?;
         }
-        Command::Rotate { purpose } => return rotate::run(purpose, out).await,
+        Command::Rotate { purpose } => return Box::pin(rotate::run(purpose, out)).await,
         Command::Backup { file, recipient } => backup::write(&file, &recipient, out).await?,
         Command::Restore { file, recipient, despite_age } => {
             backup::restore(&file, &recipient, despite_age, out).await?;
