@@ -105,7 +105,7 @@ fn readiness(ops: Ops) -> ReadinessProbe {
             match ops.ready().await {
                 Ready::Ready => Readiness::Ready,
                 Ready::Degraded => Readiness::Degraded,
-                Ready::Ending | Ready::NotOpen | Ready::Unusable => Readiness::Unavailable,
+                Ready::Ending | Ready::NotOpen | Ready::Outdated | Ready::Unusable => Readiness::Unavailable,
             }
         }
         .boxed()
