@@ -23,9 +23,6 @@ use tokio::sync::watch;
 const EXIT_SETTINGS: u8 = 2;
 /// Pause between two tries to reach the database at start.
 const START_RETRY: Duration = Duration::from_secs(1);
-/// At the end, readiness is off for this long before connections are refused: a load balancer that asks often enough sends no
-/// request into the gap.
-const NOTICE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let settings = match Environment::of_process().and_then(|environment| Settings::load(&environment, Process::Api)) {
@@ -70,7 +67,6 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
         }
         stop.send_replace(true);
         tracing::info!("ending: readiness is off");
-        tokio::time::sleep(NOTICE).await;
     };
     let Some(doorbook) = open(settings).await? else { return Ok(()) };
     let doorbook = opened.get_or_init(|| Arc::new(doorbook));

@@ -11,6 +11,11 @@ use tokio::time::sleep;
 /// Time for what should take seconds on a machine with nothing else to do.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// Little by default, as the release bar asks when `DOORBOOK_DOSE` is `full`.
+pub fn dose<T>(small: T, full: T) -> T {
+    if std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full") { full } else { small }
+}
+
 /// Waits until the condition holds.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let started = Instant::now();

@@ -4,5 +4,6 @@
 mod common;
 mod expand;
 mod load;
+mod rolling;
 mod schema;
 mod waits;
