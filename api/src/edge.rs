@@ -13,7 +13,7 @@ use std::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{
-    http::uri::Scheme,
+    http::{HeaderValue, header, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -22,7 +22,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::JoinSet,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -57,7 +57,12 @@ pub struct Limits {
     pub idle: Duration,
     /// Without the client taking a byte of its answer.
     pub write_stall: Duration,
-    /// For requests in flight when the process stops, and for their commands.
+    /// At the end, between readiness that is off and refused connections: a load balancer that asks often enough sends no request
+    /// into the gap. Meanwhile every answer ends its connection.
+    pub notice: Duration,
+    /// Then, how long an idle connection is kept for a request that may be on its way. Part of `drain`.
+    pub farewell: Duration,
+    /// Then, for requests in flight and for their commands.
     pub drain: Duration,
 }
 
@@ -68,8 +73,10 @@ impl Default for Limits {
             header_deadline: Duration::from_secs(10),
             idle: Duration::from_secs(30),
             write_stall: Duration::from_secs(30),
+            notice: Duration::from_secs(2),
+            farewell: Duration::from_secs(1),
             // With the notice before and the last log lines after, the process ends within ten seconds. Source: bar 6.
-            drain: Duration::from_secs(6),
+            drain: Duration::from_secs(5),
         }
     }
 }
@@ -92,20 +99,36 @@ impl Limits {
     }
 }
 
-/// Serves until `stop` is done, then finishes what is in flight within `limits.drain`.
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Ending {
+    /// Not begun.
+    Serving,
+    /// Connections are accepted still; each ends with its next answer. A proxy that found it closed under its request could not know
+    /// whether the request was carried out, and would have to fail it.
+    Leaving,
+    /// Nobody sends any more: idle connections are closed.
+    Closing,
+}
+
+/// Serves until `limits.notice` after `stop`, then finishes what is in flight within `limits.drain`.
 pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, stop: impl Future<Output = ()>) {
     let slots = Arc::new(Semaphore::new(limits.connections));
-    let (closing, _) = watch::channel(false);
+    let (ending, _) = watch::channel(Ending::Serving);
     let mut connections = JoinSet::new();
     let mut backoff = ACCEPT_BACKOFF_MIN;
-    let mut stop = pin!(stop);
+    let mut stop = pin!(async {
+        stop.await;
+        ending.send_replace(Ending::Leaving);
+        sleep(limits.notice).await;
+    });
     loop {
         tokio::select! {
             biased;
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
             (stream, peer, slot) = accept(&listener, &slots, &mut backoff) => {
-                let serving = connection(stream, peer, Arc::clone(&app), limits, closing.subscribe());
+                let serving = connection(stream, peer, Arc::clone(&app), limits, ending.subscribe());
                 connections.spawn(async move {
                     serving.await;
                     drop(slot);
@@ -114,9 +137,18 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, stop: i
         }
     }
     drop(listener);
-    closing.send_replace(true);
-    let deadline = Instant::now() + limits.drain;
-    let drained = timeout_at(deadline, async { while connections.join_next().await.is_some() {} }).await.is_ok();
+    let refusing = Instant::now();
+    let deadline = refusing + limits.drain;
+    let all_gone = async { while connections.join_next().await.is_some() {} };
+    let farewell = async {
+        sleep_until(refusing + limits.farewell).await;
+        ending.send_replace(Ending::Closing);
+        pending::<()>().await;
+    };
+    let drained = tokio::select! {
+        drained = timeout_at(deadline, all_gone) => drained.is_ok(),
+        () = farewell => false,
+    };
     if !drained {
         tracing::warn!(connections = connections.len(), "connections were cut at the end of the drain time");
         connections.shutdown().await;
@@ -162,7 +194,7 @@ async fn connection(
     peer: SocketAddr,
     app: Arc<App>,
     limits: Limits,
-    mut closing: watch::Receiver<bool>,
+    mut ending: watch::Receiver<Ending>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was refused");
@@ -170,14 +202,17 @@ async fn connection(
     let refuser = Arc::clone(&app);
     let phase = Arc::new(Phase::default());
     let stream = GuardedStream::new(stream, Arc::clone(&phase), limits.header_deadline, limits.write_stall);
+    let seen = ending.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let app = Arc::clone(&app);
-        let phase = Arc::clone(&phase);
+        let (app, phase, seen) = (Arc::clone(&app), Arc::clone(&phase), seen.clone());
         phase.begin();
         Box::pin(async move {
             let addresses = (LocalAddr::default(), RemoteAddr(peer.into()));
             let request = poem::Request::from((request, addresses.0, addresses.1, Scheme::HTTP));
-            let response = app.answer(request).await;
+            let mut response = app.answer(request).await;
+            if *seen.borrow() >= Ending::Leaving {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             phase.end();
             Ok::<_, Infallible>(response)
         })
@@ -194,7 +229,7 @@ async fn connection(
 
     let ended = tokio::select! {
         ended = poll_fn(|cx| connection.poll_without_shutdown(cx)) => Some(ended),
-        () = closed(&mut closing) => None,
+        () = closing(&mut ending) => None,
     };
     let ended = if let Some(ended) = ended {
         ended
@@ -215,9 +250,9 @@ async fn connection(
     }
 }
 
-async fn closed(closing: &mut watch::Receiver<bool>) {
+async fn closing(ending: &mut watch::Receiver<Ending>) {
     // An error means that the sender is gone, and with it the server.
-    drop(closing.wait_for(|closing| *closing).await);
+    drop(ending.wait_for(|ending| *ending == Ending::Closing).await);
 }
 
 /// Ends our side, then reads until the client has ended its own, within bounds.

@@ -24,9 +24,6 @@ use tokio::sync::watch;
 const EXIT_SETTINGS: u8 = 2;
 /// Pause between two tries to reach the database at start.
 const START_RETRY: Duration = Duration::from_secs(1);
-/// At the end, readiness is off for this long before connections are refused: a load balancer that asks often enough sends no
-/// request into the gap.
-const NOTICE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let settings = match Environment::of_process().and_then(|environment| Settings::load(&environment, Process::Api)) {
@@ -75,7 +72,6 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
         }
         stop.send_replace(true);
         tracing::info!("ending: readiness is off");
-        tokio::time::sleep(NOTICE).await;
     };
     let Some(doorbook) = open(settings).await? else { return Ok(()) };
     let doorbook = opened.get_or_init(|| Arc::new(doorbook));
@@ -116,7 +112,7 @@ fn readiness(ops: Ops) -> ReadinessProbe {
             match ops.ready().await {
                 Ready::Ready => Readiness::Ready,
                 Ready::Degraded => Readiness::Degraded,
-                Ready::Ending | Ready::NotOpen | Ready::Unusable => Readiness::Unavailable,
+                Ready::Ending | Ready::NotOpen | Ready::Outdated | Ready::Unusable => Readiness::Unavailable,
             }
         }
         .boxed()

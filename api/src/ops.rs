@@ -37,6 +37,7 @@ pub enum Ready {
     Degraded,
     Ending,
     NotOpen,
+    Outdated,
     Unusable,
 }
 
@@ -62,6 +63,7 @@ impl Ops {
         match timeout(QUERY_TIMEOUT, doorbook.health()).await {
             Ok(Health::Ready) => Ready::Ready,
             Ok(Health::Degraded) => Ready::Degraded,
+            Ok(Health::Outdated) => Ready::Outdated,
             Ok(Health::Unavailable) | Err(_) => Ready::Unusable,
         }
     }
@@ -98,6 +100,7 @@ async fn ready(ops: Data<&Ops>) -> Response {
         Ready::Degraded => (StatusCode::OK, "degraded\n"),
         Ready::Ending => (StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
         Ready::NotOpen => (StatusCode::SERVICE_UNAVAILABLE, "the database is not open yet\n"),
+        Ready::Outdated => (StatusCode::SERVICE_UNAVAILABLE, "the database serves newer releases only\n"),
         Ready::Unusable => (StatusCode::SERVICE_UNAVAILABLE, "the database is not usable\n"),
     };
     Response::builder().status(status).header(CONTENT_TYPE, "text/plain; charset=utf-8").body(text)

@@ -3,13 +3,16 @@
 use std::io::Write;
 
 use doorbook_core::store;
-use doorbook_core::store::pending::{Lack, pending};
+use doorbook_core::store::migrations::{Lack, Migrated, pending};
 
 use crate::{Outcome, settings};
 
 pub async fn migrate(out: &mut impl Write) -> anyhow::Result<Outcome> {
-    store::migrate(settings::load()?.database.migrate_url.expose()).await?;
-    writeln!(out, "The schema is up to date and the roles are granted.")?;
+    let said = match store::migrate(settings::load()?.database.migrate_url.expose()).await? {
+        Migrated::UpToDate => "The schema is up to date and the roles are granted.",
+        Migrated::Newer => "The schema is a newer release's, beside which this one may run. Nothing was changed.",
+    };
+    writeln!(out, "{said}")?;
     Ok(Outcome::Done)
 }
 
@@ -20,16 +23,11 @@ pub async fn check(out: &mut impl Write) -> anyhow::Result<Outcome> {
         writeln!(out, "Every migration of this release is applied.")?;
         return Ok(Outcome::Done);
     }
-    for migration in pending {
-        let lack = match migration.lack {
-            Lack::NotApplied => "is not applied: run `doorbook migrate`",
-            Lack::Unfinished => "began and did not end: look at the database before you migrate again",
-            Lack::OtherText => "was applied with another text: another build made this database",
-            Lack::Unknown => "was applied by a newer release than this one",
-        };
-        writeln!(out, "{:04} {} {lack}", migration.version, migration.description)?;
+    for migration in &pending {
+        writeln!(out, "{migration}")?;
     }
-    Ok(Outcome::Found)
+    let is_served = pending.iter().all(|migration| migration.lack == Lack::Newer);
+    Ok(if is_served { Outcome::Done } else { Outcome::Found })
 }
 
 pub async fn roles(sql: bool, out: &mut impl Write) -> anyhow::Result<Outcome> {

@@ -43,14 +43,14 @@ pub struct Certificate<'a> {
 }
 
 impl Proxy {
-    /// Starts a proxy on free ports of loopback in front of the api on `api_port`.
-    pub async fn start(run: &Arc<Run>, front: Front, api_port: u16, certificate: Certificate<'_>) -> Result<Self> {
+    /// Starts a proxy on free ports of loopback in front of one api, or of two.
+    pub async fn start(run: &Arc<Run>, front: Front, apis: &[u16], certificate: Certificate<'_>) -> Result<Self> {
         for _ in 0..TRIES {
             let (http, https) = (free_port()?, free_port()?);
             let folder = run.folder().join(format!("{front:?}-{http}"));
             fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
             run.hand_over(&folder)?;
-            let place = Place { run, folder, http, https, api_port };
+            let place = Place { run, folder, http, https, apis };
             let mut process = match front {
                 Front::Nginx => place.nginx(certificate)?,
                 Front::Haproxy => place.haproxy(certificate)?,
@@ -87,7 +87,7 @@ struct Place<'a> {
     folder: PathBuf,
     http: u16,
     https: u16,
-    api_port: u16,
+    apis: &'a [u16],
 }
 
 impl Place<'_> {
@@ -138,8 +138,14 @@ impl Place<'_> {
     fn deployed(&self, file: &str, changes: &[(&str, &str)]) -> Result<String> {
         let path = Path::new(ROOT).join("deploy").join(file);
         let mut text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let api = format!("127.0.0.1:{}", self.api_port);
-        for (old, new) in [&[("127.0.0.1:8000", api.as_str())], changes].concat() {
+        let places = [("server", "127.0.0.1:8000"), ("# server", "127.0.0.1:8001")];
+        ensure!((1..=places.len()).contains(&self.apis.len()), "the files have places for {} apis", places.len());
+        for ((server, place), port) in places.into_iter().zip(self.apis) {
+            let line = text.lines().find(|line| line.trim_start().starts_with(server) && line.contains(place));
+            let line = line.with_context(|| format!("{} has no server at {place}", path.display()))?.to_owned();
+            text = text.replace(&line, &line.replace("# ", "").replace(place, &format!("127.0.0.1:{port}")));
+        }
+        for &(old, new) in changes {
             ensure!(text.matches(old).count() == 1, "{} holds {old:?} not once", path.display());
             text = text.replace(old, new);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbook_core::service::Doorbook;
+use doorbook_core::service::health::Health;
 use doorbook_core::store::jobs;
 use doorbook_core::token::random;
 
@@ -22,7 +23,7 @@ pub fn process_name() -> String {
     format!("{host}-{}-{chance:08x}", std::process::id())
 }
 
-/// Beats until `stop`.
+/// Beats until `stop`, or until a newer release's schema serves this one no more: what its statements would do then is not known.
 pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, runner: Arc<Runner>, process: String, stop: Stop) {
     let mut trouble = Trouble::new("the heartbeat");
     loop {
@@ -31,6 +32,9 @@ pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, runner: Arc<Runner>
             Ok(now) => {
                 doorbook.clock.observe(now);
                 trouble.worked();
+                if doorbook.health().await == Health::Outdated {
+                    return;
+                }
             }
             Err(error) => trouble.failed(&error),
         }

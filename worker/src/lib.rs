@@ -42,6 +42,8 @@ use crate::trouble::Trouble;
 /// Time for running jobs to finish at the end: the process ends within ten seconds, its last log lines included. A mail whose
 /// server takes longer is offered again; its Message-ID stays the same. Source: bar 6.
 const GRACE: Duration = Duration::from_secs(7);
+/// Why a worker of a release that the schema does not serve any more does nothing.
+const OUTDATED: &str = "the database serves newer releases only: start the worker of one";
 /// Pause between two tries to reach Postgres at the start.
 const OPEN_EVERY: Duration = Duration::from_secs(1);
 
@@ -102,12 +104,17 @@ async fn open(settings: &Settings, stop: &Stop) -> Result<Option<Arc<Doorbook>>,
     let mut trouble = Trouble::new("opening the database");
     loop {
         match start::start(settings).await {
-            Ok(doorbook) if doorbook.health().await != Health::Unavailable => {
-                trouble.worked();
-                doorbook.note_settings("worker", settings).await;
-                return Ok(Some(Arc::new(doorbook)));
-            }
-            Ok(_) => trouble.failed(&"it has not the migrations of this release: run `doorbook migrate`"),
+            Ok(doorbook) => match doorbook.health().await {
+                Health::Ready | Health::Degraded => {
+                    trouble.worked();
+                    doorbook.note_settings("worker", settings).await;
+                    return Ok(Some(Arc::new(doorbook)));
+                }
+                Health::Outdated => trouble.failed(&OUTDATED),
+                Health::Unavailable => {
+                    trouble.failed(&"it has not the migrations of this release: run `doorbook migrate`");
+                }
+            },
             Err(error) if error.is_temporary() => trouble.failed(&error),
             Err(error) => return Err(error),
         }

@@ -90,6 +90,7 @@ async fn ready(ops: Data<&Arc<Ops>>) -> Response {
     match timeout(QUERY_TIMEOUT, doorbook.health()).await {
         Ok(Health::Ready) => answer(StatusCode::OK, "ready\n"),
         Ok(Health::Degraded) => answer(StatusCode::OK, "degraded\n"),
+        Ok(Health::Outdated) => answer(StatusCode::SERVICE_UNAVAILABLE, "the database serves newer releases only\n"),
         Ok(Health::Unavailable) | Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the database is not usable\n"),
     }
 }

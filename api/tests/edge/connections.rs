@@ -138,7 +138,8 @@ async fn beyond_the_cap_connections_wait_and_are_served_later() {
 
 #[tokio::test]
 async fn stopping_finishes_requests_in_flight_and_closes_idle_connections() {
-    let mut server = Server::limited(config(), Limits::default()).await;
+    let limits = Limits { notice: Duration::ZERO, farewell: Duration::from_millis(100), ..Limits::default() };
+    let mut server = Server::limited(config(), limits).await;
     let mut idle = server.connect().await;
     idle.write_all(GET.as_bytes()).await.unwrap();
     assert_eq!(Answer::read(&mut idle).await.unwrap().status, 200);
@@ -146,16 +147,46 @@ async fn stopping_finishes_requests_in_flight_and_closes_idle_connections() {
     busy.write_all(b"GET /api/slow/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     sleep(Duration::from_millis(200)).await;
     server.stop();
-    assert!(ends_within(&mut idle, Duration::from_millis(300)).await);
+    assert!(ends_within(&mut idle, Duration::from_millis(400)).await);
     let answer = Answer::read(&mut busy).await.unwrap();
     assert_eq!((answer.status, answer.body.as_str()), (200, "1"));
     timeout(Duration::from_secs(5), &mut server.serving).await.expect("the server ends").unwrap();
     assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "no one listens any more");
 }
 
+/// A proxy may have sent a request just before it learned of the end: closing under it would fail what was never refused.
+///
+/// C108. Breaks when `api/src/edge.rs`: `if *seen.borrow() >= Ending::Leaving {` → `if *seen.borrow() >= Ending::Closing {`.
+#[tokio::test]
+async fn whoever_was_connected_is_answered_once_more_before_the_connection_ends() {
+    let limits =
+        Limits { notice: Duration::from_millis(600), farewell: Duration::from_millis(600), ..Limits::default() };
+    let mut server = Server::limited(config(), limits).await;
+    let (mut kept, mut late) = (server.connect().await, server.connect().await);
+    for stream in [&mut kept, &mut late] {
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        assert_eq!(Answer::read(stream).await.unwrap().header("connection"), None, "it is kept");
+    }
+    server.stop();
+    sleep(Duration::from_millis(200)).await;
+    let mut new = server.connect().await;
+    for stream in [&mut kept, &mut new] {
+        stream.write_all(GET.as_bytes()).await.unwrap();
+        let answer = Answer::read(stream).await.unwrap();
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        assert!(ends_within(stream, Duration::from_millis(200)).await);
+    }
+    sleep(Duration::from_millis(500)).await;
+    assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "no one listens any more");
+    late.write_all(GET.as_bytes()).await.unwrap();
+    let answer = Answer::read(&mut late).await.unwrap();
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    timeout(Duration::from_secs(5), &mut server.serving).await.expect("the server ends").unwrap();
+}
+
 #[tokio::test]
 async fn a_connection_that_outlasts_the_drain_is_cut() {
-    let limits = Limits { drain: Duration::from_millis(300), ..Limits::default() };
+    let limits = Limits { notice: Duration::ZERO, drain: Duration::from_millis(300), ..Limits::default() };
     let mut server = Server::limited(config(), limits).await;
     let mut stuck = server.connect().await;
     stuck.write_all(b"GET /api/never/ HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();

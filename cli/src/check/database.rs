@@ -3,7 +3,8 @@
 use doorbook_core::config::check::Line;
 use doorbook_core::config::{Database, Secret};
 use doorbook_core::store::StoreError;
-use doorbook_core::store::inspect::{self, Migrations, Rights, Server};
+use doorbook_core::store::inspect::{self, Rights, Server};
+use doorbook_core::store::migrations::{Lack, Pending, pending_on};
 
 use super::deploy::unseen;
 use super::report::{API_RIGHTS, WORKER_RIGHTS};
@@ -92,8 +93,8 @@ async fn of_owner(api: &Database) -> Vec<Line> {
     } else {
         Line::ok(OWNER, "reachable")
     };
-    let migrations = match inspect::migrations(&mut connection).await {
-        Ok(migrations) => migrated(migrations),
+    let migrations = match pending_on(&mut connection).await {
+        Ok(pending) => migrated(&pending),
         Err(error) => Line::fail(MIGRATIONS, error.to_string()),
     };
     vec![owner, migrations]
@@ -140,13 +141,15 @@ fn encryption(server: &Server) -> Line {
     }
 }
 
-fn migrated(Migrations { missing, unknown }: Migrations) -> Line {
-    match (missing, unknown) {
-        (0, 0) => Line::ok(MIGRATIONS, "all applied"),
-        (0, unknown) => {
-            Line::fail(MIGRATIONS, format!("{unknown} of a newer release are applied: deploy that release"))
+fn migrated(pending: &[Pending]) -> Line {
+    let wrong: Vec<String> =
+        pending.iter().filter(|pending| pending.lack != Lack::Newer).map(Pending::to_string).collect();
+    match (wrong.is_empty(), pending.len()) {
+        (true, 0) => Line::ok(MIGRATIONS, "all applied"),
+        (true, newer) => {
+            Line::warn(MIGRATIONS, format!("all applied, and {newer} of a newer release: deploy that release"))
         }
-        (missing, _) => Line::fail(MIGRATIONS, format!("{missing} not applied: run `doorbook migrate`")),
+        (false, _) => Line::fail(MIGRATIONS, wrong.join("; ")),
     }
 }
 
@@ -230,7 +233,13 @@ mod tests {
 
     #[test]
     fn migrations_must_be_those_of_the_build() {
-        let verdict = |missing, unknown| migrated(Migrations { missing, unknown }).verdict;
-        assert_eq!((verdict(0, 0), verdict(1, 0), verdict(0, 1)), (Verdict::Ok, Verdict::Fail, Verdict::Fail));
+        let verdict = |lacks: &[Lack]| {
+            let pending = lacks.iter().map(|lack| Pending { version: 1, description: "one".into(), lack: *lack });
+            migrated(&pending.collect::<Vec<_>>()).verdict
+        };
+        assert_eq!((verdict(&[]), verdict(&[Lack::Newer])), (Verdict::Ok, Verdict::Warn));
+        for lack in [Lack::NotApplied, Lack::Unfinished, Lack::OtherText, Lack::Needed] {
+            assert_eq!(verdict(&[Lack::Newer, lack]), Verdict::Fail, "{lack:?}");
+        }
     }
 }

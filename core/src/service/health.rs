@@ -3,41 +3,46 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Doorbook;
-use crate::store::query;
+use crate::store::migrations::level;
+use crate::store::{StoreError, query};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     Ready,
     /// Requests are served; mails wait, or nobody sends them.
     Degraded,
-    /// No database, or one with other migrations than this build's.
+    /// A newer release has taken away what this build uses: it must go, and does not come back by itself.
+    Outdated,
+    /// No database, or one without the migrations of this build.
     Unavailable,
 }
 
 impl Doorbook {
     pub async fn health(&self) -> Health {
-        /// Migrations are never taken back, so once right they stay right.
-        static MIGRATED: AtomicBool = AtomicBool::new(false);
-        if !MIGRATED.load(Ordering::Relaxed) {
-            match query::migrations_applied(&self.db).await {
-                Ok(true) => MIGRATED.store(true, Ordering::Relaxed),
-                Ok(false) => {
-                    tracing::warn!("the database has other migrations than this build");
-                    return Health::Unavailable;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the database cannot be asked");
-                    return Health::Unavailable;
-                }
-            }
-        }
-        match query::worker_well(&self.db).await {
-            Ok(true) => Health::Ready,
-            Ok(false) => Health::Degraded,
+        match self.examine().await {
+            Ok(health) => health,
             Err(error) => {
                 tracing::warn!(%error, "the database cannot be asked");
                 Health::Unavailable
             }
         }
+    }
+
+    async fn examine(&self) -> Result<Health, StoreError> {
+        /// Migrations are never taken back, so what is there stays there.
+        static MIGRATED: AtomicBool = AtomicBool::new(false);
+        if !MIGRATED.load(Ordering::Relaxed) {
+            if !query::is_migrated(&self.db).await? {
+                tracing::warn!("the database lacks migrations of this build, or has them with other texts");
+                return Ok(Health::Unavailable);
+            }
+            MIGRATED.store(true, Ordering::Relaxed);
+        }
+        let condition = query::condition(&self.db).await?;
+        if level() < condition.floor {
+            tracing::warn!(level = level(), floor = condition.floor, "the database serves newer releases only");
+            return Ok(Health::Outdated);
+        }
+        Ok(if condition.is_worker_well { Health::Ready } else { Health::Degraded })
     }
 }

@@ -22,6 +22,7 @@ const POLICY: &str = "follows from the settings in force at that moment, which n
 const USE: &str = "a refresh is no event: it would be most of the log";
 const TRANSIENT: &str = "counts or carries for a while, and is purged";
 const EXPIRING: &str = "its events expire by the month, so a replay would be incomplete";
+const SCHEMA: &str = "about the schema, not about anything in it";
 const SECRET: &str = "a secret, or wrapped by one: events name its id and version";
 
 const fn kept(columns: &'static [&'static str], because: &'static str) -> Kept {
@@ -166,4 +167,5 @@ pub const TABLES: &[Table] = &[
         kept: &[kept(&["process", "hash"], "what processes run with now; retention drops the events that told of it")],
     },
     Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
+    Table { name: "schema_floor", derived: &[], kept: &[kept(&["version", "is_only"], SCHEMA)] },
 ];

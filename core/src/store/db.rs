@@ -5,7 +5,7 @@
 //! statement is unnamed and stands between `begin` and `commit`, reads included.
 
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::{Stream, TryStreamExt as _, stream};
@@ -15,12 +15,19 @@ use sqlx::postgres::{
     PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres,
 };
 use sqlx::{ConnectOptions, Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, SqlStr};
-use tokio::time::timeout;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 
 use super::self_test::PoolerError;
 
 /// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
+
+/// Time for a connection to be opened, which is longer than a request waits.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a request for which a connection is opened looks for one that somebody else has given back.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A wait for a connection that is longer is counted: the pool is too small or a statement too slow.
 const ACQUIRE_SLOW: Duration = Duration::from_millis(100);
@@ -57,6 +64,10 @@ pub enum Pooler {
 pub struct Db {
     pool: PgPool,
     pooler: Pooler,
+    /// Longest wait for a connection.
+    patience: Duration,
+    /// One for each connection that may be opened at once.
+    openers: Arc<Semaphore>,
 }
 
 /// Options of every connection. Without `extra_float_digits`, which sqlx sends at the start, which PgBouncer refuses and which no
@@ -86,7 +97,7 @@ impl Db {
         let options = options(url)?;
         let mut pool = PgPoolOptions::new()
             .max_connections(max)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .acquire_timeout(OPEN_TIMEOUT)
             .acquire_slow_threshold(ACQUIRE_SLOW)
             .test_before_acquire(false);
         if pooler == Pooler::None {
@@ -94,13 +105,15 @@ impl Db {
                 Box::pin(async move { sqlx::raw_sql(SET.as_str()).execute(connection).await.map(drop) })
             });
         }
-        Ok(Self { pool: pool.connect_lazy_with(options), pooler })
+        Ok(Self::of(pool.connect_lazy_with(options), pooler, ACQUIRE_TIMEOUT))
     }
 
-    /// [`Db::new`], and the self-test: for processes.
+    /// [`Db::new`], the self-test and a first connection: for processes.
     pub async fn open(url: &str, max: u32, pooler: Pooler) -> Result<Self, PoolerError> {
         let db = Self::new(url, max, pooler).map_err(PoolerError::Url)?;
         db.self_test().await?;
+        // The first connection, even if no request would wait for it: a start that failed would begin with none again.
+        drop(db.pool.acquire().await?);
         Ok(db)
     }
 
@@ -113,6 +126,47 @@ impl Db {
     /// The pool, if its sessions are Postgres' own.
     pub(super) fn direct(&self) -> Option<&PgPool> {
         (self.pooler == Pooler::None).then_some(&self.pool)
+    }
+
+    fn of(pool: PgPool, pooler: Pooler, patience: Duration) -> Self {
+        let max = usize::try_from(pool.options().get_max_connections()).unwrap_or(Semaphore::MAX_PERMITS);
+        Self { pool, pooler, patience, openers: Arc::new(Semaphore::new(max)) }
+    }
+
+    /// A connection in time: one that is idle, is given back, or is opened.
+    async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
+        if let Some(connection) = self.pool.try_acquire() {
+            return Ok(connection);
+        }
+        let wait = async {
+            let Some(opening) = self.open_one_more() else { return self.pool.acquire().await };
+            let given_back = async {
+                loop {
+                    sleep(LOOK_EVERY).await;
+                    if let Some(connection) = self.pool.try_acquire() {
+                        return connection;
+                    }
+                }
+            };
+            tokio::select! {
+                opened = opening => opened.map_err(|_| sqlx::Error::WorkerCrashed)?,
+                connection = given_back => Ok(connection),
+            }
+        };
+        // Boxed: whoever may have to wait would carry it along.
+        timeout(self.patience, Box::pin(wait)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+    }
+
+    /// Opens a connection if there is room for one, whoever gets it. Were it given up with the request that wanted it first, a server
+    /// that is slow to let anybody in would be asked again and again and never be of use.
+    fn open_one_more(&self) -> Option<JoinHandle<sqlx::Result<PoolConnection<Postgres>>>> {
+        let has_room = self.pool.size() < self.pool.options().get_max_connections();
+        let opener = has_room.then(|| Arc::clone(&self.openers).try_acquire_owned().ok()).flatten()?;
+        let pool = self.pool.clone();
+        Some(tokio::spawn(async move {
+            let _opener = opener;
+            pool.acquire().await
+        }))
     }
 
     /// Begins a transaction.
@@ -128,7 +182,7 @@ impl Db {
     /// A pooler that has no server to give answers `begin` late or never: this is the wait for a connection there.
     async fn begin_with(&self, statement: &'static str) -> sqlx::Result<Tx> {
         let begun = async {
-            let mut tx = Tx { connection: Some(self.pool.acquire().await?), pooler: self.pooler };
+            let mut tx = Tx { connection: Some(self.acquire().await?), pooler: self.pooler };
             match self.pooler {
                 Pooler::None => tx.control(statement.to_owned()).await?,
                 Pooler::Transaction => tx.control(format!("{statement}{}", *SET_LOCAL)).await?,
@@ -158,7 +212,8 @@ impl Db {
 /// A pool made elsewhere, straight to Postgres.
 impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
-        Self { pool, pooler: Pooler::None }
+        let patience = pool.options().get_acquire_timeout();
+        Self::of(pool, Pooler::None, patience)
     }
 }
 
@@ -214,13 +269,14 @@ impl<'c> Executor<'c> for &'c Db {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        match self.pooler {
-            Pooler::None => self.pool.fetch_many(query),
-            Pooler::Transaction => {
-                let given = async move { self.in_transaction(query).await };
-                Box::pin(stream::once(given).map_ok(|given| stream::iter(given.into_iter().map(Ok))).try_flatten())
+        let given = async move {
+            match self.pooler {
+                Pooler::None => self.acquire().await?.fetch_many(query).try_collect().await,
+                Pooler::Transaction => self.in_transaction(query).await,
             }
-        }
+        };
+        let given = stream::once(given).map_ok(|given: Vec<_>| stream::iter(given.into_iter().map(Ok)));
+        Box::pin(given.try_flatten())
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> Future<'e, Option<PgRow>>
@@ -229,7 +285,7 @@ impl<'c> Executor<'c> for &'c Db {
         E: 'q + Execute<'q, Postgres>,
     {
         match self.pooler {
-            Pooler::None => self.pool.fetch_optional(query),
+            Pooler::None => Box::pin(async move { self.acquire().await?.fetch_optional(query).await }),
             Pooler::Transaction => Box::pin(async move {
                 Ok(self.in_transaction(query).await?.into_iter().find_map(|given| match given {
                     Either::Left(_) => None,

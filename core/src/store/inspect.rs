@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sqlx::{ConnectOptions as _, PgConnection};
 
+use super::StoreError;
 use super::db::options;
-use super::{MIGRATOR, StoreError};
 
 /// Time for the first connection and its login.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,15 +26,6 @@ pub struct Server {
     pub is_encrypted: bool,
     /// Whether the server was reached over the network of another machine.
     pub is_remote: bool,
-}
-
-/// Migrations of this build and of the database, compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Migrations {
-    /// Known to the build, and not applied, or applied from another text.
-    pub missing: usize,
-    /// Applied, and not known to the build.
-    pub unknown: usize,
 }
 
 /// What a login may do to the log and the keys.
@@ -77,20 +68,6 @@ pub async fn server(db: &mut PgConnection) -> Result<Server, StoreError> {
     )
     .fetch_one(db)
     .await?)
-}
-
-pub async fn migrations(db: &mut PgConnection) -> Result<Migrations, StoreError> {
-    let is_begun = sqlx::query_scalar!(r#"select to_regclass('_sqlx_migrations') is not null as "is_begun!""#);
-    let applied: Vec<(i64, Vec<u8>)> = if is_begun.fetch_one(&mut *db).await? {
-        sqlx::query_as("select version, checksum from _sqlx_migrations where success").fetch_all(db).await?
-    } else {
-        Vec::new()
-    };
-    let is_applied = |version, checksum: &[u8]| applied.iter().any(|(one, sum)| *one == version && sum == checksum);
-    Ok(Migrations {
-        missing: MIGRATOR.iter().filter(|known| !is_applied(known.version, &known.checksum)).count(),
-        unknown: applied.iter().filter(|(version, _)| MIGRATOR.iter().all(|known| known.version != *version)).count(),
-    })
 }
 
 /// Fails on a database that is not migrated.

@@ -44,4 +44,4 @@ grant select, insert on keys.service_keys, keys.data_keys to doorbook_api;
 grant select, insert on keys.service_keys to doorbook_worker;
 grant select on keys.data_keys to doorbook_worker;
 grant select, delete on keys.data_keys to doorbook_shredder;
-grant select on _sqlx_migrations to doorbook_api, doorbook_worker, doorbook_auditor, doorbook_shredder;
+grant select on _sqlx_migrations, schema_floor to doorbook_api, doorbook_worker, doorbook_auditor, doorbook_shredder;

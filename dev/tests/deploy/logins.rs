@@ -54,7 +54,7 @@ async fn the_logins_of_the_compose_file_migrate_and_start_and_may_do_no_more_tha
     let port = cluster.postgres().port();
     let owner = settings("migrate", Process::Cli, &secrets, port);
     store::migrate(owner.database.migrate_url.expose()).await.unwrap();
-    assert_eq!(store::pending::pending(owner.database.migrate_url.expose()).await.unwrap(), []);
+    assert_eq!(store::migrations::pending(owner.database.migrate_url.expose()).await.unwrap(), []);
     for (service, process) in [("api", Process::Api), ("worker", Process::Worker)] {
         let settings = settings(service, process, &secrets, port);
         let doorbook = start::start(&settings).await.unwrap_or_else(|error| panic!("{service}: {error}"));

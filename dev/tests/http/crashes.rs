@@ -76,7 +76,7 @@ async fn a_login_whose_answer_was_lost_leaves_a_session_and_nothing_else() {
 async fn told_to_stop_the_api_is_not_ready_first_then_takes_nothing_new_and_answers_what_is_in_flight() {
     let stand = stand(&[]).await;
     let email = registered(&stand).await;
-    let slow = [("DOORBOOK_FAILPOINTS", "login.verified=pause:3500")];
+    let slow = [("DOORBOOK_FAILPOINTS", "login.verified=pause:5000")];
     let (mut api, base) = stand.another_api_with(&slow).await.unwrap();
     let mut idle = Wire::open(&base, &somewhere()).await;
     assert_eq!(idle.get("/health", &[]).await.status, 200);
@@ -90,7 +90,7 @@ async fn told_to_stop_the_api_is_not_ready_first_then_takes_nothing_new_and_answ
     let probe = Wire::open(&base, &somewhere()).await.get("/health/ready", &[]).await;
     assert_eq!(probe.status, 503, "load balancers are told before the door is shut");
     assert_eq!(idle.get("/health", &[]).await.status, 200, "whoever has not heard of it yet is served");
-    sleep(Duration::from_millis(1_500)).await;
+    sleep(Duration::from_millis(2_300)).await;
     assert!(api.exited().unwrap().is_none(), "it waits for the login");
     let refused = tokio::net::TcpStream::connect(base.strip_prefix("http://").unwrap()).await;
     assert!(refused.is_err(), "nothing new is taken");

@@ -17,7 +17,7 @@ async fn status(url: &str) -> Option<u16> {
     http.get(url).send().await.ok().map(|answer| answer.status().as_u16())
 }
 
-/// C108. Breaks when `api/src/main.rs`: `tokio::time::sleep(NOTICE).await;` → `drop(NOTICE);`.
+/// C108. Breaks when `api/src/edge.rs`: `notice: Duration::from_secs(2),` → `notice: Duration::ZERO,`.
 #[tokio::test]
 async fn both_processes_end_in_time_without_failing_a_request() {
     let mut house = house(&[]).await;

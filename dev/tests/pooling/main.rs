@@ -4,6 +4,7 @@
 mod common;
 mod exhausted;
 mod service;
+mod slow;
 mod start;
 mod statements;
 mod suite;

@@ -46,7 +46,7 @@ impl Site {
         let (chain, key) = (certificate.pem(), key.serialize_pem());
         let port = stand.base.rsplit(':').next().unwrap().parse().unwrap();
         let pair = Certificate { chain: &chain, key: &key };
-        let proxy = Proxy::start(cluster.run(), front, port, pair).await.unwrap();
+        let proxy = Proxy::start(cluster.run(), front, &[port], pair).await.unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(certificate.der().to_vec())).unwrap();
         let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();

@@ -7,6 +7,7 @@ pub mod imports;
 pub mod sessions;
 pub mod tokens;
 
+use super::migrations::{Lack, differences};
 use crate::clock::Timestamp;
 
 /// The database's time.
@@ -14,15 +15,12 @@ pub async fn now(db: &super::Db) -> Result<Timestamp, super::StoreError> {
     Ok(sqlx::query_scalar!(r#"select clock_timestamp() as "now!: Timestamp""#).fetch_one(db).await?)
 }
 
-/// Whether this database has exactly the migrations that this build knows.
-pub async fn migrations_applied(db: &super::Db) -> Result<bool, super::StoreError> {
-    let applied: Vec<(i64, Vec<u8>, bool)> =
-        sqlx::query_as("select version, checksum, success from _sqlx_migrations order by version")
-            .fetch_all(db)
-            .await?;
-    let known: Vec<_> =
-        super::MIGRATOR.iter().map(|migration| (migration.version, migration.checksum.to_vec(), true)).collect();
-    Ok(applied == known)
+/// Whether this database has every migration that this build knows, with its text. It may have more.
+pub async fn is_migrated(db: &super::Db) -> Result<bool, super::StoreError> {
+    let rows = sqlx::query_as("select version, checksum, success from _sqlx_migrations order by version")
+        .fetch_all(db)
+        .await?;
+    Ok(differences(rows).iter().all(|difference| difference.lack == Lack::Newer))
 }
 
 /// Hash of the settings that the last process of a kind has started with.
@@ -30,12 +28,20 @@ pub async fn loaded_settings(db: &super::Db, process: &str) -> Result<Option<Str
     Ok(sqlx::query_scalar!("select hash from loaded_settings where process = $1", process).fetch_optional(db).await?)
 }
 
-/// Whether a worker has shown itself in the last 20 s, and found Redis and the mail server in order.
-pub async fn worker_well(db: &super::Db) -> Result<bool, super::StoreError> {
-    Ok(sqlx::query_scalar!(
-        r#"select exists (
+/// What decides, from one moment to the next, whether a process is of use.
+pub struct Condition {
+    /// The migration that a build must know to be served by this schema.
+    pub floor: i64,
+    /// Whether a worker has shown itself in the last 20 s, and found Redis and the mail server in order.
+    pub is_worker_well: bool,
+}
+
+pub async fn condition(db: &super::Db) -> Result<Condition, super::StoreError> {
+    Ok(sqlx::query_as!(
+        Condition,
+        r#"select (select version from schema_floor) as "floor!", exists (
                select 1 from heartbeats where at > clock_timestamp() - interval '20 seconds' and redis = 'ok' and mail in ('ok', 'unknown')
-           ) as "well!""#
+           ) as "is_worker_well!""#
     )
     .fetch_one(db)
     .await?)
