@@ -69,7 +69,7 @@ async fn assert_statements(cluster: &Cluster, mut stand: Stand, outcome: &Outcom
     assert!(each < most + 0.9, "{each} statements a request");
 }
 
-/// C114. Breaks when `api/src/routes/index.rs`: `Json(Index {` → `tokio::time::sleep(std::time::Duration::from_millis(200)).await; Json(Index {`.
+/// C114. Breaks when `api/src/routes/index.rs`: `Json(Index {` → `tokio::time::sleep(std::time::Duration::from_secs(2)).await; Json(Index {`.
 /// Release: the bar names a time.
 #[tokio::test]
 async fn the_front_page_costs_no_more_than_a_constant_page() {
@@ -86,7 +86,7 @@ async fn the_front_page_costs_no_more_than_a_constant_page() {
         outcomes.push(outcome);
     }
     let [constant, page] = outcomes.try_into().unwrap();
-    assert!(page.mean() <= constant.mean() * 20, "{page} against {constant}");
+    assert!(page.mean() <= constant.mean() * 10, "{page} against {constant}");
     if is_full_dose() {
         assert!(page.mean() < Duration::from_millis(500), "{page}");
     }
