@@ -17,10 +17,25 @@ use crate::routes::input::repeated_write;
 #[oai(ty = "bearer", bearer_format = "JWT", rename = "bearer", checker = "check")]
 pub struct Signed(pub Caller);
 
+// For a use case that checks the token in the very statement in which it reads. The description is the other's: it is one scheme.
+/// Access token from `POST /api/auth/login/` or `POST /api/auth/token/refresh/`.
+#[derive(SecurityScheme)]
+#[oai(ty = "bearer", bearer_format = "JWT", rename = "bearer", checker = "take")]
+pub struct Unchecked(pub String);
+
 /// The framework has found some bearer token; which one it took of several headers is not left to it.
+fn token(request: &Request) -> poem::Result<&str> {
+    Ok(bearer_token(request)?)
+}
+
+#[expect(clippy::unused_async, reason = "the framework takes async checkers only")]
+async fn take(request: &Request, _: Bearer) -> poem::Result<String> {
+    token(request).map(str::to_owned)
+}
+
 async fn check(request: &Request, _: Bearer) -> poem::Result<Caller> {
     let doorbook = request.data::<Arc<Doorbook>>().ok_or_else(Problem::internal)?;
-    let token = bearer_token(request)?;
+    let token = token(request)?;
     let refused = match doorbook.authenticate(token).await {
         Ok(caller) => return Ok(caller),
         Err(refused) => refused,

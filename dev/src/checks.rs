@@ -1,6 +1,6 @@
 //! The checks of the security bar as they stand in the tests: which tests belong to an id, and which one-line change of the code
 //! each of them must notice. Read from the doc comments, `C026. Breaks when` + file + old and new text, so that neither can be
-//! forgotten when a test moves.
+//! forgotten when a test moves. A line `Release:` + why says that the whole dose counts in the release profile alone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,9 @@ pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Packages whose integration tests hold checks.
 const PACKAGES: [&str; 4] = ["dev", "core", "api", "worker"];
+
+/// How a line begins that asks for the release profile: of servers and test, since the one starts the other.
+const RELEASE: &str = "Release: ";
 
 /// A change that must make a test fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub struct Check {
     /// Its path within the target.
     pub test: String,
     pub mutation: Option<Mutation>,
+    /// Whether its whole dose measures rates, which a build without optimisation says nothing about.
+    pub release: bool,
 }
 
 /// Every check of the checkout at `root`.
@@ -45,12 +50,13 @@ pub fn all(root: &Path) -> Result<Vec<Check>> {
         for file in sources(&folder)? {
             let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
             let (target, module) = place(&folder, &file);
-            checks.extend(of_source(&text).into_iter().map(|(ids, mutation, name)| Check {
-                ids,
+            checks.extend(of_source(&text).into_iter().map(|(comment, name)| Check {
+                ids: comment.ids,
                 package: format!("doorbook-{package}"),
                 target: target.clone(),
                 test: if module.is_empty() { name } else { format!("{module}::{name}") },
-                mutation,
+                mutation: comment.mutation,
+                release: comment.release,
             }));
         }
     }
@@ -80,25 +86,28 @@ fn place(folder: &Path, file: &Path) -> (String, String) {
     (target, module.join("::"))
 }
 
-type Found = (Vec<String>, Option<Mutation>, String);
+/// What the doc comment of a test says of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Comment {
+    ids: Vec<String>,
+    mutation: Option<Mutation>,
+    release: bool,
+}
 
 /// Doc comments that name a check, each with the test behind it.
-fn of_source(text: &str) -> Vec<Found> {
-    let mut found = Vec::new();
-    let mut pending: Option<(Vec<String>, Option<Mutation>)> = None;
+fn of_source(text: &str) -> Vec<(Comment, String)> {
+    let (mut found, mut comment) = (Vec::new(), Comment::default());
     for line in text.lines() {
         let line = line.trim();
-        if let Some(comment) = line.strip_prefix("/// ") {
-            let (ids, mutation) = (ids(comment), mutation(comment));
-            if !ids.is_empty() || mutation.is_some() {
-                let (mut all, earlier) = pending.take().unwrap_or_default();
-                all.extend(ids);
-                pending = Some((all, mutation.or(earlier)));
+        if let Some(text) = line.strip_prefix("/// ") {
+            comment.ids.extend(ids(text));
+            comment.mutation = mutation(text).or(comment.mutation);
+            comment.release |= text.starts_with(RELEASE);
+        } else if let Some(name) = function(line) {
+            let comment = std::mem::take(&mut comment);
+            if !comment.ids.is_empty() || comment.mutation.is_some() {
+                found.push((comment, name));
             }
-        } else if let Some(name) = function(line)
-            && let Some((ids, mutation)) = pending.take()
-        {
-            found.push((ids, mutation, name));
         }
     }
     found
@@ -133,9 +142,10 @@ mod tests {
 
     #[test]
     fn a_check_is_read_from_the_comment_above_its_test() {
-        let text = "/// C025, C026. Breaks when `core/src/a.rs`: `x\\ny` → `z`.\n#[tokio::test]\nasync fn it_holds() {\n/// Other.\nfn helper() {}";
+        let text = "/// C025, C026. Breaks when `core/src/a.rs`: `x\\ny` → `z`.\n/// Release: a rate.\n#[tokio::test]\nasync fn it_holds() {\n/// Other.\nfn helper() {}";
         let mutation = Mutation { file: "core/src/a.rs".into(), old: "x\ny".into(), new: "z".into() };
-        assert_eq!(of_source(text), [(vec!["C025".into(), "C026".into()], Some(mutation), "it_holds".into())]);
+        let comment = Comment { ids: vec!["C025".into(), "C026".into()], mutation: Some(mutation), release: true };
+        assert_eq!(of_source(text), [(comment, "it_holds".into())]);
     }
 
     #[test]

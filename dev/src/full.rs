@@ -1,4 +1,4 @@
-//! `cargo full -- ID`: the whole dose of a check, with a dated result under `docs/results`; `cargo full -- mutants`: proof that
+//! `cargo full -- ID`, or the name of a test: the whole dose of a check, with a dated result under `docs/results`; `cargo full -- mutants`: proof that
 //! the tests notice the change each of them names.
 
 use std::collections::BTreeMap;
@@ -17,20 +17,22 @@ use crate::advisories::today;
 use crate::checks::{self, Check, Mutation, ROOT};
 use crate::prepare::cargo;
 
-/// Runs the tests of one id at the full dose and writes the result down.
+/// Runs the tests of one id, or the one of this name, at the full dose and writes the result down.
 pub fn full(id: &str) -> Result<()> {
-    let checks: Vec<Check> =
-        checks::all(Path::new(ROOT))?.into_iter().filter(|check| check.ids.iter().any(|own| own == id)).collect();
+    let is_meant = |check: &Check| check.ids.iter().any(|own| own == id) || check.test == id;
+    let checks: Vec<Check> = checks::all(Path::new(ROOT))?.into_iter().filter(is_meant).collect();
     ensure!(!checks.is_empty(), "no test belongs to {id}");
     let date = today()?;
-    let mut report = format!("# {id}, {date}\n\nThe whole dose (`cargo full -- {id}`), dev profile.\n\n");
+    let mut report = format!("# {id}, {date}\n\nThe whole dose (`cargo full -- {id}`).\n\n");
     let mut failed = false;
     for check in &checks {
         let started = Instant::now();
         let (passed, output) = run(check, Path::new(ROOT), None)?;
         failed |= !passed;
         let outcome = if passed { "passed" } else { "FAILED" };
-        let line = format!("- {} `{}` in {:.1} s\n", outcome, check.test, started.elapsed().as_secs_f64());
+        let profile = if check.release { "release" } else { "dev" };
+        let line =
+            format!("- {outcome} `{}` in {:.1} s, {profile} profile\n", check.test, started.elapsed().as_secs_f64());
         print!("{line}");
         report.push_str(&line);
         // What a test measured, it prints in lines of this form.
@@ -41,7 +43,7 @@ pub fn full(id: &str) -> Result<()> {
             report.push('\n');
         }
     }
-    write_down(&date, id, &report)?;
+    write_down(&date, id.rsplit("::").next().unwrap_or(id), &report)?;
     if failed {
         bail!("{id} failed");
     }
@@ -110,18 +112,13 @@ fn line(check: &Check, mutation: &Mutation, is_caught: bool) -> String {
 /// Runs one test; whether it passed, and what it printed.
 fn run(check: &Check, root: &Path, target: Option<&Path>) -> Result<(bool, String)> {
     let mut command = Command::new(cargo());
+    command.arg("test");
+    // Servers are built in the profile of the test that starts them. Whether a change is noticed is no question of speed.
+    if check.release && target.is_none() {
+        command.arg("--release");
+    }
     command
-        .args([
-            "test",
-            "--package",
-            &check.package,
-            "--test",
-            &check.target,
-            "--",
-            "--exact",
-            &check.test,
-            "--nocapture",
-        ])
+        .args(["--package", &check.package, "--test", &check.target, "--", "--exact", &check.test, "--nocapture"])
         .current_dir(root)
         .env_remove("DATABASE_URL")
         .env_remove("CARGO_MANIFEST_DIR")

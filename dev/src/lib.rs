@@ -11,6 +11,7 @@ mod find;
 pub mod full;
 pub mod guard;
 mod install;
+pub mod load;
 mod marked;
 pub mod pgbouncer;
 mod place;

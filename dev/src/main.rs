@@ -34,7 +34,7 @@ enum Task {
     },
     /// Run the checks of a change.
     Ci,
-    /// Run the whole dose of a check, such as C026, or `mutants`: whether the tests notice the change each of them names.
+    /// Run the whole dose of a check, such as C026 or the name of a test, or `mutants`: whether the tests notice what each names.
     Full {
         id: String,
         /// With `mutants`: only tests of this id, or with this in their name.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::Chapter;
 use super::input::{Asked, Faults, command, idempotency, present};
-use crate::auth::Signed;
+use crate::auth::{Signed, Unchecked};
 use crate::body::Strict;
 use crate::problem::Problem;
 
@@ -70,8 +70,8 @@ impl From<ProfileView> for AccountAnswer {
 impl Profiles {
     /// Read the account
     #[oai(path = "/api/auth/profile/", method = "get", operation_id = "read_profile")]
-    async fn read(&self, signed: Signed, asked: Asked) -> Result<Json<AccountAnswer>, Problem> {
-        Ok(Json(asked.doorbook.profile(signed.0.account).await?.into()))
+    async fn read(&self, bearer: Unchecked, asked: Asked) -> Result<Json<AccountAnswer>, Problem> {
+        Ok(Json(asked.doorbook.own_profile(&bearer.0).await?.into()))
     }
 
     /// Edit the account

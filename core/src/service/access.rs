@@ -2,6 +2,7 @@
 
 use super::{Doorbook, Refusal};
 use crate::store::query::sessions;
+use crate::token::access::AccessClaims;
 use crate::token::signing::Jwk;
 use crate::value::{AccountId, SessionId};
 
@@ -18,9 +19,14 @@ impl Doorbook {
         self.access.public_keys()
     }
 
+    /// What a token of ours says, which is not yet believed: session and account may be over.
+    pub(super) fn claims(&self, token: &str) -> Result<AccessClaims, Refusal> {
+        self.access.verify(token, self.clock.now()).ok_or(Refusal::Unauthenticated)
+    }
+
     /// The token's holder, if the token, its session and its account are in force right now. A store that cannot answer refuses.
     pub async fn authenticate(&self, token: &str) -> Result<Caller, Refusal> {
-        let claims = self.access.verify(token, self.clock.now()).ok_or(Refusal::Unauthenticated)?;
+        let claims = self.claims(token)?;
         let standing = sessions::standing(&self.db, claims.session, claims.account).await?;
         let now = self.clock.observe(standing.now);
         if standing.in_force && claims.expires_at > now {

@@ -14,7 +14,7 @@ impl Doorbook {
     /// The token of the session that `refresh` belongs to. Reads only; a refresh token that is spent or was never ours is
     /// refused without further ado.
     pub async fn csrf_token(&self, refresh: &str) -> Result<OpaqueToken, Refusal> {
-        let (row, presented) = self.genuine_refresh(refresh).await?.ok_or(Refusal::Unauthenticated)?;
+        let (row, presented) = self.session_of(refresh, &[]).await?.ok_or(Refusal::Unauthenticated)?;
         self.clock.observe(row.now);
         match judge(&row.family(), presented, row.now, self.policy.refresh_grace) {
             Presentation::Current | Presentation::Repeated => self.derive_csrf(row.session_id, &row.salt),
@@ -30,9 +30,8 @@ impl Doorbook {
     /// Refuses unless `csrf` was made for the session of `refresh`, whichever key was current then. A refresh token that was
     /// never ours counts as a guess.
     pub async fn check_csrf(&self, refresh: &str, csrf: &str, context: &Context) -> Result<(), Refusal> {
-        self.token_guesses_left(&context.origin).await?;
         let presented = opaque::parse(Use::Csrf, csrf).filter(|token| token.generation == GENERATION);
-        let Some((row, _)) = self.genuine_refresh(refresh).await? else {
+        let Some((row, _)) = self.genuine_refresh(refresh, &context.origin).await? else {
             return Err(self.bad_token(&context.origin, Refusal::Unauthenticated).await);
         };
         let matches = presented.filter(|token| token.id == row.session_id.0).is_some_and(|token| {

@@ -7,7 +7,7 @@ use super::{Context, Doorbook, Refusal, retrying};
 use crate::attempt::AttemptEvent;
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::limit::Rule;
+use crate::limit::{Counter, Rule};
 use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
@@ -76,7 +76,12 @@ impl Doorbook {
     /// Refuses before a token is looked at when this network has presented too many that were not ours.
     pub(crate) async fn token_guesses_left(&self, origin: &ClientOrigin) -> Result<(), Refusal> {
         let (row, now) = counters::read(&self.db, &self.vault, &network_bucket("bad_token", origin)).await?;
-        match row.counter.count(BAD_TOKENS, now) {
+        Self::guesses_left(&row.counter, now)
+    }
+
+    /// The same for a counter that has been read.
+    pub(crate) fn guesses_left(bad_tokens: &Counter, now: Timestamp) -> Result<(), Refusal> {
+        match bad_tokens.clone().count(BAD_TOKENS, now) {
             Ok(_) => Ok(()),
             Err(until) => Err(Refusal::Limited { retry_after: wait(until, now) }),
         }

@@ -58,6 +58,17 @@ impl Doorbook {
         ProfileView::of(loaded, self.policy.default_locale)
     }
 
+    /// The profile of the token's holder, under the conditions of [`Self::authenticate`]: checked and read by one statement.
+    pub async fn own_profile(&self, token: &str) -> Result<ProfileView, Refusal> {
+        let claims = self.claims(token)?;
+        let (loaded, now) = accounts::in_force(&self.db, &self.vault, claims.session, claims.account).await?;
+        let now = self.clock.observe(now);
+        match loaded {
+            Some(loaded) if claims.expires_at > now => ProfileView::of(loaded, self.policy.default_locale),
+            _ => Err(Refusal::Unauthenticated),
+        }
+    }
+
     pub async fn update_profile(
         &self,
         caller: Caller,

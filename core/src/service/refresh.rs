@@ -2,6 +2,7 @@
 //! genuine one ends the family.
 
 use super::append::{Batch, MailOrder};
+use super::limits::network_bucket;
 use super::login::Tokens;
 use super::{Context, Doorbook, Refusal, retrying};
 use crate::clock::Timestamp;
@@ -11,7 +12,7 @@ use crate::store::StoreError;
 use crate::store::query::sessions::{self, SessionRow};
 use crate::token::keys::Use;
 use crate::token::opaque::{self, OpaqueToken};
-use crate::value::{AccountId, EventId, SessionId, StreamId};
+use crate::value::{AccountId, ClientOrigin, EventId, SessionId, StreamId};
 
 impl SessionRow {
     fn generation(&self) -> u32 {
@@ -31,9 +32,8 @@ impl SessionRow {
 
 impl Doorbook {
     pub async fn refresh(&self, token: &str, context: &Context) -> Result<Tokens, Refusal> {
-        self.token_guesses_left(&context.origin).await?;
         retrying(async || {
-            let Some((row, presented)) = self.genuine_refresh(token).await? else {
+            let Some((row, presented)) = self.genuine_refresh(token, &context.origin).await? else {
                 return Err(self.bad_token(&context.origin, Refusal::Unauthenticated).await);
             };
             self.clock.observe(row.now);
@@ -60,10 +60,30 @@ impl Doorbook {
         .await
     }
 
-    /// The session of a refresh token that this service made, and its generation.
-    pub(crate) async fn genuine_refresh(&self, token: &str) -> Result<Option<(SessionRow, u32)>, Refusal> {
+    /// The same as [`Self::session_of`]. Refuses a network that has presented too many tokens that were not ours: one of its guesses
+    /// may be right. Those that are not are for the caller to count.
+    pub(crate) async fn genuine_refresh(
+        &self,
+        token: &str,
+        origin: &ClientOrigin,
+    ) -> Result<Option<(SessionRow, u32)>, Refusal> {
+        let buckets = self.vault.identifiers().names(&network_bucket("bad_token", origin));
+        let found = self.session_of(token, &buckets).await?;
+        if let Some((row, _)) = &found {
+            let guesses = row.counter.as_ref().map(|counter| counter.0.clone()).unwrap_or_default();
+            Self::guesses_left(&guesses, row.now)?;
+        }
+        Ok(found)
+    }
+
+    /// The session of a refresh token that this service made, with what a counter holds, and the token's generation.
+    pub(crate) async fn session_of(
+        &self,
+        token: &str,
+        buckets: &[Vec<u8>],
+    ) -> Result<Option<(SessionRow, u32)>, Refusal> {
         let Some(presented) = opaque::parse(Use::Refresh, token) else { return Ok(None) };
-        let Some(row) = sessions::by_id(&self.db, SessionId(presented.id)).await? else { return Ok(None) };
+        let Some(row) = sessions::by_id(&self.db, SessionId(presented.id), buckets).await? else { return Ok(None) };
         // A generation was made with the key that was current then; which one that was is kept for the last two only.
         let genuine = self.roots.ids().any(|id| opaque::verify(&self.roots, Use::Refresh, id, &presented, &row.salt));
         Ok(genuine.then_some((row, presented.generation)))

@@ -49,9 +49,8 @@ impl Doorbook {
     /// Ends the session of a refresh token; access token and all. Repeating it changes nothing, and nothing is told of a token
     /// that was never ours.
     pub async fn logout(&self, refresh: &str, context: &Context) -> Result<(), Refusal> {
-        self.token_guesses_left(&context.origin).await?;
         retrying(async || {
-            let Some((row, _)) = self.genuine_refresh(refresh).await? else {
+            let Some((row, _)) = self.genuine_refresh(refresh, &context.origin).await? else {
                 return match self.bad_token(&context.origin, Refusal::Unauthenticated).await {
                     Refusal::Unauthenticated => Ok(()),
                     limited => Err(limited),
@@ -131,7 +130,7 @@ impl Doorbook {
     /// unless it was leaked.
     pub async fn revoke_session(&self, caller: Caller, session: SessionId, context: &Context) -> Result<(), Refusal> {
         retrying(async || {
-            let row = sessions::by_id(&self.db, session).await?;
+            let row = sessions::by_id(&self.db, session, &[]).await?;
             let Some(row) = row.filter(|row| row.account_id != caller.account || row.revoked_at.is_none()) else {
                 return Err(Refusal::NotFound);
             };

@@ -1,6 +1,6 @@
 //! Replays the log: compares what it comes to with the live rows, or writes it over them. A comparison reads each batch in one
-//! snapshot, a rebuild holds the guards of its few accounts; the service goes on meanwhile. Which columns are derived, and so
-//! compared and rebuilt, stands in `columns`.
+//! snapshot; a rebuild then holds the guards of the accounts that differ, a few at a time. The service goes on meanwhile. Every
+//! statement is about all accounts of its batch. Which columns are derived, and so compared and rebuilt, stands in `columns`.
 
 mod compare;
 mod fold;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use self::compare::{Live, Opened, StreamRow, compare};
 use self::fold::{Past, Replay};
-use self::repair::repair;
+use self::repair::Repairs;
 use self::rows::load;
 use super::keys::{DataKey, Vault};
 use super::{Db, StoreError, Tx};
@@ -27,8 +27,9 @@ use crate::value::{AccountId, Email, EventId};
 
 /// Accounts of one batch, and so of one snapshot: small enough that no statement comes near the statement timeout.
 const BATCH: i64 = 200;
-/// Accounts that a rebuild holds at a time: a login to one of them waits, so it must be a short while.
-const HELD: i64 = 20;
+/// Accounts that a rebuild holds at a time: a login to one of them waits, so it must be a short while. Source: a hundred with a few
+/// sessions each take some 20 ms.
+const HELD: usize = 100;
 /// How often a rebuild tries again when the service holds what it waits for, and the pause between.
 const TRIES: u32 = 20;
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -65,6 +66,12 @@ impl Report {
         u64::try_from(self.differences.len()).unwrap_or(u64::MAX).saturating_add(self.unlisted)
     }
 
+    fn count(&mut self, case: &Case) {
+        self.accounts += 1;
+        self.sessions += u64::try_from(case.live.sessions.len()).unwrap_or(u64::MAX);
+        self.events += case.events;
+    }
+
     fn add(&mut self, other: Self) {
         self.accounts += other.accounts;
         self.sessions += other.sessions;
@@ -81,92 +88,118 @@ struct Case {
     live: Live,
     key: Option<DataKey>,
     replay: Replay,
+    /// How many were replayed, and what is wrong with some of them.
+    events: u64,
+    faults: Vec<String>,
 }
 
 type Cases = BTreeMap<AccountId, Case>;
 
-/// Compares the derived columns of every account with a replay of its events.
-pub async fn check(db: &Db, vault: &Vault) -> Result<Report, StoreError> {
-    let mut report = Report::default();
-    let mut after = Uuid::nil();
-    loop {
-        let mut snapshot = db.snapshot().await?;
-        let ids = page(&mut snapshot, after, BATCH).await?;
-        let Some(last) = ids.last() else {
-            snapshot.rollback().await?;
-            return Ok(report);
-        };
-        after = *last;
-        let cases = gather(&mut snapshot, vault, &ids, &mut report).await?;
-        snapshot.rollback().await?;
-        for (id, case) in cases {
-            report.accounts += 1;
-            report.sessions += u64::try_from(case.live.sessions.len()).unwrap_or(u64::MAX);
-            let opened = open(id, &case, vault, &mut report);
-            compare(id, &case.live, &opened, &case.replay, &mut report);
-        }
-    }
+/// A batch after its comparison.
+struct Page {
+    last: Uuid,
+    report: Report,
+    differing: Vec<Uuid>,
 }
 
-/// Writes the derived columns of every account anew where they differ from a replay of its events, a few accounts at a time under
-/// their guards. No effect of an event happens again. `owner` is the owner's connection: no service may do this. The report
-/// lists what differs even so: rows that hold what no event tells, such as a token's salt, cannot be made again.
-pub async fn rebuild(owner: &Db, vault: &Vault) -> Result<Report, StoreError> {
-    let mut report = Report::default();
-    let mut after = Uuid::nil();
-    while let Some(last) = rebuild_page(owner, vault, after, &mut report).await? {
-        after = last;
+/// Compares the derived columns of every account with a replay of its events.
+pub async fn check(db: &Db, vault: &Vault) -> Result<Report, StoreError> {
+    let (mut report, mut after) = (Report::default(), Uuid::nil());
+    while let Some(page) = check_page(db, vault, after).await? {
+        after = page.last;
+        report.add(page.report);
     }
     Ok(report)
 }
 
-/// Rebuilds the next accounts behind `after`; the last of them.
-async fn rebuild_page(owner: &Db, vault: &Vault, after: Uuid, report: &mut Report) -> Result<Option<Uuid>, StoreError> {
-    let mut tries = 1;
-    loop {
-        match try_page(owner, vault, after).await {
-            Err(StoreError::Conflict) if tries < TRIES => tries += 1,
-            Err(error) => return Err(error),
-            Ok(None) => return Ok(None),
-            Ok(Some((last, found))) => {
-                report.add(found);
-                return Ok(Some(last));
-            }
+/// Writes the derived columns of every account anew where they differ from a replay of its events. What does not differ is only
+/// read; what does is compared again under its guards. No effect of an event happens again. `owner` is the owner's connection: no
+/// service may do this. The report lists what differs even so: rows that hold what no event tells, such as a token's salt, cannot
+/// be made again.
+pub async fn rebuild(owner: &Db, vault: &Vault) -> Result<Report, StoreError> {
+    let (mut report, mut after) = (Report::default(), Uuid::nil());
+    while let Some(page) = check_page(owner, vault, after).await? {
+        after = page.last;
+        report.add(Report { differences: Vec::new(), unlisted: 0, ..page.report });
+        for ids in page.differing.chunks(HELD) {
+            report.add(rebuild_held(owner, vault, ids).await?);
         }
-        tokio::time::sleep(RETRY_AFTER).await;
     }
+    Ok(report)
 }
 
-async fn try_page(owner: &Db, vault: &Vault, after: Uuid) -> Result<Option<(Uuid, Report)>, StoreError> {
-    let mut held = owner.begin().await?;
-    let ids = page(&mut held, after, HELD).await?;
+/// Compares the next accounts behind `after`; `None` at the end.
+async fn check_page(db: &Db, vault: &Vault, after: Uuid) -> Result<Option<Page>, StoreError> {
+    let mut snapshot = db.snapshot().await?;
+    let ids = page(&mut snapshot, after, BATCH).await?;
     let Some(last) = ids.last().copied() else {
-        held.rollback().await?;
+        snapshot.rollback().await?;
         return Ok(None);
     };
-    hold(&mut held, &ids).await?;
-    let (mut before, mut rebuilt) = (Report::default(), 0);
-    for (id, case) in gather(&mut held, vault, &ids, &mut before).await? {
-        let known = before.found();
-        let opened = open(id, &case, vault, &mut before);
-        compare(id, &case.live, &opened, &case.replay, &mut before);
-        before.accounts += 1;
-        before.sessions += u64::try_from(case.live.sessions.len()).unwrap_or(u64::MAX);
-        if before.found() > known {
-            repair(&mut held, id, &case, &opened).await?;
-            rebuilt += 1;
+    let cases = gather(&mut snapshot, vault, &ids).await?;
+    snapshot.rollback().await?;
+    let mut page = Page { last, report: Report::default(), differing: Vec::new() };
+    for (id, case) in &cases {
+        let known = page.report.found();
+        judge(*id, case, vault, &mut page.report);
+        page.report.count(case);
+        if page.report.found() > known {
+            page.differing.push(id.0);
         }
     }
-    let mut left = Report::default();
+    Ok(Some(page))
+}
+
+/// Rebuilds these accounts, again while the service holds what it waits for; what differs even so.
+async fn rebuild_held(owner: &Db, vault: &Vault, ids: &[Uuid]) -> Result<Report, StoreError> {
+    for _ in 1..TRIES {
+        match try_held(owner, vault, ids).await {
+            Err(StoreError::Conflict) => tokio::time::sleep(RETRY_AFTER).await,
+            other => return other,
+        }
+    }
+    try_held(owner, vault, ids).await
+}
+
+async fn try_held(owner: &Db, vault: &Vault, ids: &[Uuid]) -> Result<Report, StoreError> {
+    let mut held = owner.begin().await?;
+    hold(&mut held, ids).await?;
+    let cases = gather(&mut held, vault, ids).await?;
+    let (mut before, mut repairs) = (Report::default(), Repairs::default());
+    for (id, case) in &cases {
+        let known = before.found();
+        let opened = judge(*id, case, vault, &mut before);
+        if before.found() > known {
+            repairs.add(*id, case, opened)?;
+            before.rebuilt += 1;
+        }
+    }
+    let mut left = Report { rebuilt: before.rebuilt, ..Report::default() };
     if before.found() > 0 {
-        for (id, case) in gather(&mut held, vault, &ids, &mut left).await? {
-            let opened = open(id, &case, vault, &mut left);
-            compare(id, &case.live, &opened, &case.replay, &mut left);
+        repairs.write(&mut held).await?;
+        // Under the guards no event has come since: the replay stands, the rows are read anew.
+        let mut again = load(&mut held, vault, ids).await?;
+        for (id, case) in cases {
+            let fresh = again.entry(id).or_default();
+            (fresh.replay, fresh.faults) = (case.replay, case.faults);
+        }
+        streams(&mut held, &mut again).await?;
+        for (id, case) in &again {
+            judge(*id, case, vault, &mut left);
         }
     }
     held.commit().await?;
-    let (accounts, sessions, events) = (before.accounts, before.sessions, before.events);
-    Ok(Some((last, Report { accounts, sessions, events, rebuilt, ..left })))
+    Ok(left)
+}
+
+/// Notes all that differs in one account; gives what had to be opened for it.
+fn judge(id: AccountId, case: &Case, vault: &Vault, report: &mut Report) -> Opened {
+    for fault in &case.faults {
+        report.note(format!("accounts {id}: {fault}"));
+    }
+    let opened = open(id, case, vault, report);
+    compare(id, &case.live, &opened, &case.replay, report);
+    opened
 }
 
 /// Takes the guards of these accounts and then of their sessions, in the order in which every command takes them.
@@ -185,9 +218,9 @@ async fn hold(db: &mut Tx, ids: &[Uuid]) -> Result<(), StoreError> {
 }
 
 /// Live rows and replay of these accounts.
-async fn gather(db: &mut Tx, vault: &Vault, ids: &[Uuid], report: &mut Report) -> Result<Cases, StoreError> {
+async fn gather(db: &mut Tx, vault: &Vault, ids: &[Uuid]) -> Result<Cases, StoreError> {
     let mut cases = load(&mut *db, vault, ids).await?;
-    replay(&mut *db, ids, &mut cases, report).await?;
+    replay(&mut *db, ids, &mut cases).await?;
     streams(db, &mut cases).await?;
     Ok(cases)
 }
@@ -222,7 +255,7 @@ struct EventRow {
 }
 
 /// Folds all kept events of these accounts, a page at a time.
-async fn replay(db: &mut Tx, ids: &[Uuid], cases: &mut Cases, report: &mut Report) -> Result<(), StoreError> {
+async fn replay(db: &mut Tx, ids: &[Uuid], cases: &mut Cases) -> Result<(), StoreError> {
     let mut after = (Uuid::nil(), Uuid::nil(), 0);
     loop {
         let rows = sqlx::query_as!(
@@ -242,11 +275,11 @@ async fn replay(db: &mut Tx, ids: &[Uuid], cases: &mut Cases, report: &mut Repor
         .await?;
         for row in &rows {
             after = (row.subject_id, row.stream_id, row.version);
-            report.events += 1;
             let account = AccountId(row.subject_id);
             let case = cases.entry(account).or_default();
+            case.events += 1;
             if let Err(fault) = fold(account, case, row) {
-                report.note(format!("accounts {account}: {fault}"));
+                case.faults.push(fault);
             }
         }
         if rows.len() < PAGE {

@@ -331,6 +331,8 @@ impl House {
 /// Whether a pair of tokens still opens anything at `book`: the access token, then the refresh token.
 pub async fn alive(book: &Doorbook, tokens: &Tokens) -> (bool, bool) {
     let access = book.authenticate(&tokens.access).await;
+    let read = book.own_profile(&tokens.access).await;
+    assert_eq!(word(&access), word(&read), "whoever may not act may not read either");
     let refresh = book.refresh(tokens.refresh.expose(), &anywhere()).await;
     for answer in [word(&access), word(&refresh)] {
         assert!(matches!(answer, "ok" | "unauthenticated"), "{answer}");

@@ -20,7 +20,7 @@ const HEADER: &str = "id,email,password,first_name,last_name,is_active,is_staff,
 const WITHIN: Duration = Duration::from_secs(600);
 
 /// Runs an import to its end; its status and its report.
-async fn import(stand: &Stand, arguments: &[&str]) -> (i32, Value) {
+pub async fn import(stand: &Stand, arguments: &[&str]) -> (i32, Value) {
     let arguments = [&["import", "django", "--json"], arguments].concat();
     let mut program = stand.start_doorbook(&arguments, &[]).await.unwrap();
     let status = program.ended(WITHIN).await.unwrap();
@@ -36,7 +36,7 @@ fn file(name: &str, text: impl AsRef<[u8]>) -> String {
 }
 
 /// A CSV file of `count` users.
-fn csv(name: &str, count: usize) -> String {
+pub fn csv(name: &str, count: usize) -> String {
     let row = |id| format!("{id},user{id}@example.com,{HASH},Ana,Lima,true,false,2020-01-02 03:04:05+00\n");
     file(name, HEADER.to_owned() + &(1..=count).map(row).collect::<String>())
 }

@@ -24,5 +24,6 @@ mod passwords;
 mod problems;
 mod profile;
 mod sessions;
+mod speed;
 mod timing;
 mod wire;

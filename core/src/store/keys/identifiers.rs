@@ -42,7 +42,7 @@ impl Identifiers {
     }
 
     /// The names under all keys, the active one's first.
-    pub(in crate::store) fn names(&self, bucket: &Bucket) -> Vec<Vec<u8>> {
+    pub(crate) fn names(&self, bucket: &Bucket) -> Vec<Vec<u8>> {
         self.keys.iter().map(|(_, key)| mac(key, &[&bucket.about]).to_vec()).collect()
     }
 

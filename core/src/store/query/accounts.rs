@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::store::keys::lookup::EmailKeys;
 use crate::store::keys::{DataKey, Vault, WrappedKey};
 use crate::store::{Db, StoreError};
-use crate::value::{AccountId, CredentialId, Locale};
+use crate::value::{AccountId, CredentialId, Locale, SessionId};
 
 /// An account as a command decides on it.
 pub struct Loaded {
@@ -44,6 +44,7 @@ struct Row {
     key_id: Option<Uuid>,
     wrapped: Option<Vec<u8>>,
     wrapped_by: Option<String>,
+    now: Timestamp,
 }
 
 impl Row {
@@ -118,7 +119,8 @@ async fn find(db: &Db, vault: &Vault, email_keys: &[Vec<u8>], account: Uuid) -> 
                   c.credential_id as "credential_id?", c.version as "credential_version?", c.secret as "secret?",
                   case when a.account_id is null then $3 else k.key_id end as key_id,
                   case when a.account_id is null then $5 else k.wrapped end as wrapped,
-                  case when a.account_id is null then $6 else k.wrapped_by end as wrapped_by
+                  case when a.account_id is null then $6 else k.wrapped_by end as wrapped_by,
+                  clock_timestamp() as "now!: Timestamp"
            from (select coalesce((select e.account_id from account_emails e where e.email_key = any($1) and e.state = 'current' limit 1), $2) as id) w
            left join accounts a on a.account_id = w.id
            left join streams s on s.stream_id = w.id
@@ -135,6 +137,39 @@ async fn find(db: &Db, vault: &Vault, email_keys: &[Vec<u8>], account: Uuid) -> 
     .await?;
     let found = row.found;
     Ok(Some(row.load(db, vault).await?).filter(|_| found))
+}
+
+/// The account of a session, without its secret, if both are in force: the same as `sessions::standing`. And the database's time.
+pub async fn in_force(
+    db: &Db,
+    vault: &Vault,
+    session: SessionId,
+    account: AccountId,
+) -> Result<(Option<Loaded>, Timestamp), StoreError> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select a.account_id is not null as "found!", coalesce(a.account_id, $2) as "account_id!",
+                  coalesce(g.version, 0) as "stream_version!", coalesce(g.session_epoch, 0) as "session_epoch!",
+                  coalesce(g.logins, 0) as "logins!", a.profile as "profile?", coalesce(a.locale, 'en') as "locale!",
+                  coalesce(a.status, 'active') as "status!", coalesce(a.roles, '{}') as "roles!",
+                  a.email_verified_at as "email_verified_at?: Timestamp", a.locked_at as "locked_at?: Timestamp",
+                  coalesce(a.created_at, 'epoch') as "created_at!: Timestamp",
+                  a.password_changed_at as "password_changed_at?: Timestamp", a.last_login_at as "last_login_at?: Timestamp",
+                  null::uuid as credential_id, null::int as credential_version, null::text as secret,
+                  k.key_id as "key_id?", k.wrapped as "wrapped?", k.wrapped_by as "wrapped_by?", t.now as "now!: Timestamp"
+           from (select clock_timestamp() as now) t
+           left join sessions s on s.session_id = $1 and s.account_id = $2 and s.revoked_at is null and s.absolute_end > t.now
+                and (s.idle_end is null or s.idle_end > t.now)
+           left join streams g on g.stream_id = s.account_id and g.session_epoch = s.session_epoch
+           left join accounts a on a.account_id = g.stream_id and a.status = 'active'
+           left join keys.data_keys k on k.account_id = a.account_id"#,
+        session.0,
+        account.0
+    )
+    .fetch_one(db)
+    .await?;
+    let (found, now) = (row.found, row.now);
+    Ok((if found { Some(row.load(db, vault).await?) } else { None }, now))
 }
 
 /// Whether nobody may register this address now: it has an account, or a change that can still be undone reserves it.

@@ -1,4 +1,7 @@
+use sqlx::types::Json;
+
 use crate::clock::Timestamp;
+use crate::limit::Counter;
 use crate::store::{Db, StoreError};
 use crate::value::{AccountId, DeviceId, SessionId};
 
@@ -18,20 +21,24 @@ pub struct SessionRow {
     /// The account's sessions have been ended since this one began, whatever the row says.
     pub outlived: bool,
     pub stream_version: i64,
+    /// What the bucket that was asked for holds.
+    pub counter: Option<Json<Counter>>,
     pub now: Timestamp,
 }
 
-pub async fn by_id(db: &Db, session: SessionId) -> Result<Option<SessionRow>, StoreError> {
+/// A session, and in the same read what a counter holds, by the names of its bucket.
+pub async fn by_id(db: &Db, session: SessionId, buckets: &[Vec<u8>]) -> Result<Option<SessionRow>, StoreError> {
     Ok(sqlx::query_as!(
         SessionRow,
         r#"select s.session_id as "session_id: SessionId", s.account_id as "account_id: AccountId", s.generation, s.key_id,
                   s.previous_key_id, s.salt, s.device_id as "device_id: DeviceId", s.rotated_at as "rotated_at: Timestamp",
                   s.absolute_end as "absolute_end: Timestamp", s.idle_end as "idle_end: Timestamp",
                   s.revoked_at as "revoked_at: Timestamp", a.session_epoch <> s.session_epoch as "outlived!", t.version as stream_version,
-                  clock_timestamp() as "now!: Timestamp"
+                  (select c.state from counters c where c.bucket = any($2) limit 1) as "counter: Json<Counter>", clock_timestamp() as "now!: Timestamp"
            from sessions s join streams t on t.stream_id = s.session_id join streams a on a.stream_id = s.account_id
            where s.session_id = $1"#,
-        session.0
+        session.0,
+        buckets
     )
     .fetch_optional(db)
     .await?)
@@ -60,7 +67,7 @@ pub async fn rotate(
     Ok(rotated.rows_affected() == 1)
 }
 
-/// Whether an access token's session and account are in force; one primary-key read.
+/// Whether an access token's session and account are in force; one primary-key read. `accounts::in_force` asks the same.
 pub struct Standing {
     pub in_force: bool,
     pub now: Timestamp,

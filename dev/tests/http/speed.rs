@@ -1,0 +1,168 @@
+//! How fast a few clients are answered who ask without pause. What counts in every build is how often the database is asked; rates
+//! count in the whole dose alone.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use doorbook_dev::load::{Load, Outcome, Script, Until};
+use doorbook_dev::{Cluster, Options, Stand};
+use serde_json::Value;
+use sqlx::{Connection, PgConnection};
+
+use crate::common::*;
+use crate::imports;
+
+/// Clients at once, as in the release bar.
+const CLIENTS: usize = 8;
+
+/// Requests of a client in the small dose.
+const FEW: usize = 200;
+
+/// A service on a Postgres that writes as a real one does, to the disk.
+async fn durable() -> (Cluster, Stand) {
+    let options = Options { durable: true, ..Options::temporary(env!("CARGO_BIN_EXE_doorbook-dev")) };
+    let cluster = Cluster::start(options).await.unwrap();
+    let stand = Stand::start_api(&cluster, &[]).await.unwrap();
+    (cluster, stand)
+}
+
+async fn ask<S: Script>(stand: &Stand, scripts: Vec<S>) -> Outcome {
+    let until = dose(Until::Requests(FEW), Until::Elapsed(Duration::from_secs(60)));
+    let outcome = Load { until, reconnect: false }.run(&stand.base, scripts).await;
+    outcome.unwrap_or_else(|error| panic!("{error:#}\n{}", stand.api.log().unwrap()))
+}
+
+fn get(stand: &Stand, path: &str, headers: &str) -> Vec<u8> {
+    let host = stand.base.strip_prefix("http://").unwrap();
+    format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n").into_bytes()
+}
+
+/// Statements that the database has committed in the service's life, which ends: a session tells its numbers at its end.
+async fn statements(cluster: &Cluster, stand: &mut Stand) -> f64 {
+    stand.api.kill().await.unwrap();
+    let mut connection = PgConnection::connect(&cluster.superuser_url("postgres")).await.unwrap();
+    let name = stand.database.name();
+    loop {
+        let open: i64 = sqlx::query_scalar("select count(*) from pg_stat_activity where datname = $1")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        if open == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    sqlx::query_scalar("select xact_commit::float8 from pg_stat_database where datname = $1")
+        .bind(name)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+}
+
+/// Fails when a request asks the database more often than `most` times. What the service and its users do beside the requests is
+/// some hundred statements.
+async fn assert_statements(cluster: &Cluster, mut stand: Stand, outcome: &Outcome, most: f64) {
+    let requests = f64::from(u32::try_from(outcome.requests()).unwrap());
+    let each = statements(cluster, &mut stand).await / requests;
+    println!("figure: {each:.2} statements a request, those of the start and of {CLIENTS} logins among them");
+    assert!(each < most + 0.9, "{each} statements a request");
+}
+
+/// C114. Breaks when `api/src/routes/index.rs`: `Json(Index {` → `tokio::time::sleep(std::time::Duration::from_secs(2)).await; Json(Index {`.
+/// Release: the bar names a time.
+#[tokio::test]
+async fn the_front_page_costs_no_more_than_a_constant_page() {
+    let (_cluster, stand) = durable().await;
+    let load = Load { until: Until::Requests(10), reconnect: true };
+    let mut outcomes = Vec::new();
+    for path in ["/health/live", "/api/auth/"] {
+        let scripts = (0..10).map(|_| {
+            let request = get(&stand, path, "Connection: close\r\n");
+            move |_: &[u8]| Ok(request.clone())
+        });
+        let outcome = load.run(&stand.base, scripts.collect()).await.unwrap();
+        println!("figure: {path}, ten clients at once, a connection a request: {outcome}");
+        outcomes.push(outcome);
+    }
+    let [constant, page] = outcomes.try_into().unwrap();
+    assert!(page.mean() <= constant.mean() * 10, "{page} against {constant}");
+    if is_full_dose() {
+        assert!(page.mean() < Duration::from_millis(500), "{page}");
+    }
+}
+
+/// Reads the profile of a token's holder.
+fn reading(stand: &Stand, access: &str) -> impl Script + use<> {
+    let request = get(stand, "/api/auth/profile/", &format!("Authorization: Bearer {access}\r\n"));
+    move |_: &[u8]| Ok(request.clone())
+}
+
+/// C114. Breaks when `core/src/service/profile.rs`: `let claims = self.claims(token)?;` → `let claims = self.claims(token)?; self.authenticate(token).await?;`.
+/// Release: the bar names a rate.
+#[tokio::test]
+async fn a_profile_is_read_with_one_statement_at_the_bar_s_rate() {
+    let (cluster, stand) = durable().await;
+    let mut scripts = Vec::new();
+    for _ in 0..CLIENTS {
+        let (_, answer) = welcomed(&stand).await;
+        scripts.push(reading(&stand, answer.text("access")));
+    }
+    let outcome = ask(&stand, scripts).await;
+    println!("figure: profile, {CLIENTS} connections: {outcome}");
+    if is_full_dose() {
+        assert!(outcome.rate() >= 1_500.0 && outcome.turned_away == 0, "{outcome}");
+    }
+    assert_statements(&cluster, stand, &outcome, 1.0).await;
+}
+
+/// Breaks when `cli/src/import/mod.rs`: `while let Some(page) = source.page(2 * self.options.batch).await? {` → `while let Some(page) = source.page(2).await? {`.
+/// Release: it is to bring two thousand accounts a second.
+#[tokio::test]
+async fn an_import_brings_many_accounts_a_statement() {
+    let (cluster, mut stand) = durable().await;
+    let users = dose(400, 20_000);
+    let path = imports::csv("speed.csv", users);
+    let (status, report) = imports::import(&stand, &["--csv", &path]).await;
+    assert_eq!((status, report["imported"].as_u64()), (0, Some(users as u64)), "{report}");
+    println!("figure: {users} accounts imported, {} a second", report["accounts_per_second"]);
+    if is_full_dose() {
+        assert!(report["accounts_per_second"].as_f64().unwrap() >= 2_000.0, "{report}");
+    }
+    let each = statements(&cluster, &mut stand).await / f64::from(u32::try_from(users).unwrap());
+    println!("figure: {each:.3} statements an account, those of the start among them");
+    assert!(each < 0.5, "{each} statements an account");
+}
+
+/// Spends the refresh token of the last answer, first the one of the login.
+fn refreshing(stand: &Stand, first: &str) -> impl Script + use<> {
+    let (host, mut token) = (stand.base.strip_prefix("http://").unwrap().to_owned(), first.to_owned());
+    move |last: &[u8]| -> Result<Vec<u8>> {
+        if !last.is_empty() {
+            let answer: Value = serde_json::from_slice(last)?;
+            answer["refresh"].as_str().context("no refresh token")?.clone_into(&mut token);
+        }
+        let body = format!(r#"{{"refresh":"{token}"}}"#);
+        let head =
+            format!("POST /api/auth/token/refresh/ HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n");
+        Ok(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    }
+}
+
+/// C114. Breaks when `core/src/service/refresh.rs`: `let bucket = self.network_bucket("bad_token", origin);` → `let bucket = self.network_bucket("bad_token", origin); self.token_guesses_left(origin).await?;`.
+/// Release: the bar names a rate.
+#[tokio::test]
+async fn a_refresh_takes_one_read_and_one_write_at_the_bar_s_rate() {
+    let (cluster, stand) = durable().await;
+    let mut scripts = Vec::new();
+    for _ in 0..CLIENTS {
+        let (_, answer) = welcomed(&stand).await;
+        scripts.push(refreshing(&stand, answer.text("refresh")));
+    }
+    let outcome = ask(&stand, scripts).await;
+    println!("figure: refresh, {CLIENTS} connections: {outcome}");
+    if is_full_dose() {
+        assert!(outcome.rate() >= 300.0 && outcome.turned_away == 0, "{outcome}");
+    }
+    assert_statements(&cluster, stand, &outcome, 2.0).await;
+}
