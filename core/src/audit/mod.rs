@@ -1,3 +1,6 @@
 //! What is proven about the log: pure functions, no I/O.
 
+pub mod checkpoint;
 pub mod leaf;
+pub mod note;
+pub mod tree;
