@@ -5,6 +5,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum OperatorEvent {
-    KeyRotated { purpose: String, key_id: String },
-    ProjectionRebuilt { projection: String, events: i64 },
+    KeyRotated {
+        purpose: String,
+        key_id: String,
+    },
+    ProjectionRebuilt {
+        projection: String,
+        events: i64,
+    },
+    /// `root` and `key_id` in hexadecimal digits, as everywhere in payloads.
+    CheckpointSigned {
+        size: i64,
+        root: String,
+        key_id: String,
+    },
 }

@@ -177,6 +177,9 @@ fn operator() -> Vec<OperatorEvent> {
     examples!(OperatorEvent {
         E::KeyRotated { .. } => [E::KeyRotated { purpose: "checkpoint".into(), key_id: "0123456789abcdef".into() }],
         E::ProjectionRebuilt { .. } => [E::ProjectionRebuilt { projection: "accounts".into(), events: 12 }],
+        E::CheckpointSigned { .. } => [
+            E::CheckpointSigned { size: 1_000, root: "6e".repeat(32), key_id: "c74f20a3".into() }
+        ],
     })
 }
 

@@ -73,6 +73,14 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The bytes that an even number of hexadecimal digits stand for.
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |digit: &u8| char::from(*digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let byte = |[high, low]: &[u8; 2]| Some(digit(high)? << 4 | digit(low)?);
+    if rest.is_empty() { pairs.iter().map(byte).collect() } else { None }
+}
+
 impl Verifier {
     pub fn name(&self) -> &str {
         &self.name

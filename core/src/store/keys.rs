@@ -5,6 +5,7 @@ pub mod backup;
 pub mod dependants;
 pub mod lookup;
 pub mod rotate;
+pub mod signing;
 
 use aws_lc_rs::hmac;
 use uuid::Uuid;
