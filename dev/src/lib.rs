@@ -18,6 +18,7 @@ mod postgres;
 pub mod prepare;
 pub mod process;
 pub mod proxy;
+pub mod python;
 mod redis;
 mod run;
 pub mod schemathesis;
