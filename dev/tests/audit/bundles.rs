@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use doorbook_core::audit::note::Signer;
+use doorbook_core::audit::bundle::EventLine;
+use doorbook_core::audit::note::{Signer, hex};
 use doorbook_dev::checks::ROOT;
 use doorbook_dev::python;
 use serde_json::{Value, json};
@@ -51,6 +52,14 @@ async fn a_bundle_holds_for_two_implementations_and_no_change_of_it_does() {
     let other = |at: usize| serde_json::from_str::<Value>(&lines[at]).unwrap()["event"]["leaf_hash"].clone();
     let mut swapped = lines.clone();
     swapped.swap(6, 7);
+    // Behind the last checkpoint in the bundle, with its hash made anew: the root over all is the only witness.
+    let (mut forged, late) = (lines.clone(), 1_015);
+    let mut line: Value = serde_json::from_str(&lines[late]).unwrap();
+    assert_eq!(line["event"]["position"], 1_050);
+    line["event"]["payload"] = json!({});
+    let hash = serde_json::from_value::<EventLine>(line["event"].clone()).unwrap().hash().unwrap();
+    line["event"]["leaf_hash"] = json!(hex(&hash));
+    forged[late] = line.to_string();
     let without = |from: usize, to: usize| [&lines[..from], &lines[to..]].concat();
     let cases = [
         ("payload", rewritten("payload", json!({})), "position 42"),
@@ -59,6 +68,7 @@ async fn a_bundle_holds_for_two_implementations_and_no_change_of_it_does() {
         ("type", rewritten("type", json!("KeyRotated")), "position 42"),
         ("sealed data", rewritten("pii", json!("AAAA")), "position 42"),
         ("hash", rewritten("leaf_hash", other(9)), "position 42"),
+        ("forged", forged, "positions 1001 to 1111"),
         ("swapped", swapped, "position 43"),
         ("deleted", without(6, 7), "position 43"),
         ("cut off", without(lines.len() - 3, lines.len()), "positions 1109 to 1111"),
