@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 failed or something was found, 2 wrong usage or settings.
 
 mod account;
+mod audit;
 mod check;
 mod events;
 mod health;
@@ -60,6 +61,9 @@ enum Command {
     /// Read the event log
     #[command(subcommand)]
     Events(events::Command),
+    /// Prove that the event log is what was signed
+    #[command(subcommand)]
+    Audit(audit::Command),
     /// Make, list, re-wrap, back up and restore keys; alone it lists them
     Keys {
         #[command(subcommand)]
@@ -108,6 +112,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
         Command::Account(command) => account::run(command, out).await,
         Command::Import(import::Command::Django(command)) => import::django(*command, out).await,
         Command::Events(command) => events::run(command, out).await,
+        Command::Audit(command) => audit::run(command, out).await,
         Command::Keys { command } => Box::pin(keys::run(command.unwrap_or(keys::Command::List), out)).await,
         Command::Jobs(command) => jobs::run(command, out).await,
         Command::Projections(command) => projections::run(command, out).await,

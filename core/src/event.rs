@@ -89,7 +89,11 @@ pub struct Unreadable {
 impl Event {
     pub const fn retention_class(&self) -> RetentionClass {
         match self {
-            Self::Account(_) | Self::Session(_) => RetentionClass::Keep,
+            Self::Account(_)
+            | Self::Session(_)
+            | Self::Operator(OperatorEvent::CheckpointSigned { .. } | OperatorEvent::KeyRotated { .. }) => {
+                RetentionClass::Keep
+            }
             Self::Attempt(_) | Self::Notification(_) | Self::Operator(_) => RetentionClass::Expire,
         }
     }

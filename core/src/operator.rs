@@ -22,4 +22,10 @@ pub enum OperatorEvent {
     AuthorizationDenied {
         action: String,
     },
+    /// `root` and `key_id` in hexadecimal digits, as everywhere in payloads.
+    CheckpointSigned {
+        size: i64,
+        root: String,
+        key_id: String,
+    },
 }

@@ -179,6 +179,9 @@ fn operator() -> Vec<OperatorEvent> {
         E::ProjectionRebuilt { .. } => [E::ProjectionRebuilt { projection: "accounts".into(), events: 12 }],
         E::SettingsLoaded { .. } => [E::SettingsLoaded { process: "api".into(), hash: "0123456789abcdef".repeat(4) }],
         E::AuthorizationDenied { .. } => [E::AuthorizationDenied { action: "session_revoke".into() }],
+        E::CheckpointSigned { .. } => [
+            E::CheckpointSigned { size: 1_000, root: "6e".repeat(32), key_id: "c74f20a3".into() }
+        ],
     })
 }
 

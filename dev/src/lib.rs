@@ -19,6 +19,7 @@ mod postgres;
 pub mod prepare;
 pub mod process;
 pub mod proxy;
+pub mod python;
 mod redis;
 mod run;
 pub mod schemathesis;

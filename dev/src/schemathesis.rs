@@ -1,14 +1,14 @@
 //! Schemathesis, which asks a service everything that its OpenAPI document allows and forbids. A Python program: it lives in an
 //! environment of its own below the target folder, in exactly the versions of `dev/schemathesis/requirements.txt`.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tokio::process::Command;
 
 use crate::checks::ROOT;
+use crate::python;
 
 /// What a run asked and found.
 #[derive(Debug)]
@@ -35,9 +35,9 @@ pub struct Plan<'a> {
 
 /// Asks the service at `plan.base`, by all checks and in all phases, the sequences along the document's links too.
 pub async fn run(plan: Plan<'_>) -> Result<Outcome> {
-    let program = program().await?;
+    let programs = python::environment("schemathesis", "dev/schemathesis/requirements.txt").await?;
     let folder = Path::new(ROOT).join("dev/schemathesis");
-    let mut command = Command::new(program);
+    let mut command = Command::new(programs.join("schemathesis"));
     // One worker: parsers of some Pythons fail when two threads are in them.
     command
         .args(["--config-file", "schemathesis.toml", "run", &format!("{}/api/openapi.json", plan.base)])
@@ -62,37 +62,6 @@ pub async fn run(plan: Plan<'_>) -> Result<Outcome> {
 fn cases(output: &str) -> u64 {
     let after = output.rsplit_once("Test cases:").map_or("", |(_, after)| after);
     after.split_whitespace().next().and_then(|number| number.replace(',', "").parse().ok()).unwrap_or(0)
-}
-
-/// The program, installed if it is not there in these versions.
-async fn program() -> Result<PathBuf> {
-    let requirements = Path::new(ROOT).join("dev/schemathesis/requirements.txt");
-    let wanted = fs::read_to_string(&requirements).context("cannot read the versions of schemathesis")?;
-    let folder = std::env::current_exe()?.ancestors().nth(3).context("the executable has no target folder")?.to_owned();
-    let environment = folder.join("schemathesis");
-    let (program, stamp) = (environment.join("bin/schemathesis"), environment.join("versions"));
-    let lock = File::create(folder.join("schemathesis.lock")).context("cannot make a lock")?;
-    lock.lock().context("cannot wait for another installation")?;
-    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(program);
-    }
-    if environment.exists() {
-        fs::remove_dir_all(&environment).context("cannot remove an earlier schemathesis")?;
-    }
-    succeed(Command::new("python3").args(["-m", "venv"]).arg(&environment))
-        .await
-        .context("Python 3 with venv is needed")?;
-    let pip = environment.join("bin/pip");
-    let quiet = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"];
-    succeed(Command::new(pip).args(quiet).arg(&requirements)).await?;
-    fs::write(&stamp, wanted).context("cannot note the versions")?;
-    Ok(program)
-}
-
-async fn succeed(command: &mut Command) -> Result<()> {
-    let output = command.stdin(Stdio::null()).output().await.with_context(|| format!("cannot run {command:?}"))?;
-    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
-    Ok(())
 }
 
 #[cfg(test)]

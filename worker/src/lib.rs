@@ -1,6 +1,7 @@
 //! Carries out what events promise: relays due jobs to Redis, runs them, seals the log. Any number of workers may run; Postgres
 //! must be there for any work to be done, Redis need not.
 
+mod checkpoints;
 mod heartbeat;
 mod jobs;
 mod lane;
@@ -13,6 +14,7 @@ mod runner;
 mod schedule;
 mod sealer;
 mod settings;
+mod sink;
 pub mod stop;
 mod sweep;
 mod trouble;
@@ -36,6 +38,7 @@ use crate::ops::Ops;
 use crate::queue::Queue;
 use crate::relay::Relay;
 use crate::runner::Runner;
+use crate::sink::{Sink, SinkError};
 use crate::stop::{Stop, Switch};
 use crate::trouble::Trouble;
 
@@ -55,6 +58,8 @@ pub enum RunError {
     Redis(String),
     #[error(transparent)]
     Post(#[from] settings::PostError),
+    #[error("CHECKPOINT_SINK cannot be used: {0}")]
+    Sink(#[from] SinkError),
     #[error(transparent)]
     Service(#[from] SettingsError),
     #[error("a part of the worker ended by itself: {0}")]
@@ -66,6 +71,7 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
     let metrics = Arc::new(Metrics::default());
     let process = heartbeat::process_name();
     let post = settings::post(settings)?;
+    let sink = settings.watching.checkpoints.sink.as_ref().map(Sink::open).transpose()?;
     let queue = Queue::open(settings.redis.url.expose(), &process, Arc::clone(&metrics))
         .map_err(|error| RunError::Redis(error.to_string()))?;
     let listener = TcpListener::bind(settings.http.worker_ops_bind).await.map_err(RunError::Listen)?;
@@ -81,8 +87,11 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
     let _ = opened.set(Arc::clone(&doorbook));
     tracing::info!(worker = process, "the worker works");
     let runner = Arc::new(Runner::new(Arc::clone(&doorbook), post, Arc::clone(&metrics), stop.clone()));
-    let direct = settings.database.direct_url.as_ref().map(|url| Secret::new(url.expose().clone()));
-    begin(&mut parts, Parts { doorbook, direct, queue: Arc::new(queue), runner, metrics, process, stop: stop.clone() });
+    let secret = |secret: &Secret| Secret::new(secret.expose().clone());
+    let direct = settings.database.direct_url.as_ref().map(secret);
+    let signing = settings.watching.checkpoints.private_key.as_ref().map(secret);
+    let (queue, stop_parts) = (Arc::new(queue), stop.clone());
+    begin(&mut parts, Parts { doorbook, direct, signing, sink, queue, runner, metrics, process, stop: stop_parts });
     let ended = tokio::select! {
         () = stop.wait() => Ok(()),
         // At the end all parts return, and the first of them may be seen before the wish to end is.
@@ -128,6 +137,9 @@ struct Parts {
     doorbook: Arc<Doorbook>,
     /// Where word of due jobs comes from, if not from the pool.
     direct: Option<Secret>,
+    /// CHECKPOINT_PRIVATE_KEY.
+    signing: Option<Secret>,
+    sink: Option<Sink>,
     queue: Arc<Queue>,
     runner: Arc<Runner>,
     metrics: Arc<Metrics>,
@@ -137,7 +149,7 @@ struct Parts {
 
 /// Starts every loop of the process; each ends by itself when `stop` is requested.
 fn begin(parts: &mut JoinSet<()>, with: Parts) {
-    let Parts { doorbook, direct, queue, runner, metrics, process, stop } = with;
+    let Parts { doorbook, direct, signing, sink, queue, runner, metrics, process, stop } = with;
     let wake = Arc::new(Notify::new());
     let (local, mut local_tasks) = Local::start(&runner, Arc::clone(&metrics));
     parts.spawn(async move { while local_tasks.join_next().await.is_some() {} });
@@ -147,7 +159,11 @@ fn begin(parts: &mut JoinSet<()>, with: Parts) {
     parts.spawn(sweep::run(Arc::clone(&doorbook), Arc::clone(&queue), Arc::clone(&metrics), stop.clone()));
     parts.spawn(schedule::run(Arc::clone(&doorbook), stop.clone()));
     parts.spawn(sealer::run(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
-    parts.spawn(sealer::watch(Arc::clone(&doorbook), metrics, stop.clone()));
+    parts.spawn(sealer::watch(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
+    parts.spawn(checkpoints::sign(Arc::clone(&doorbook), signing, Arc::clone(&metrics), stop.clone()));
+    if let Some(sink) = sink {
+        parts.spawn(checkpoints::write(Arc::clone(&doorbook), sink, process.clone(), metrics, stop.clone()));
+    }
     parts.spawn(heartbeat::run(doorbook, Arc::clone(&queue), Arc::clone(&runner), process, stop.clone()));
     let (probing, cleaning, until) = (Arc::clone(&queue), Arc::clone(&queue), stop.clone());
     parts.spawn(async move { probing.probe(until).await });

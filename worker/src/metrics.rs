@@ -1,6 +1,7 @@
 //! Numbers of this process, and the page of them.
 
 use doorbook_core::service::mail::Handover;
+use doorbook_core::store::checkpoints::SinkLag;
 use doorbook_core::store::jobs::Backlog;
 use doorbook_core::store::seal::Lag;
 pub use doorbook_core::telemetry::metrics::Counter;
@@ -25,6 +26,13 @@ pub struct Metrics {
     /// Ends of a lane's worker that nobody asked for.
     pub queue_restarts: Counter,
     pub sealed: Counter,
+    pub checkpoints_signed: Counter,
+    /// Tries to sign that failed.
+    pub checkpoint_failures: Counter,
+    /// Checkpoints that the sink has taken.
+    pub checkpoints_written: Counter,
+    /// Tries to write that failed.
+    pub sink_failures: Counter,
     mails: Mails,
     jobs_running: Gauge,
     /// 1 while Redis answers.
@@ -32,6 +40,8 @@ pub struct Metrics {
     seal_waiting: Gauge,
     seal_oldest_ms: Gauge,
     seal_overdue: Gauge,
+    sink_waiting: Gauge,
+    sink_oldest_ms: Gauge,
 }
 
 /// What became of mails, an attempt each.
@@ -68,6 +78,11 @@ impl Metrics {
         self.seal_overdue.set(lag.overdue);
     }
 
+    pub fn set_sink_lag(&self, lag: &SinkLag) {
+        self.sink_waiting.set(lag.waiting);
+        self.sink_oldest_ms.set(lag.oldest_ms);
+    }
+
     /// `None` for `backlog` when the database did not answer: absent says more than zero.
     pub fn render(&self, page: &mut Page, backlog: Option<&Backlog>) {
         for (name, help, counter) in [
@@ -82,6 +97,10 @@ impl Metrics {
             ("jobs_quarantined_total", "Jobs set aside because their worker died at every start.", &self.quarantined),
             ("queue_restarts_total", "Restarts of a lane's worker.", &self.queue_restarts),
             ("sealed_events_total", "Events sealed by this process.", &self.sealed),
+            ("checkpoints_signed_total", "Checkpoints signed by this process.", &self.checkpoints_signed),
+            ("checkpoint_failures_total", "Failed tries to sign a checkpoint: an alarm.", &self.checkpoint_failures),
+            ("checkpoints_written_total", "Checkpoints that the sink has taken.", &self.checkpoints_written),
+            ("checkpoint_sink_failures_total", "Failed tries to write to the sink.", &self.sink_failures),
         ] {
             page.counter(&named(name), help, counter.get());
         }
@@ -99,11 +118,14 @@ impl Metrics {
             ("redis_up", "1 while Redis answers.", &self.redis_up),
             ("seal_waiting_events", "Events not sealed yet, counted up to 10,000.", &self.seal_waiting),
             ("seal_overdue_events", "Unsealed events older than 60 s: an alarm.", &self.seal_overdue),
+            ("checkpoint_sink_waiting", "Checkpoints that the sink has not taken.", &self.sink_waiting),
         ] {
             page.gauge(&named(name), help, gauge.get());
         }
         let help = "Age of the oldest event not sealed yet.";
         page.gauge(&named("seal_oldest_seconds"), help, seconds(self.seal_oldest_ms.get()));
+        let help = "How long the oldest checkpoint has waited for the sink.";
+        page.gauge(&named("checkpoint_sink_oldest_seconds"), help, seconds(self.sink_oldest_ms.get()));
         let Some(backlog) = backlog else { return };
         for (name, help, number) in [
             ("jobs_due", "Jobs not handed over yet, counted up to 100,000.", backlog.due),

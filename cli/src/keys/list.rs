@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use doorbook_core::audit::note::Signer;
+use doorbook_core::clock::Timestamp;
+use doorbook_core::service::checkpoints::signers;
+use doorbook_core::store::checkpoints;
 use doorbook_core::store::keys::dependants::{self, Dependants};
 use doorbook_core::store::keys::{self, ServiceKeyRow};
 use doorbook_core::token::access::{SigningKey, TokenKeys};
@@ -16,6 +20,11 @@ pub async fn run(out: &mut impl Write) -> anyhow::Result<()> {
     let db = settings::pool(&settings).await?;
     let service_keys = keys::list(&db).await?;
     let mut bound = dependants::all(&db).await?;
+    let origin = checkpoints::origin(&db).await?;
+    let own = settings.watching.checkpoints.private_key.as_ref();
+    // One that cannot be unwrapped is told of below, and what it has signed with stays listed.
+    let signing = signers(&db, &roots, own, &origin).await.unwrap_or_default();
+    let signed = checkpoints::keys(&db).await?;
     drop(db);
 
     writeln!(out, "SECRET_KEY and its fallbacks")?;
@@ -41,6 +50,7 @@ pub async fn run(out: &mut impl Write) -> anyhow::Result<()> {
     for key in &service_keys {
         service_line(out, key, &wrapping, &bound.remove(&key.key_id).unwrap_or_default())?;
     }
+    checkpoint_lines(out, &signing, &signed)?;
     // Rows that name a key which nobody has any more.
     let gone: BTreeMap<_, _> = bound.into_iter().filter(|(_, words)| *words != Dependants::default()).collect();
     if !gone.is_empty() {
@@ -48,6 +58,23 @@ pub async fn run(out: &mut impl Write) -> anyhow::Result<()> {
         for (id, words) in &gone {
             line(out, id, "missing", &root_words(words), false)?;
         }
+    }
+    Ok(())
+}
+
+/// Public keys as `doorbook audit verify --key` takes them; those of earlier checkpoints stay.
+fn checkpoint_lines(
+    out: &mut impl Write,
+    signing: &[Signer],
+    signed: &[(String, String, Timestamp)],
+) -> std::io::Result<()> {
+    writeln!(out, "Checkpoints of the log")?;
+    let signing: Vec<_> = signing.iter().map(|signer| signer.verifier().to_string()).collect();
+    for key in &signing {
+        writeln!(out, "  {key}  signs")?;
+    }
+    for (_, key, since) in signed.iter().filter(|(_, key, _)| !signing.contains(key)) {
+        writeln!(out, "  {key}  signed, first at {}", since.to_millisecond().rfc3339())?;
     }
     Ok(())
 }

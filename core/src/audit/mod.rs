@@ -1,3 +1,8 @@
 //! What is proven about the log: pure functions, no I/O.
 
+pub mod bundle;
+pub mod checkpoint;
 pub mod leaf;
+pub mod note;
+pub mod tree;
+pub mod walk;

@@ -229,8 +229,8 @@ mod table {
     ALERT_WEBHOOK_SECRET = secret(Empty, "whsec_ and 24 to 64 random bytes in base64, set together with ALERT_WEBHOOK_URL", "Signs them as Standard Webhooks says. Checked only: this release raises no alerts.");
     ALERT_LOGIN_FAILURES = whole(Value("0"), 0, 1_000_000, "Failed logins of all in LOGIN_RATE_WINDOW_MINUTES that raise an alert; 0 never do. Checked only: this release raises no alerts.");
     ALERT_LOGIN_BLOCKS = whole(Value("0"), 0, 1_000_000, "Blocked identifiers in the same time that raise an alert; 0 never do. Checked only: this release raises no alerts.");
-    CHECKPOINT_SINK = text(Empty, "an absolute path, a file:// or an https:// URL", "Keeps signed checkpoints of the log outside the database. Checked only: this release writes no checkpoints.");
-    CHECKPOINT_PRIVATE_KEY = secret(Derived("a service key"), "an Ed25519 private key, PKCS#8 in PEM", "Signs checkpoints. Checked only: this release writes no checkpoints.");
+    CHECKPOINT_SINK = text(Empty, "an absolute path, a file:// or an https:// URL", "Where the worker keeps signed checkpoints of the log outside the database: appended to the file, or sent by POST (docs/AUDIT-FORMAT.md).");
+    CHECKPOINT_PRIVATE_KEY = secret(Derived("a service key"), "an Ed25519 private key, PKCS#8 in PEM", "Signs checkpoints of the log; the service key signs them as well.");
     BACKUP_STAMP_FILE = text(Empty, "the path of a file", "Touched by your backup when it has succeeded; its age is what `doorbook check --deploy` reads.");
 }
     }

@@ -3,16 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use aws_lc_rs::signature::Ed25519KeyPair;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::mail::is_address;
 use super::reader::{Reader, Refused};
 use super::registry;
 use super::secret::Secret;
+use crate::audit::note::Signer;
 
 /// Length of a webhook's secret, in bytes. Source: Standard Webhooks, "Signature scheme".
 const WEBHOOK_SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
@@ -142,17 +141,13 @@ impl CheckpointSink {
 }
 
 fn is_ed25519_key(pem: &str) -> bool {
-    let body = pem.trim().strip_prefix("-----BEGIN PRIVATE KEY-----");
-    let Some(body) = body.and_then(|rest| rest.strip_suffix("-----END PRIVATE KEY-----")) else { return false };
-    let encoded = Zeroizing::new(body.split_whitespace().collect::<String>());
-    STANDARD
-        .decode(encoded.as_bytes())
-        .map(Zeroizing::new)
-        .is_ok_and(|der| Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).is_ok())
+    Signer::from_pem("checkpoint", pem).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::Ed25519KeyPair;
+
     use super::*;
 
     #[test]

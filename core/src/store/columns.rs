@@ -23,6 +23,7 @@ const USE: &str = "a refresh is no event: it would be most of the log";
 const TRANSIENT: &str = "counts or carries for a while, and is purged";
 const EXPIRING: &str = "its events expire by the month, so a replay would be incomplete";
 const SCHEMA: &str = "about the schema, not about anything in it";
+const SIGNED: &str = "what was signed about the log: `audit verify` compares it with the events";
 const SECRET: &str = "a secret, or wrapped by one: events name its id and version";
 
 const fn kept(columns: &'static [&'static str], because: &'static str) -> Kept {
@@ -168,4 +169,21 @@ pub const TABLES: &[Table] = &[
     },
     Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
     Table { name: "schema_floor", derived: &[], kept: &[kept(&["version", "is_only"], SCHEMA)] },
+    Table { name: "logs", derived: &[], kept: &[kept(&["log_id", "origin", "begun_at"], LOG)] },
+    Table { name: "log_nodes", derived: &[], kept: &[kept(&["log_id", "height", "node_index", "hash"], SIGNED)] },
+    Table {
+        name: "checkpoints",
+        derived: &[],
+        kept: &[kept(&["log_id", "size", "root", "note", "key_id", "leaf_hashes", "signed_at"], SIGNED)],
+    },
+    Table {
+        name: "checkpoint_keys",
+        derived: &[],
+        kept: &[kept(&["log_id", "key_id", "verifier", "first_used_at"], SIGNED)],
+    },
+    Table {
+        name: "checkpoint_sink",
+        derived: &[],
+        kept: &[kept(&["log_id", "written_size", "holder", "lease_until"], TRANSIENT)],
+    },
 ];

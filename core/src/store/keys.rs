@@ -7,6 +7,7 @@ pub mod dependants;
 pub mod identifiers;
 pub mod lookup;
 pub mod rotate;
+pub mod signing;
 mod wrapping;
 
 use std::sync::{Arc, Mutex, RwLock};

@@ -1,5 +1,7 @@
 //! The only SQL of Doorbook. `write` composes one statement a command; `query` reads; everything else follows the log.
 
+pub mod audit;
+pub mod checkpoints;
 pub mod columns;
 pub mod db;
 pub mod epoch;
@@ -14,6 +16,7 @@ pub mod query;
 pub mod rebuild;
 pub mod seal;
 mod self_test;
+pub mod tree;
 pub mod wake;
 pub mod write;
 

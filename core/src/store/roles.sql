@@ -25,6 +25,12 @@ grant insert (event_id, retention_class, log_id, tenant_id, stream_id, version, 
 grant insert, update on streams to doorbook_api, doorbook_worker, doorbook_shredder;
 grant insert on epochs to doorbook_worker, doorbook_api;
 grant insert (log_id, position, event_id, retention_class, epoch, xid, seq, leaf_hash) on event_seals to doorbook_worker;
+grant select on logs, log_nodes, checkpoints, checkpoint_keys to doorbook_api, doorbook_worker, doorbook_auditor;
+grant insert (log_id, height, node_index, hash) on log_nodes to doorbook_worker;
+grant insert (log_id, size, root, note, key_id, leaf_hashes) on checkpoints to doorbook_worker;
+grant insert (log_id, key_id, verifier) on checkpoint_keys to doorbook_worker;
+grant select on checkpoint_sink to doorbook_api, doorbook_auditor;
+grant select, update on checkpoint_sink to doorbook_worker;
 
 grant select, insert, update on accounts, account_emails, credentials, sessions, devices, tokens, jobs, deliveries to doorbook_api, doorbook_worker;
 grant select, insert on imported_accounts to doorbook_api;

@@ -52,6 +52,13 @@ async fn no_service_may_change_the_log() {
             "update event_seals set leaf_hash = leaf_hash",
             "delete from event_seals",
             "truncate event_seals",
+            "update logs set origin = 'mine'",
+            "delete from log_nodes",
+            "update checkpoints set note = ''",
+            "delete from checkpoints",
+            "truncate checkpoints",
+            "delete from checkpoint_keys",
+            "delete from checkpoint_sink",
             "update epochs set began_at = now()",
             "delete from epochs",
             "delete from streams",
@@ -185,6 +192,11 @@ async fn even_the_superuser_is_refused_by_a_trigger() {
         "update event_seals set leaf_hash = leaf_hash",
         "delete from event_seals",
         "truncate event_seals",
+        "update logs set origin = 'mine'",
+        "delete from logs",
+        "truncate log_nodes",
+        "truncate checkpoints",
+        "truncate checkpoint_keys",
     ]
     .map(str::to_owned)
     .into();
