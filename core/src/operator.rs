@@ -5,6 +5,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum OperatorEvent {
-    KeyRotated { purpose: String, key_id: String },
-    ProjectionRebuilt { projection: String, events: i64 },
+    /// Somebody asked for what only auditors or admins get; `right` is what was missing.
+    AuthorizationDenied {
+        right: String,
+    },
+    KeyRotated {
+        purpose: String,
+        key_id: String,
+    },
+    ProjectionRebuilt {
+        projection: String,
+        events: i64,
+    },
 }

@@ -175,6 +175,7 @@ fn notification() -> Vec<NotificationEvent> {
 fn operator() -> Vec<OperatorEvent> {
     use OperatorEvent as E;
     examples!(OperatorEvent {
+        E::AuthorizationDenied { .. } => [E::AuthorizationDenied { right: "administer".into() }],
         E::KeyRotated { .. } => [E::KeyRotated { purpose: "checkpoint".into(), key_id: "0123456789abcdef".into() }],
         E::ProjectionRebuilt { .. } => [E::ProjectionRebuilt { projection: "accounts".into(), events: 12 }],
     })

@@ -29,14 +29,19 @@ pub struct Asked {
 impl<'a> FromRequest<'a> for Asked {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         check_idempotency_key(request)?;
-        let missing = || Problem::internal();
-        let doorbook = request.data::<Arc<Doorbook>>().ok_or_else(missing)?.clone();
-        let address = request.data::<ClientAddress>().ok_or_else(missing)?;
-        let trace = request.data::<TraceId>().ok_or_else(missing)?;
-        let agent = request.header(poem::http::header::USER_AGENT).unwrap_or_default();
-        let origin = ClientOrigin::new(address.0, agent, uuid::Uuid::from_bytes(*trace.as_bytes()));
-        Ok(Self { doorbook, context: Context::stranger(origin) })
+        Ok(asked(request)?)
     }
+}
+
+/// What every handler needs, from the request alone.
+pub fn asked(request: &Request) -> Result<Asked, Problem> {
+    let missing = || Problem::internal();
+    let doorbook = request.data::<Arc<Doorbook>>().ok_or_else(missing)?.clone();
+    let address = request.data::<ClientAddress>().ok_or_else(missing)?;
+    let trace = request.data::<TraceId>().ok_or_else(missing)?;
+    let agent = request.header(poem::http::header::USER_AGENT).unwrap_or_default();
+    let origin = ClientOrigin::new(address.0, agent, uuid::Uuid::from_bytes(*trace.as_bytes()));
+    Ok(Asked { doorbook, context: Context::stranger(origin) })
 }
 
 /// Runs a use case to its end, even if the client hangs up, and names what came of it.

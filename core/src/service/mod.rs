@@ -142,6 +142,8 @@ pub enum Refusal {
     Busy,
     #[error("too many requests")]
     Limited { retry_after: Duration },
+    #[error("the caller lacks the right to do that")]
+    Forbidden,
     #[error("not found")]
     NotFound,
     #[error("registration is closed")]
