@@ -1,6 +1,7 @@
 //! Carries out what events promise: relays due jobs to Redis, runs them, seals the log. Any number of workers may run; Postgres
 //! must be there for any work to be done, Redis need not.
 
+mod follower;
 mod heartbeat;
 mod jobs;
 mod lane;
@@ -131,7 +132,9 @@ fn begin(parts: &mut JoinSet<()>, with: Parts) {
     parts.spawn(sweep::run(Arc::clone(&doorbook), Arc::clone(&queue), Arc::clone(&metrics), stop.clone()));
     parts.spawn(schedule::run(Arc::clone(&doorbook), stop.clone()));
     parts.spawn(sealer::run(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
-    parts.spawn(sealer::watch(Arc::clone(&doorbook), metrics, stop.clone()));
+    parts.spawn(sealer::watch(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
+    parts.spawn(follower::run(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
+    parts.spawn(follower::watch(Arc::clone(&doorbook), metrics, stop.clone()));
     parts.spawn(heartbeat::run(doorbook, Arc::clone(&queue), Arc::clone(&runner), process, stop.clone()));
     let (probing, cleaning, until) = (Arc::clone(&queue), Arc::clone(&queue), stop.clone());
     parts.spawn(async move { probing.probe(until).await });

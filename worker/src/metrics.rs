@@ -1,6 +1,7 @@
 //! Numbers of this process, and how they read as Prometheus text.
 
 use doorbook_core::service::mail::Handover;
+use doorbook_core::store::follow::Follower;
 use doorbook_core::store::jobs::Backlog;
 use doorbook_core::store::seal::Lag;
 pub use doorbook_core::telemetry::metrics::Counter;
@@ -25,6 +26,8 @@ pub struct Metrics {
     /// Ends of a lane's worker that nobody asked for.
     pub queue_restarts: Counter,
     pub sealed: Counter,
+    /// Events taken into the views that follow the log.
+    pub followed: Counter,
     mails: Mails,
     jobs_running: Gauge,
     /// 1 while Redis answers.
@@ -32,6 +35,8 @@ pub struct Metrics {
     seal_waiting: Gauge,
     seal_oldest_ms: Gauge,
     seal_overdue: Gauge,
+    followers_behind: Gauge,
+    followers_stopped: Gauge,
 }
 
 /// What became of mails, an attempt each.
@@ -68,6 +73,12 @@ impl Metrics {
         self.seal_overdue.set(lag.overdue);
     }
 
+    pub fn set_followers(&self, followers: &[Follower]) {
+        self.followers_behind.set(followers.iter().map(|follower| follower.behind).max().unwrap_or(0));
+        let stopped = followers.iter().filter(|follower| follower.fault.is_some()).count();
+        self.followers_stopped.set(i64::try_from(stopped).unwrap_or(i64::MAX));
+    }
+
     /// `None` for `backlog` when the database did not answer: absent says more than zero.
     pub fn render(&self, page: &mut Page, backlog: Option<&Backlog>) {
         for (name, help, counter) in [
@@ -82,6 +93,7 @@ impl Metrics {
             ("jobs_quarantined_total", "Jobs set aside because their worker died at every start.", &self.quarantined),
             ("queue_restarts_total", "Restarts of a lane's worker.", &self.queue_restarts),
             ("sealed_events_total", "Events sealed by this process.", &self.sealed),
+            ("followed_events_total", "Events taken into views that follow the log.", &self.followed),
         ] {
             page.counter(&named(name), help, counter.get());
         }
@@ -100,6 +112,16 @@ impl Metrics {
             ("redis_up", "1 while Redis answers.", &self.redis_up),
             ("seal_waiting_events", "Events not sealed yet, counted up to 10,000.", &self.seal_waiting),
             ("seal_overdue_events", "Unsealed events older than 60 s: an alarm.", &self.seal_overdue),
+            (
+                "followers_behind_events",
+                "Sealed events that the slowest follower has not read.",
+                &self.followers_behind,
+            ),
+            (
+                "followers_stopped",
+                "Followers that stand still before an event they cannot read: an alarm.",
+                &self.followers_stopped,
+            ),
         ] {
             page.gauge(&named(name), help, gauge.get());
         }

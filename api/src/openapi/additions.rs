@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::entries;
 
 /// Example of a body, by its schema.
-fn examples() -> [(&'static str, Value); 8] {
+fn examples() -> [(&'static str, Value); 9] {
     let (email, password) = ("ana@example.com", "violet harbour 73");
     let token = |prefix: &str| format!("{prefix}{}", "A".repeat(70));
     [
@@ -16,12 +16,13 @@ fn examples() -> [(&'static str, Value); 8] {
         ("EmailBody", json!({ "email": email })),
         ("ProfileBody", json!({ "first_name": "Ana", "locale": "es" })),
         ("EmailChangeBody", json!({ "password": password, "new_email": "ana@example.org" })),
+        ("ReasonBody", json!({ "reason": "ticket 4711: the owner asks who logged in" })),
         ("VerifyBody", json!({ "token": "eyJhbGciOiJIUzI1NiJ9.e30.AAAA" })),
     ]
 }
 
 /// Links: from the answer of one operation to the request of another, with what the request takes from it.
-fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 9] {
+fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 10] {
     let refresh = json!({ "requestBody": { "refresh": "$response.body#/refresh" } });
     let login = json!({
         "requestBody": { "email": "$request.body#/email", "password": "$request.body#/password" }
@@ -29,6 +30,7 @@ fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 
     let check = json!({ "requestBody": { "token": "$response.body#/access" } });
     let session = json!({ "parameters": { "id": "$response.body#/sessions/0/id" } });
     let page = json!({ "parameters": { "before": "$response.body#/next" } });
+    let trail = json!({ "parameters": { "cursor": "$response.body#/next" } });
     let again = json!({ "requestBody": { "email": "$request.body#/email" } });
     [
         ("/api/auth/register/", "post", "201", "login", login),
@@ -40,6 +42,7 @@ fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 
         ("/api/auth/token/refresh/", "post", "200", "logout", refresh),
         ("/api/auth/sessions/", "get", "200", "end_session", session),
         ("/api/auth/events/", "get", "200", "list_events", page),
+        ("/api/admin/audit/events/", "get", "200", "search_audit", trail),
     ]
 }
 

@@ -76,6 +76,17 @@ impl Faults {
         self.keep(PasswordPlain::parse(text).map_err(|error| FieldFault::new(field, "invalid", error.to_string())))
     }
 
+    /// An optional field as `parse` reads it; `rule` says what it must be.
+    pub fn parsed<T>(
+        &mut self,
+        field: &'static str,
+        text: Option<&str>,
+        rule: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.keep(parse(text?).ok_or_else(|| FieldFault::new(field, "invalid", rule)))
+    }
+
     /// Whether the refresh token shall go into a cookie.
     pub fn cookie_asked_for(&mut self, field: &'static str, transport: Option<&str>) -> bool {
         if !matches!(transport, None | Some("body" | "cookie")) {

@@ -1,3 +1,4 @@
 //! What is proven about the log: pure functions, no I/O.
 
 pub mod leaf;
+pub mod terms;

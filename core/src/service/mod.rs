@@ -4,6 +4,7 @@
 pub mod access;
 pub mod admin;
 pub mod append;
+pub mod audit;
 pub mod csrf;
 pub mod email_change;
 pub mod expiry;

@@ -22,6 +22,7 @@ const POLICY: &str = "follows from the settings in force at that moment, which n
 const USE: &str = "a refresh is no event: it would be most of the log";
 const TRANSIENT: &str = "counts or carries for a while, and is purged";
 const EXPIRING: &str = "its events expire by the month, so a replay would be incomplete";
+const FOLLOWING: &str = "a view that follows the log by positions, sealed events only: it lags, so no moment compares";
 const SECRET: &str = "a secret, or wrapped by one: events name its id and version";
 
 const fn kept(columns: &'static [&'static str], because: &'static str) -> Kept {
@@ -159,6 +160,14 @@ pub const TABLES: &[Table] = &[
         name: "keys.data_keys",
         derived: &[],
         kept: &[kept(&["key_id", "account_id", "stranger_day", "wrapped", "wrapped_by", "created_at"], SECRET)],
+    },
+    // Made anew by a follower that begins at position 1; only the age of a checkpoint is its own.
+    Table { name: "followers", derived: &[], kept: &[kept(&["follower", "position", "fault", "moved_at"], FOLLOWING)] },
+    Table { name: "event_search", derived: &[], kept: &[kept(&["field", "term", "position"], FOLLOWING)] },
+    Table {
+        name: "event_hours",
+        derived: &[],
+        kept: &[kept(&["hour", "type", "events", "first_position", "last_position"], FOLLOWING)],
     },
     Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
 ];

@@ -19,7 +19,7 @@ use crate::token::keys::{RootRing, key_id};
 use crate::token::random;
 use crate::value::{AccountId, Email};
 
-const PURPOSES: [&str; 4] = ["email_lookup", "identifier", "personal_data", "checkpoint"];
+const PURPOSES: [&str; 5] = ["email_lookup", "identifier", "personal_data", "checkpoint", "search"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -57,6 +57,7 @@ pub struct NewDataKey {
 pub struct Vault {
     lookup: std::sync::RwLock<std::sync::Arc<Lookup>>,
     identifier: hmac::Key,
+    search: hmac::Key,
     personal_data_id: String,
     personal_data: SealKey,
     stranger: std::sync::Mutex<Option<(i64, std::sync::Arc<DataKey>)>>,
@@ -198,6 +199,7 @@ impl Vault {
         };
         let (email_lookup_id, email_lookup) = find("email_lookup")?;
         let (_, identifier) = find("identifier")?;
+        let (_, search) = find("search")?;
         let (personal_data_id, personal_data) = find("personal_data")?;
         let personal_data = SealKey::new(&personal_data);
         let nobody = Nobody::new(&personal_data)?;
@@ -206,6 +208,7 @@ impl Vault {
         let vault = Self {
             lookup: std::sync::RwLock::new(std::sync::Arc::new(lookup)),
             identifier: hmac::Key::new(hmac::HMAC_SHA256, &identifier),
+            search: hmac::Key::new(hmac::HMAC_SHA256, &search),
             personal_data_id,
             personal_data,
             stranger: std::sync::Mutex::new(None),
@@ -236,6 +239,12 @@ impl Vault {
             all.push(b"\0");
         }
         mac(&self.identifier, &all)
+    }
+
+    /// What a value of a field is found by in the search view. 64 bits: what is found is shown, so a chance hit would be seen.
+    pub(crate) fn search_term(&self, field: crate::audit::terms::Field, value: &str) -> i64 {
+        let [a, b, c, d, e, f, g, h, ..] = mac(&self.search, &[&field.number().to_be_bytes(), value.as_bytes()]);
+        i64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// A fresh data key.
@@ -291,6 +300,23 @@ impl Vault {
             .fetch_optional(db)
             .await?;
         row.map(|row| self.open_data_key(row.key_id, &row.wrapped)).transpose()
+    }
+}
+
+impl Vault {
+    /// The data keys with these ids that have not been deleted.
+    pub async fn keys_of<'c>(
+        &self,
+        db: impl sqlx::PgExecutor<'c>,
+        ids: impl Iterator<Item = Uuid>,
+    ) -> Result<std::collections::HashMap<Uuid, DataKey>, StoreError> {
+        let mut ids: Vec<Uuid> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let rows = sqlx::query!("select key_id, wrapped from keys.data_keys where key_id = any($1)", &ids)
+            .fetch_all(db)
+            .await?;
+        rows.into_iter().map(|row| Ok((row.key_id, self.open_data_key(row.key_id, &row.wrapped)?))).collect()
     }
 }
 

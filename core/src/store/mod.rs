@@ -3,6 +3,7 @@
 pub mod columns;
 pub mod db;
 pub mod epoch;
+pub mod follow;
 pub mod foreign;
 pub mod inspect;
 pub mod jobs;
@@ -13,6 +14,7 @@ pub mod project;
 pub mod query;
 pub mod rebuild;
 pub mod seal;
+pub mod search;
 mod self_test;
 pub mod wake;
 pub mod write;

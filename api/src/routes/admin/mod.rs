@@ -1,0 +1,3 @@
+//! What auditors and admins do. Their roles are checked on every call, and what they read is itself recorded.
+
+pub mod audit;
