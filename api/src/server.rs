@@ -30,7 +30,7 @@ use crate::{
     openapi,
     problem::Problem,
     routes::{
-        admin::audit::Audit,
+        admin::{audit::Audit, export::Exports},
         email::Emails,
         health::{HealthApi, ReadinessProbe},
         history::History,
@@ -65,6 +65,7 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Sessions,
         History,
         Audit,
+        Exports,
     )
 }
 

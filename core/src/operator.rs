@@ -18,7 +18,6 @@ pub enum OperatorEvent {
     AuditExported {
         fields: Vec<String>,
         format: String,
-        events: i64,
     },
     PersonalDataRevealed {
         event: EventId,

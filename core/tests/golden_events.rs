@@ -177,7 +177,7 @@ fn operator() -> Vec<OperatorEvent> {
     examples!(OperatorEvent {
         E::AuthorizationDenied { .. } => [E::AuthorizationDenied { right: "administer".into() }],
         E::AuditSearched { .. } => [E::AuditSearched { fields: vec!["address".into(), "from".into()] }],
-        E::AuditExported { .. } => [E::AuditExported { fields: vec!["account".into()], format: "csv".into(), events: 12 }],
+        E::AuditExported { .. } => [E::AuditExported { fields: vec!["account".into()], format: "csv".into() }],
         E::PersonalDataRevealed { .. } => [E::PersonalDataRevealed { event: EventId(id(4)), reason: "case 17".into() }],
         E::KeyRotated { .. } => [E::KeyRotated { purpose: "checkpoint".into(), key_id: "0123456789abcdef".into() }],
         E::ProjectionRebuilt { .. } => [E::ProjectionRebuilt { projection: "accounts".into(), events: 12 }],

@@ -64,6 +64,20 @@ fn nullable(name: &str, schema: &mut Value) {
     }
 }
 
+/// An export takes what a search takes, and the form of the file instead of a page.
+fn share_search(document: &mut Value) {
+    let search = document["paths"]["/api/admin/audit/events/"]["get"]["parameters"].clone();
+    let Some(export) = document["paths"].get_mut("/api/admin/audit/export/") else { return };
+    let is_of_pages = |parameter: &&Value| parameter["name"] == "cursor" || parameter["name"] == "limit";
+    let fields = search.as_array().into_iter().flatten().filter(|parameter| !is_of_pages(parameter)).cloned();
+    let format = json!({
+        "name": "format", "in": "query", "required": true, "explode": true,
+        "schema": { "type": "string", "enum": ["ndjson", "csv"] },
+    });
+    export["get"]["parameters"] = std::iter::once(format).chain(fields).collect();
+    export["get"]["responses"]["422"] = json!({ "$ref": "#/components/responses/Problem422" });
+}
+
 /// Completes a document that has the routes these are about; others are left as they are.
 pub fn add(document: &mut Value) {
     for (name, example) in examples() {
@@ -87,6 +101,7 @@ pub fn add(document: &mut Value) {
             }
         }
     }
+    share_search(document);
     if let Some(csrf) = document["paths"].get_mut("/api/auth/csrf/") {
         csrf["get"]["security"] = json!([{ "refreshCookie": [] }]);
         document["components"]["securitySchemes"]["refreshCookie"] = json!({

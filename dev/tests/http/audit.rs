@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use doorbook_dev::Stand;
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::common::*;
@@ -89,4 +90,52 @@ async fn a_search_that_breaks_a_rule_names_each_field_and_nobody_else_may_search
     assert_eq!(anyone.post(&reveal, json!({ "reason": "curious" })).await.unwrap().status, 403);
     let revealed = auditor.post(&reveal, json!({ "reason": "case 17" })).await.unwrap();
     assert_eq!((revealed.status, revealed.body["personal"]["email"].as_str()), (200, Some(&*plain)));
+}
+
+/// C069. Breaks when `api/src/routes/admin/export.rs`: `['=', '+', '-', '@', '\t', '\r', '\n']` → `['\t', '\r', '\n']`.
+#[tokio::test]
+async fn an_export_holds_what_the_search_finds_and_is_recorded() {
+    let mut stand = stand(&[]).await;
+    stand.start_worker().await.unwrap();
+    let (admin, auditor) = (official(&stand, "admin").await, official(&stand, "auditor").await);
+    let email = registered(&stand).await;
+    found(&admin, &format!("?email={email}")).await;
+    let searched = admin.get(&format!("{EVENTS}?type=Registered&limit=200")).await.unwrap();
+    let ids = |events: &[Value]| events.iter().map(|event| event["id"].clone()).collect::<Vec<_>>();
+    let expected = ids(searched.body["events"].as_array().unwrap());
+    assert_eq!(expected.len(), 3);
+
+    let lines = text(&admin, "format=ndjson&type=Registered").await;
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(ids(&events), expected);
+    assert!(lines.contains(&email));
+    assert!(!text(&auditor, "format=ndjson&type=Registered").await.contains(&email), "masked for auditors");
+
+    // What a client calls itself is its own choice.
+    let spread = "=HYPERLINK(\"http://evil.example\")";
+    let login = Some(credentials(&email, PASSWORD));
+    client(&stand).send(Method::POST, "/api/auth/login/", login, &[("User-Agent", spread)]).await.unwrap();
+    found(&admin, "?type=LoggedIn&limit=1").await;
+    let mut csv = String::new();
+    for _ in 0..100 {
+        csv = text(&admin, "format=csv").await;
+        if csv.contains("HYPERLINK") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(csv.starts_with("position,id,at,type,"), "{csv}");
+    assert!(csv.contains("\"'=HYPERLINK(\"\"http://evil.example\"\")\""), "{csv}");
+
+    let told = found(&admin, "?type=AuditExported").await;
+    assert_eq!(told.last().unwrap()["payload"], json!({ "fields": ["type"], "format": "ndjson" }));
+    let refused = admin.get("/api/admin/audit/export/?format=pdf").await.unwrap();
+    assert_eq!((refused.status, &*faults(&refused)[0].0), (422, "format"));
+}
+
+/// The body of an export.
+async fn text(client: &doorbook_dev::Client, query: &str) -> String {
+    let answer = client.get(&format!("/api/admin/audit/export/?{query}")).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body.as_str().unwrap().to_owned()
 }

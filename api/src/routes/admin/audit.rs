@@ -143,25 +143,64 @@ pub struct ReasonBody {
     reason: String,
 }
 
+impl TrailEvent {
+    /// Cells of the CSV form, in the order of its head.
+    pub(super) fn cells(self) -> [String; 17] {
+        let id = |id: Option<uuid::Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+        let (email, address, device) = self
+            .personal
+            .map(|it| (it.email.unwrap_or_default(), it.address.unwrap_or_default(), it.device.unwrap_or_default()))
+            .unwrap_or_default();
+        [
+            self.position.to_string(),
+            self.id.to_string(),
+            self.at,
+            self.name,
+            self.severity.unwrap_or_default(),
+            self.kind,
+            id(self.account),
+            self.actor.kind,
+            id(self.actor.id),
+            id(self.session_id),
+            id(self.trace_id),
+            id(self.cause),
+            email,
+            address,
+            device,
+            self.erased.to_string(),
+            self.payload.0.to_string(),
+        ]
+    }
+}
+
 fn events(entries: Vec<TrailEntry>) -> Vec<TrailEvent> {
     entries.into_iter().map(TrailEvent::from).collect()
 }
 
-/// What a search gives as text.
-#[derive(Default)]
-struct Asking {
+/// The fields of a search as they are sent.
+#[derive(Default, Deserialize)]
+pub(super) struct Asking {
+    account: Option<String>,
+    actor: Option<String>,
+    session: Option<String>,
+    #[serde(rename = "type")]
+    name: Option<String>,
     severity: Option<String>,
     address: Option<String>,
     network: Option<String>,
     email: Option<String>,
+    email_domain: Option<String>,
     from: Option<String>,
     to: Option<String>,
 }
 
 impl Asking {
-    /// Adds what was given as text to the filter, or names every field that breaks a rule.
-    fn parse(self, filter: Filter) -> Result<Filter, Problem> {
+    /// The filter, or a problem that names every field that breaks a rule.
+    pub(super) fn parse(self) -> Result<Filter, Problem> {
         let mut faults = Faults::default();
+        let mut id = |field, text: Option<&str>| faults.parsed(field, text, "must be a UUID", |it| it.parse().ok());
+        let account: Option<uuid::Uuid> = id("account", self.account.as_deref());
+        let (actor, session) = (id("actor", self.actor.as_deref()), id("session", self.session.as_deref()));
         let severity = faults.parsed(
             "severity",
             self.severity.as_deref(),
@@ -176,7 +215,19 @@ impl Asking {
         let to = faults.parsed("to", self.to.as_deref(), rule, Timestamp::parse_rfc3339);
         let email = self.email.as_deref().and_then(|text| faults.email("email", text));
         faults.check()?;
-        Ok(Filter { severity, address, network, email, from, to, ..filter })
+        Ok(Filter {
+            account: account.map(AccountId),
+            actor: actor.map(AccountId),
+            session: session.map(SessionId),
+            name: self.name,
+            email_domain: self.email_domain,
+            severity,
+            address,
+            network,
+            email,
+            from,
+            to,
+        })
     }
 }
 
@@ -234,23 +285,20 @@ impl Audit {
         #[oai(validator(minimum(value = "1"), maximum(value = "200")))]
         limit: Query<Option<u32>>,
     ) -> Result<Json<TrailPage>, Problem> {
-        let filter = Filter {
-            account: account.0.map(AccountId),
-            actor: actor.0.map(AccountId),
-            session: session.0.map(SessionId),
+        let filter = Asking {
+            account: account.0.map(|id| id.to_string()),
+            actor: actor.0.map(|id| id.to_string()),
+            session: session.0.map(|id| id.to_string()),
             name: name.0,
-            email_domain: email_domain.0,
-            ..Filter::default()
-        };
-        let asking = Asking {
             severity: severity.0,
             address: address.0,
             network: network.0,
             email: email.0,
+            email_domain: email_domain.0,
             from: from.0,
             to: to.0,
-        };
-        let filter = asking.parse(filter)?;
+        }
+        .parse()?;
         let limit = limit.0.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX);
         let page = asked.doorbook.search_trail(auditor.0, &filter, cursor.0.as_deref(), limit, &asked.context).await?;
         Ok(Json(TrailPage { events: events(page.entries), next: page.next }))

@@ -1,8 +1,10 @@
 //! The trail as auditors and admins read it. Reading is recorded: one event a search, an event read or an export.
 
 mod cursor;
+mod export;
 mod search;
 
+pub use export::{EVENTS_MAX, Export};
 pub use search::{Filter, Page, TrailEntry};
 
 use super::access::Caller;

@@ -66,7 +66,7 @@ impl Filter {
     }
 
     /// Names of the fields that are given, for the trail.
-    fn fields(&self) -> Vec<String> {
+    pub(super) fn fields(&self) -> Vec<String> {
         let mut names: Vec<_> = self.terms().iter().map(|(field, _)| field.name().to_owned()).collect();
         names.extend(self.email.iter().map(|_| Field::Email.name().to_owned()));
         names.extend(self.from.iter().map(|_| "from".to_owned()));
