@@ -9,7 +9,7 @@ create table followers (
 );
 
 -- Keyed hashes of what an event can be found by. The table tells nobody without the key what an address or a name was.
--- `field` is the number of a field in core/src/audit/terms.rs.
+-- `field` is the number of a field in core/src/terms.rs.
 create table event_search (
     field smallint not null,
     term bigint not null,

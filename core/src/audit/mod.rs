@@ -1,4 +1,3 @@
 //! What is proven about the log: pure functions, no I/O.
 
 pub mod leaf;
-pub mod terms;

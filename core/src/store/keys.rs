@@ -242,9 +242,11 @@ impl Vault {
     }
 
     /// What a value of a field is found by in the search view. 64 bits: what is found is shown, so a chance hit would be seen.
-    pub(crate) fn search_term(&self, field: crate::audit::terms::Field, value: &str) -> i64 {
-        let [a, b, c, d, e, f, g, h, ..] = mac(&self.search, &[&field.number().to_be_bytes(), value.as_bytes()]);
-        i64::from_be_bytes([a, b, c, d, e, f, g, h])
+    pub(crate) fn search_term(&self, field: crate::terms::Field, value: &str) -> i64 {
+        let tag = mac(&self.search, &[&field.number().to_be_bytes(), value.as_bytes()]);
+        let mut first = [0; 8];
+        first.copy_from_slice(&tag[..8]);
+        i64::from_be_bytes(first)
     }
 
     /// A fresh data key.

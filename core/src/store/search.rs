@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use super::keys::Vault;
 use super::{Db, StoreError, Tx, follow, log};
-use crate::audit::terms::{self, Field};
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
+use crate::terms::{self, Field};
 
 /// Name of its follower.
 pub const FOLLOWER: &str = "search";
@@ -139,60 +139,60 @@ pub struct Found {
 
 /// One page. Costs at most `walk` rows whatever is asked for.
 pub async fn page(db: &Db, query: &Query) -> Result<Found, StoreError> {
+    let Some((field, values)) = &query.lead else { return everything(db, query).await };
     let fields: Vec<i16> = query.others.iter().map(|(field, _)| field.number()).collect();
     let terms: Vec<i64> = query.others.iter().map(|(_, term)| *term).collect();
-    let (matched, walked, lowest) = match &query.lead {
-        Some((field, values)) => {
-            let row = sqlx::query!(
-                r#"with lead as (
-                       select c.position from unnest($1::bigint[]) as t(term)
-                       cross join lateral (
-                           select s.position from event_search s
-                           where s.field = $2 and s.term = t.term and s.position < $3 and s.position >= $4
-                           order by s.position desc limit $5
-                       ) c order by c.position desc limit $5
-                   ), matched as (
-                       select l.position from lead l where not exists (
-                           select 1 from unnest($6::smallint[], $7::bigint[]) as r(field, term)
-                           where not exists (select 1 from event_search o where o.field = r.field and o.term = r.term and o.position = l.position)
-                       ) order by l.position desc limit $8
-                   )
-                   select coalesce((select array_agg(position order by position desc) from matched), '{}') as "matched!",
-                          (select count(*) from lead) as "walked!", (select min(position) from lead) as lowest"#,
-                values,
-                field.number(),
-                query.before,
-                query.from,
-                query.walk,
-                &fields,
-                &terms,
-                query.limit
-            )
-            .fetch_one(db)
-            .await?;
-            (row.matched, row.walked, row.lowest)
-        }
-        None => {
-            let positions = sqlx::query_scalar!(
-                "select position from event_seals where log_id = 1 and position < $1 and position >= $2 order by position desc limit $3",
-                query.before,
-                query.from,
-                query.limit
-            )
-            .fetch_all(db)
-            .await?;
-            (positions, 0, None)
-        }
-    };
-    let is_full = i64::try_from(matched.len()).unwrap_or(i64::MAX) >= query.limit;
-    let next = if is_full {
-        matched.last().copied()
-    } else if walked >= query.walk {
-        lowest
+    let row = sqlx::query!(
+        r#"with lead as (
+               select c.position from unnest($1::bigint[]) as t(term)
+               cross join lateral (
+                   select s.position from event_search s
+                   where s.field = $2 and s.term = t.term and s.position < $3 and s.position >= $4
+                   order by s.position desc limit $5
+               ) c order by c.position desc limit $5
+           ), matched as (
+               select l.position from lead l where not exists (
+                   select 1 from unnest($6::smallint[], $7::bigint[]) as r(field, term)
+                   where not exists (select 1 from event_search o where o.field = r.field and o.term = r.term and o.position = l.position)
+               ) order by l.position desc limit $8
+           )
+           select coalesce((select array_agg(position order by position desc) from matched), '{}') as "matched!",
+                  (select count(*) from lead) as "walked!", (select min(position) from lead) as lowest"#,
+        values,
+        field.number(),
+        query.before,
+        query.from,
+        query.walk,
+        &fields,
+        &terms,
+        query.limit
+    )
+    .fetch_one(db)
+    .await?;
+    let next = if is_full(&row.matched, query.limit) {
+        row.matched.last().copied()
     } else {
-        None
+        row.lowest.filter(|_| row.walked >= query.walk)
     };
-    Ok(Found { positions: matched, next })
+    Ok(Found { positions: row.matched, next })
+}
+
+/// A page of all events.
+async fn everything(db: &Db, query: &Query) -> Result<Found, StoreError> {
+    let positions = sqlx::query_scalar!(
+        "select position from event_seals where log_id = 1 and position < $1 and position >= $2 order by position desc limit $3",
+        query.before,
+        query.from,
+        query.limit
+    )
+    .fetch_all(db)
+    .await?;
+    let next = positions.last().copied().filter(|_| is_full(&positions, query.limit));
+    Ok(Found { positions, next })
+}
+
+fn is_full(positions: &[i64], limit: i64) -> bool {
+    i64::try_from(positions.len()).is_ok_and(|count| count >= limit)
 }
 
 /// How many events have this value, counted up to `most`.

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorbook_core::account::{Command, Role as AccountRole};
-use doorbook_core::audit::terms::Severity;
 use doorbook_core::service::access::{Caller, Right};
 use doorbook_core::service::audit::{Filter, TrailEntry};
 use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::store::{Db, follow, search};
+use doorbook_core::terms::Severity;
 use doorbook_core::value::{AccountId, EventId};
 
 use crate::common::*;
@@ -38,6 +38,9 @@ async fn official(book: &Doorbook, address: &str, role: AccountRole) -> Caller {
     book.command_account(caller.account, &grant, &Context::operator(uuid::Uuid::nil())).await.unwrap();
     caller
 }
+
+/// What an event must be like to be found.
+type Holds<'a> = Box<dyn Fn(&TrailEntry) -> bool + 'a>;
 
 /// Every page of a search, `limit` a page.
 async fn walk(book: &Doorbook, caller: Caller, filter: &Filter, limit: u32) -> Vec<TrailEntry> {
@@ -83,7 +86,6 @@ async fn a_search_by_any_combination_finds_what_holds_and_nothing_else() {
     let address = |entry: &TrailEntry| personal(entry).address.unwrap_or_default();
     let mail = |entry: &TrailEntry| personal(entry).email.unwrap_or_default();
     let ana = AccountId(all.iter().find(|it| mail(it) == "ana0@example.com").unwrap().account.unwrap());
-    type Holds<'a> = Box<dyn Fn(&TrailEntry) -> bool + 'a>;
     let middle = all[all.len() / 2].at;
     let cases: Vec<(Filter, Holds<'_>)> = vec![
         (filter(|it| it.account = Some(ana)), Box::new(|it| it.account == Some(ana.0))),

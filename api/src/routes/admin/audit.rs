@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use doorbook_core::audit::terms::Severity;
 use doorbook_core::clock::Timestamp;
 use doorbook_core::service::admin::parse_reason;
 use doorbook_core::service::audit::{Filter, TrailEntry};
 use doorbook_core::service::{FieldFault, Refusal};
+use doorbook_core::terms::Severity;
 use doorbook_core::value::{AccountId, EventId, SessionId};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;

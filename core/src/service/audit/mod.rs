@@ -69,14 +69,14 @@ impl Doorbook {
         let subject = found.subject_id.map(AccountId);
         self.note(caller, subject, OperatorEvent::AuditSearched { fields }, context).await?;
         let sight = self.sight(caller).await?;
-        let mut causes = Vec::new();
+        let mut chain = Vec::new();
         let mut cause = found.causation_id;
-        while let Some(id) = cause.filter(|_| causes.len() < CAUSES_MAX) {
+        while let Some(id) = cause.filter(|_| chain.len() < CAUSES_MAX) {
             let Some(earlier) = self.sealed(&[EventId(id)]).await?.pop() else { break };
             cause = earlier.causation_id;
-            causes.push(earlier);
+            chain.push(earlier);
         }
-        let caused = match found.subject_id {
+        let effects = match found.subject_id {
             Some(subject) => self.sealed(&log::caused_by(&self.db, event, subject, CAUSED_MAX).await?).await?,
             None => Vec::new(),
         };
@@ -90,8 +90,8 @@ impl Doorbook {
         });
         Ok(Connected {
             event: self.entries(vec![found], sight).await?.pop().ok_or(Refusal::NotFound)?,
-            causes: self.entries(causes, sight).await?,
-            caused: self.entries(caused, sight).await?,
+            causes: self.entries(chain, sight).await?,
+            caused: self.entries(effects, sight).await?,
             deliveries: deliveries.collect(),
         })
     }

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use uuid::Uuid;
 
 use super::{Doorbook, Refusal, Sight, fault};
-use crate::audit::terms::{self, Field, Severity};
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
 use crate::operator::OperatorEvent;
@@ -15,6 +14,7 @@ use crate::service::access::Caller;
 use crate::store::keys::DataKey;
 use crate::store::log::{self, SealedEvent};
 use crate::store::search::{self as view, Query};
+use crate::terms::{self, Field, Severity};
 use crate::value::{AccountId, Email, EventId, SessionId};
 
 /// Rows walked for one page at most. Source: some 20 ms of index rows in memory.

@@ -200,7 +200,7 @@ mod tests {
     fn registered() -> Event {
         let profile = Profile { email: "Ana@Example.com".into(), first_name: "Ana".into(), last_name: String::new() };
         let credential = CredentialId(uuid::Uuid::nil());
-        Event::Account(AccountEvent::Registered { locale: Locale::English, credential, profile: Some(profile) })
+        Event::Account(AccountEvent::Registered { locale: Locale::En, credential, profile: Some(profile) })
     }
 
     #[test]
