@@ -33,6 +33,7 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("post /api/auth/email/change/", &[409, 429]),
     ("post /api/auth/email/change/confirm/", &[409, 429]),
     ("post /api/auth/email/change/undo/", &[409, 429]),
+    ("get /api/admin/audit/export/", &[429]),
 ];
 
 /// The service whose routes and document belong together.

@@ -31,6 +31,7 @@ impl From<Refusal> for Problem {
             Refusal::Blocked { retry_after } => Self::blocked(seconds(retry_after)),
             Refusal::Busy => Self::busy(),
             Refusal::Limited { retry_after } => Self::limit_exceeded(seconds(retry_after)),
+            Refusal::Forbidden => Self::forbidden(),
             Refusal::NotFound => Self::not_found(),
             Refusal::RegistrationClosed => Self::forbidden().with_detail("Registration is closed."),
             Refusal::EmailTaken => Self::conflict("The address belongs to another account by now."),

@@ -30,6 +30,7 @@ use crate::{
     openapi,
     problem::Problem,
     routes::{
+        admin::{audit::Audit, export::Exports},
         email::Emails,
         health::{HealthApi, ReadinessProbe},
         history::History,
@@ -63,6 +64,8 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Emails,
         Sessions,
         History,
+        Audit,
+        Exports,
     )
 }
 

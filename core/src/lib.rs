@@ -18,5 +18,6 @@ pub mod service;
 pub mod session;
 pub mod store;
 pub mod telemetry;
+pub mod terms;
 pub mod token;
 pub mod value;

@@ -9,7 +9,7 @@ use doorbook_core::event::{Event, Personal};
 use doorbook_core::notification::NotificationEvent;
 use doorbook_core::operator::OperatorEvent;
 use doorbook_core::session::{LoginMethod, RevokeReason, SessionEvent};
-use doorbook_core::value::{CredentialId, DeviceId, Locale, SessionId, TokenId};
+use doorbook_core::value::{CredentialId, DeviceId, EventId, Locale, SessionId, TokenId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -175,6 +175,9 @@ fn notification() -> Vec<NotificationEvent> {
 fn operator() -> Vec<OperatorEvent> {
     use OperatorEvent as E;
     examples!(OperatorEvent {
+        E::AuditSearched { .. } => [E::AuditSearched { fields: vec!["address".into(), "from".into()] }],
+        E::AuditExported { .. } => [E::AuditExported { fields: vec!["account".into()], format: "csv".into() }],
+        E::PersonalDataRevealed { .. } => [E::PersonalDataRevealed { event: EventId(id(4)), reason: "case 17".into() }],
         E::KeyRotated { .. } => [E::KeyRotated { purpose: "checkpoint".into(), key_id: "0123456789abcdef".into() }],
         E::ProjectionRebuilt { .. } => [E::ProjectionRebuilt { projection: "accounts".into(), events: 12 }],
         E::SettingsLoaded { .. } => [E::SettingsLoaded { process: "api".into(), hash: "0123456789abcdef".repeat(4) }],

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::{Cluster, Database, Options};
 
 const CHECKED_IN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.sqlx");
+const MIGRATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../migrations");
 /// The crate with all the SQL.
 const CRATE_ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/src/lib.rs");
 
@@ -18,6 +19,7 @@ pub async fn prepare(check: bool) -> Result<()> {
     let guard = std::env::current_exe().context("cannot find the running executable")?;
     let cluster = Cluster::start(Options::temporary(guard)).await?;
     let database = Database::fresh(&cluster).await?;
+    apply_newer(&cluster.superuser_url(database.name())).await?;
     let folder = cluster.run().folder().join("sqlx");
     fs::create_dir(&folder).context("cannot make a folder for the queries")?;
     // Cargo knows nothing of the database that the macros ask: without a newer file it would not run them.
@@ -45,6 +47,17 @@ pub async fn prepare(check: bool) -> Result<()> {
         fs::write(Path::new(CHECKED_IN).join(name), text).with_context(|| format!("cannot write {name}"))?;
     }
     println!("{} queries in .sqlx", fresh.len());
+    Ok(())
+}
+
+/// Applies the migrations of the checkout that this program was built without: it may have been built before they were written.
+async fn apply_newer(url: &str) -> Result<()> {
+    let mut migrator =
+        sqlx::migrate::Migrator::new(Path::new(MIGRATIONS)).await.context("cannot read the migrations")?;
+    migrator.set_locking(false);
+    let pool = sqlx::PgPool::connect(url).await.context("cannot connect to the fresh database")?;
+    migrator.run(&pool).await.context("a migration of the checkout cannot be applied")?;
+    pool.close().await;
     Ok(())
 }
 

@@ -268,7 +268,7 @@ pub struct Client {
 pub struct Answer {
     pub status: u16,
     pub headers: reqwest::header::HeaderMap,
-    /// `Null` for an empty body.
+    /// `Null` for an empty body, a string for what is no JSON document.
     pub body: Value,
 }
 
@@ -342,7 +342,14 @@ impl Client {
         let response = request.send().await.with_context(|| format!("no answer from {path}"))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let bytes = response.bytes().await.context("the answer broke off")?;
-        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).context("no JSON")? };
+        let media = headers.get("content-type").and_then(|media| media.to_str().ok()).unwrap_or_default();
+        let body = if bytes.is_empty() {
+            Value::Null
+        } else if media.starts_with("text/csv") || media.starts_with("application/x-ndjson") {
+            String::from_utf8(bytes.to_vec()).context("no text")?.into()
+        } else {
+            serde_json::from_slice(&bytes).context("no JSON")?
+        };
         Ok(Answer { status, headers, body })
     }
 }

@@ -2,6 +2,7 @@
 //! must be there for any work to be done, Redis need not.
 
 mod checkpoints;
+mod follower;
 mod heartbeat;
 mod jobs;
 mod lane;
@@ -162,8 +163,16 @@ fn begin(parts: &mut JoinSet<()>, with: Parts) {
     parts.spawn(sealer::watch(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
     parts.spawn(checkpoints::sign(Arc::clone(&doorbook), signing, Arc::clone(&metrics), stop.clone()));
     if let Some(sink) = sink {
-        parts.spawn(checkpoints::write(Arc::clone(&doorbook), sink, process.clone(), metrics, stop.clone()));
+        parts.spawn(checkpoints::write(
+            Arc::clone(&doorbook),
+            sink,
+            process.clone(),
+            Arc::clone(&metrics),
+            stop.clone(),
+        ));
     }
+    parts.spawn(follower::run(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
+    parts.spawn(follower::watch(Arc::clone(&doorbook), metrics, stop.clone()));
     parts.spawn(heartbeat::run(doorbook, Arc::clone(&queue), Arc::clone(&runner), process, stop.clone()));
     let (probing, cleaning, until) = (Arc::clone(&queue), Arc::clone(&queue), stop.clone());
     parts.spawn(async move { probing.probe(until).await });

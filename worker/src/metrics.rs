@@ -2,6 +2,7 @@
 
 use doorbook_core::service::mail::Handover;
 use doorbook_core::store::checkpoints::SinkLag;
+use doorbook_core::store::follow::Follower;
 use doorbook_core::store::jobs::Backlog;
 use doorbook_core::store::seal::Lag;
 pub use doorbook_core::telemetry::metrics::Counter;
@@ -33,6 +34,8 @@ pub struct Metrics {
     pub checkpoints_written: Counter,
     /// Tries to write that failed.
     pub sink_failures: Counter,
+    /// Events taken into the views that follow the log.
+    pub followed: Counter,
     mails: Mails,
     jobs_running: Gauge,
     /// 1 while Redis answers.
@@ -42,6 +45,8 @@ pub struct Metrics {
     seal_overdue: Gauge,
     sink_waiting: Gauge,
     sink_oldest_ms: Gauge,
+    followers_behind: Gauge,
+    followers_stopped: Gauge,
 }
 
 /// What became of mails, an attempt each.
@@ -83,6 +88,12 @@ impl Metrics {
         self.sink_oldest_ms.set(lag.oldest_ms);
     }
 
+    pub fn set_followers(&self, followers: &[Follower]) {
+        self.followers_behind.set(followers.iter().map(|follower| follower.behind).max().unwrap_or(0));
+        let stopped = followers.iter().filter(|follower| follower.fault.is_some()).count();
+        self.followers_stopped.set(i64::try_from(stopped).unwrap_or(i64::MAX));
+    }
+
     /// `None` for `backlog` when the database did not answer: absent says more than zero.
     pub fn render(&self, page: &mut Page, backlog: Option<&Backlog>) {
         for (name, help, counter) in [
@@ -101,6 +112,7 @@ impl Metrics {
             ("checkpoint_failures_total", "Failed tries to sign a checkpoint: an alarm.", &self.checkpoint_failures),
             ("checkpoints_written_total", "Checkpoints that the sink has taken.", &self.checkpoints_written),
             ("checkpoint_sink_failures_total", "Failed tries to write to the sink.", &self.sink_failures),
+            ("followed_events_total", "Events taken into views that follow the log.", &self.followed),
         ] {
             page.counter(&named(name), help, counter.get());
         }
@@ -119,6 +131,16 @@ impl Metrics {
             ("seal_waiting_events", "Events not sealed yet, counted up to 10,000.", &self.seal_waiting),
             ("seal_overdue_events", "Unsealed events older than 60 s: an alarm.", &self.seal_overdue),
             ("checkpoint_sink_waiting", "Checkpoints that the sink has not taken.", &self.sink_waiting),
+            (
+                "followers_behind_events",
+                "Sealed events that the slowest follower has not read.",
+                &self.followers_behind,
+            ),
+            (
+                "followers_stopped",
+                "Followers that stand still before an event they cannot read: an alarm.",
+                &self.followers_stopped,
+            ),
         ] {
             page.gauge(&named(name), help, gauge.get());
         }

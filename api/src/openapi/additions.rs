@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::entries;
 
 /// Example of a body, by its schema.
-fn examples() -> [(&'static str, Value); 8] {
+fn examples() -> [(&'static str, Value); 9] {
     let (email, password) = ("ana@example.com", "violet harbour 73");
     let token = |prefix: &str| format!("{prefix}{}", "A".repeat(70));
     [
@@ -16,12 +16,13 @@ fn examples() -> [(&'static str, Value); 8] {
         ("EmailBody", json!({ "email": email })),
         ("ProfileBody", json!({ "first_name": "Ana", "locale": "es" })),
         ("EmailChangeBody", json!({ "password": password, "new_email": "ana@example.org" })),
+        ("ReasonBody", json!({ "reason": "ticket 4711: the owner asks who logged in" })),
         ("VerifyBody", json!({ "token": "eyJhbGciOiJIUzI1NiJ9.e30.AAAA" })),
     ]
 }
 
 /// Links: from the answer of one operation to the request of another, with what the request takes from it.
-fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 9] {
+fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 10] {
     let refresh = json!({ "requestBody": { "refresh": "$response.body#/refresh" } });
     let login = json!({
         "requestBody": { "email": "$request.body#/email", "password": "$request.body#/password" }
@@ -29,6 +30,7 @@ fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 
     let check = json!({ "requestBody": { "token": "$response.body#/access" } });
     let session = json!({ "parameters": { "id": "$response.body#/sessions/0/id" } });
     let page = json!({ "parameters": { "before": "$response.body#/next" } });
+    let trail = json!({ "parameters": { "cursor": "$response.body#/next" } });
     let again = json!({ "requestBody": { "email": "$request.body#/email" } });
     [
         ("/api/auth/register/", "post", "201", "login", login),
@@ -40,6 +42,7 @@ fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 
         ("/api/auth/token/refresh/", "post", "200", "logout", refresh),
         ("/api/auth/sessions/", "get", "200", "end_session", session),
         ("/api/auth/events/", "get", "200", "list_events", page),
+        ("/api/admin/audit/events/", "get", "200", "search_audit", trail),
     ]
 }
 
@@ -59,6 +62,20 @@ fn nullable(name: &str, schema: &mut Value) {
             property["nullable"] = true.into();
         }
     }
+}
+
+/// An export takes what a search takes, and the form of the file instead of a page.
+fn share_search(document: &mut Value) {
+    let search = document["paths"]["/api/admin/audit/events/"]["get"]["parameters"].clone();
+    let Some(export) = document["paths"].get_mut("/api/admin/audit/export/") else { return };
+    let is_of_pages = |parameter: &&Value| parameter["name"] == "cursor" || parameter["name"] == "limit";
+    let fields = search.as_array().into_iter().flatten().filter(|parameter| !is_of_pages(parameter)).cloned();
+    let format = json!({
+        "name": "format", "in": "query", "required": true, "explode": true,
+        "schema": { "type": "string", "enum": ["ndjson", "csv"] },
+    });
+    export["get"]["parameters"] = std::iter::once(format).chain(fields).collect();
+    export["get"]["responses"]["422"] = json!({ "$ref": "#/components/responses/Problem422" });
 }
 
 /// Completes a document that has the routes these are about; others are left as they are.
@@ -84,6 +101,7 @@ pub fn add(document: &mut Value) {
             }
         }
     }
+    share_search(document);
     if let Some(csrf) = document["paths"].get_mut("/api/auth/csrf/") {
         csrf["get"]["security"] = json!([{ "refreshCookie": [] }]);
         document["components"]["securitySchemes"]["refreshCookie"] = json!({

@@ -29,15 +29,20 @@ pub struct Asked {
 impl<'a> FromRequest<'a> for Asked {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         check_idempotency_key(request)?;
-        let missing = || Problem::internal();
-        let doorbook = request.data::<Arc<Doorbook>>().ok_or_else(missing)?.clone();
-        let address = request.data::<ClientAddress>().ok_or_else(missing)?;
-        let trace = request.data::<TraceId>().ok_or_else(missing)?;
-        let span = request.data::<SpanId>().ok_or_else(missing)?;
-        let agent = request.header(poem::http::header::USER_AGENT).unwrap_or_default();
-        let origin = ClientOrigin::new(address.0, agent, uuid::Uuid::from_bytes(*trace.as_bytes())).in_span(span.0);
-        Ok(Self { doorbook, context: Context::stranger(origin) })
+        Ok(asked(request)?)
     }
+}
+
+/// What every handler needs, from the request alone.
+pub fn asked(request: &Request) -> Result<Asked, Problem> {
+    let missing = || Problem::internal();
+    let doorbook = request.data::<Arc<Doorbook>>().ok_or_else(missing)?.clone();
+    let address = request.data::<ClientAddress>().ok_or_else(missing)?;
+    let trace = request.data::<TraceId>().ok_or_else(missing)?;
+    let span = request.data::<SpanId>().ok_or_else(missing)?;
+    let agent = request.header(poem::http::header::USER_AGENT).unwrap_or_default();
+    let origin = ClientOrigin::new(address.0, agent, uuid::Uuid::from_bytes(*trace.as_bytes())).in_span(span.0);
+    Ok(Asked { doorbook, context: Context::stranger(origin) })
 }
 
 /// Runs a use case to its end, even if the client hangs up, and names what came of it.
@@ -70,6 +75,17 @@ impl Faults {
 
     pub fn password(&mut self, field: &'static str, text: String) -> Option<PasswordPlain> {
         self.keep(PasswordPlain::parse(text).map_err(|error| FieldFault::new(field, "invalid", error.to_string())))
+    }
+
+    /// An optional field as `parse` reads it; `rule` says what it must be.
+    pub fn parsed<T>(
+        &mut self,
+        field: &'static str,
+        text: Option<&str>,
+        rule: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.keep(parse(text?).ok_or_else(|| FieldFault::new(field, "invalid", rule)))
     }
 
     /// Whether the refresh token shall go into a cookie.

@@ -1,16 +1,46 @@
 //! Access tokens against session and account, on every call.
 
-use super::{Doorbook, Refusal};
-use crate::store::query::sessions;
+use super::append::Batch;
+use super::{Context, Doorbook, Refusal};
+use crate::account::Role;
+use crate::event::Event;
+use crate::operator::OperatorEvent;
+use crate::store::log::StreamKind;
+use crate::store::query::{accounts, sessions};
 use crate::token::access::AccessClaims;
 use crate::token::signing::Jwk;
-use crate::value::{AccountId, SessionId};
+use crate::value::{AccountId, SessionId, StreamId};
 
 /// Who makes an authenticated request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub account: AccountId,
     pub session: SessionId,
+}
+
+/// What a route is for, beyond the caller's own account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Reading the trail: auditors and admins.
+    Audit,
+    /// Changing accounts: admins.
+    Administer,
+}
+
+impl Right {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Administer => "administer",
+        }
+    }
+
+    fn is_of(self, roles: &[Role]) -> bool {
+        roles.iter().any(|role| match self {
+            Self::Audit => matches!(role, Role::Auditor | Role::Admin),
+            Self::Administer => matches!(role, Role::Admin),
+        })
+    }
 }
 
 impl Doorbook {
@@ -34,5 +64,39 @@ impl Doorbook {
         } else {
             Err(Refusal::Unauthenticated)
         }
+    }
+
+    /// Refuses a caller without this right, by the roles of this moment. The refusal is an event.
+    pub async fn admit(&self, caller: Caller, right: Right, context: &Context) -> Result<(), Refusal> {
+        if right.is_of(&accounts::roles(&self.db, caller.account).await?) {
+            return Ok(());
+        }
+        self.note_denied(caller, right.as_str(), context).await;
+        Err(Refusal::Forbidden)
+    }
+
+    /// Appends what somebody did with, or in want of, a right. From where is sealed with the actor's own key: the account that it
+    /// is about neither learns it nor, erased, takes it along.
+    pub(crate) async fn note(
+        &self,
+        caller: Caller,
+        subject: Option<AccountId>,
+        event: OperatorEvent,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        let key = self.vault.account_key(&self.db, caller.account).await?;
+        let context = context.clone().acting(caller.account);
+        let mut batch = Batch::new(&context, self.now());
+        let stream = Self::operator_stream(caller.account);
+        batch.write.append_stream(stream, StreamKind::Operator, 1);
+        batch.event(stream, 1, subject, Some(caller.session), Event::Operator(event), key.as_ref())?;
+        Ok(batch.commit(self).await?)
+    }
+
+    /// The stream of what one account does as auditor or admin. Nothing is decided on it.
+    fn operator_stream(account: AccountId) -> StreamId {
+        /// Namespace of operators' streams; any constant does.
+        const NAMESPACE: uuid::Uuid = uuid::uuid!("0b1d7f0e-3a52-5f7e-8c1b-5e0f6f9d2c41");
+        StreamId(uuid::Uuid::new_v5(&NAMESPACE, account.0.as_bytes()))
     }
 }

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod admin;
 pub mod append;
+pub mod audit;
 pub mod checkpoints;
 pub mod csrf;
 pub mod email_change;
@@ -145,6 +146,8 @@ pub enum Refusal {
     Busy,
     #[error("too many requests")]
     Limited { retry_after: Duration },
+    #[error("the caller lacks the right to do that")]
+    Forbidden,
     #[error("not found")]
     NotFound,
     #[error("registration is closed")]

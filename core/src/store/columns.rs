@@ -24,6 +24,7 @@ const TRANSIENT: &str = "counts or carries for a while, and is purged";
 const EXPIRING: &str = "its events expire by the month, so a replay would be incomplete";
 const SCHEMA: &str = "about the schema, not about anything in it";
 const SIGNED: &str = "what was signed about the log: `audit verify` compares it with the events";
+const FOLLOWING: &str = "a view that follows the log by positions, sealed events only: it lags, so no moment compares";
 const SECRET: &str = "a secret, or wrapped by one: events name its id and version";
 
 const fn kept(columns: &'static [&'static str], because: &'static str) -> Kept {
@@ -166,6 +167,13 @@ pub const TABLES: &[Table] = &[
         name: "loaded_settings",
         derived: &[],
         kept: &[kept(&["process", "hash"], "what processes run with now; retention drops the events that told of it")],
+    },
+    Table { name: "followers", derived: &[], kept: &[kept(&["follower", "position", "fault", "moved_at"], FOLLOWING)] },
+    Table { name: "event_search", derived: &[], kept: &[kept(&["field", "term", "position"], FOLLOWING)] },
+    Table {
+        name: "event_hours",
+        derived: &[],
+        kept: &[kept(&["hour", "type", "events", "first_position", "last_position"], FOLLOWING)],
     },
     Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
     Table { name: "schema_floor", derived: &[], kept: &[kept(&["version", "is_only"], SCHEMA)] },

@@ -28,7 +28,7 @@ use crate::token::keys::{RootRing, key_id};
 use crate::token::random;
 use crate::value::Email;
 
-const PURPOSES: [&str; 4] = ["email_lookup", "identifier", "personal_data", "checkpoint"];
+const PURPOSES: [&str; 5] = ["email_lookup", "identifier", "personal_data", "checkpoint", "search"];
 
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -65,6 +65,7 @@ pub struct Vault {
     lookup: RwLock<Arc<Lookup>>,
     identifiers: RwLock<Arc<Identifiers>>,
     wrapping: RwLock<Wrapping>,
+    search: hmac::Key,
     stranger: Mutex<Option<(i64, Arc<DataKey>)>>,
     nobody: Nobody,
 }
@@ -241,6 +242,7 @@ impl Vault {
                 .ok_or_else(|| StoreError::Inconsistent(format!("no active service key for {purpose}")).into())
         };
         let (email_lookup_id, email_lookup) = find("email_lookup")?;
+        let (_, search) = find("search")?;
         let (personal_data_id, personal_data) = find("personal_data")?;
         let personal_data = SealKey::new(&personal_data);
         let nobody = Nobody::new(&personal_data, personal_data_id.clone())?;
@@ -250,6 +252,7 @@ impl Vault {
             lookup: RwLock::new(Arc::new(lookup)),
             identifiers: RwLock::new(Arc::new(identifiers::read(db, &roots, &[]).await?)),
             wrapping: RwLock::new(Wrapping::new(personal_data_id, personal_data)),
+            search: hmac::Key::new(hmac::HMAC_SHA256, &search),
             stranger: Mutex::new(None),
             nobody,
             roots,
@@ -269,6 +272,14 @@ impl Vault {
 
     pub fn email_key_id(&self) -> String {
         self.lookup().keys[0].id.clone()
+    }
+
+    /// What a value of a field is found by in the search view. 64 bits: what is found is shown, so a chance hit would be seen.
+    pub(crate) fn search_term(&self, field: crate::terms::Field, value: &str) -> i64 {
+        let tag = mac(&self.search, &[&field.number().to_be_bytes(), value.as_bytes()]);
+        let mut first = [0; 8];
+        first.copy_from_slice(&tag[..8]);
+        i64::from_be_bytes(first)
     }
 }
 

@@ -1,12 +1,16 @@
 //! Appending to the log, and reading it: by position (sealed), by subject or by stream.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::keys::DataKey;
 use super::write::{Expect, Write};
 use super::{Db, StoreError};
 use crate::clock::Timestamp;
-use crate::event::{Actor, Event};
+use crate::event::{Actor, Event, Personal};
 use crate::value::{AccountId, EventId, SessionId, StreamId};
 
 /// An event on its way into the log.
@@ -258,22 +262,81 @@ pub struct SealedEvent {
     pub event_id: EventId,
     pub kind: String,
     pub name: String,
+    pub schema_version: i16,
     pub subject_id: Option<Uuid>,
     pub payload: Value,
+    pub pii: Option<Vec<u8>>,
+    pub pii_key_id: Option<Uuid>,
+    pub actor_kind: String,
+    pub actor_id: Option<Uuid>,
+    pub session_id: Option<Uuid>,
+    pub trace_id: Option<Uuid>,
+    pub causation_id: Option<Uuid>,
     pub recorded_at: Timestamp,
 }
 
+impl SealedEvent {
+    /// Its personal data; `None` when it has none, or its key is not among these.
+    pub fn open(&self, keys: &HashMap<Uuid, DataKey>) -> Result<Option<Personal>, StoreError> {
+        let key = self.pii_key_id.and_then(|id| keys.get(&id));
+        let (Some(sealed), Some(key)) = (&self.pii, key) else { return Ok(None) };
+        Ok(Some(key.key.open_json(self.event_id.0, sealed)?))
+    }
+
+    /// What it says, and its personal data.
+    pub fn read(&self, keys: &HashMap<Uuid, DataKey>) -> Result<(Event, Option<Personal>), StoreError> {
+        let personal = self.open(keys)?;
+        Ok((Event::read(&self.kind, &self.name, &self.payload, personal.as_ref())?, personal))
+    }
+}
+
 /// Sealed events behind `after`, in order, at most `limit`. No event ever appears behind a position already read.
-pub async fn sealed_after(db: &Db, after: i64, limit: i64) -> Result<Vec<SealedEvent>, StoreError> {
+pub async fn sealed_after<'c>(db: impl PgExecutor<'c>, after: i64, limit: i64) -> Result<Vec<SealedEvent>, StoreError> {
     Ok(sqlx::query_as!(
         SealedEvent,
-        r#"select p.position, e.event_id as "event_id: EventId", s.kind, e.type as name, e.subject_id, e.payload,
+        r#"select p.position, e.event_id as "event_id: EventId", s.kind, e.type as name, e.schema_version, e.subject_id, e.payload, e.pii,
+                  e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
                   e.recorded_at as "recorded_at: Timestamp"
            from event_seals p
            join events e on e.retention_class = p.retention_class and e.event_id = p.event_id
            join streams s on s.stream_id = e.stream_id
            where p.log_id = 1 and p.position > $1 order by p.position limit $2"#,
         after,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// The sealed events at these positions, newest first.
+pub async fn sealed_at(db: &Db, positions: &[i64]) -> Result<Vec<SealedEvent>, StoreError> {
+    Ok(sqlx::query_as!(
+        SealedEvent,
+        r#"select p.position, e.event_id as "event_id: EventId", s.kind, e.type as name, e.schema_version, e.subject_id, e.payload, e.pii,
+                  e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
+                  e.recorded_at as "recorded_at: Timestamp"
+           from event_seals p
+           join events e on e.retention_class = p.retention_class and e.event_id = p.event_id
+           join streams s on s.stream_id = e.stream_id
+           where p.log_id = 1 and p.position = any($1) order by p.position desc"#,
+        positions
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// The position of a sealed event.
+pub async fn position_of(db: &Db, event: EventId) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar!("select position from event_seals where event_id = $1", event.0).fetch_optional(db).await?)
+}
+
+/// Ids of the sealed events that this one caused, oldest first, at most `limit`. Whatever an event causes is about the same account.
+pub async fn caused_by(db: &Db, event: EventId, subject: Uuid, limit: i64) -> Result<Vec<EventId>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select e.event_id as "id: EventId" from events e
+           where e.subject_id = $2 and e.event_id > $1 and e.causation_id = $1 order by e.event_id limit $3"#,
+        event.0,
+        subject,
         limit
     )
     .fetch_all(db)

@@ -5,6 +5,7 @@ mod access_tokens;
 mod answers;
 mod assignment;
 mod asymmetric;
+mod audit;
 mod callers;
 mod common;
 mod conformance;

@@ -76,6 +76,29 @@ impl Vault {
         Ok(DataKey { id: sealed.id, key: SealKey::new(&bytes) })
     }
 
+    /// The data keys with these ids that have not been deleted.
+    pub async fn keys_of(
+        &self,
+        db: &Db,
+        ids: impl Iterator<Item = Uuid>,
+    ) -> Result<HashMap<Uuid, DataKey>, StoreError> {
+        let mut ids: Vec<Uuid> = ids.collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let rows = sqlx::query_as!(
+            WrappedKey,
+            "select key_id as id, wrapped, wrapped_by from keys.data_keys where key_id = any($1)",
+            &ids
+        )
+        .fetch_all(db)
+        .await?;
+        let mut keys = HashMap::with_capacity(rows.len());
+        for row in rows {
+            keys.insert(row.id, self.open_data_key(db, &row).await?);
+        }
+        Ok(keys)
+    }
+
     /// The bytes of a data key. A wrapping key that this process has not met yet is read from the database.
     pub(super) async fn unwrap_data_key<'e, E>(
         &self,

@@ -194,6 +194,16 @@ pub async fn email_owner(db: &Db, email: &EmailKeys, now: Timestamp) -> Result<O
     .await?)
 }
 
+/// What an account may do beyond its own affairs, as of now; nothing when there is no such account.
+pub async fn roles(db: &Db, account: AccountId) -> Result<Vec<Role>, StoreError> {
+    let roles = sqlx::query_scalar!("select roles from accounts where account_id = $1", account.0)
+        .fetch_optional(db)
+        .await?
+        .unwrap_or_default();
+    let unknown = || StoreError::Inconsistent(format!("account {account}: unknown role"));
+    roles.iter().map(|role| Role::parse(role).ok_or_else(unknown)).collect()
+}
+
 /// Ids of accounts by age, at most `limit`, after the given one.
 pub async fn page(db: &Db, after: Option<AccountId>, limit: i64) -> Result<Vec<AccountId>, StoreError> {
     Ok(sqlx::query_scalar!(

@@ -29,3 +29,24 @@ pub async fn by_id(db: &Db, delivery: DeliveryId) -> Result<Option<DeliveryRow>,
     .fetch_optional(db)
     .await?)
 }
+
+/// A mail as the trail tells of it.
+pub struct Outcome {
+    pub delivery_id: DeliveryId,
+    pub template: String,
+    pub state: String,
+    pub attempts: i32,
+    pub server_answer: Option<String>,
+}
+
+/// The mails that an event promised.
+pub async fn of_event(db: &Db, event: EventId) -> Result<Vec<Outcome>, StoreError> {
+    Ok(sqlx::query_as!(
+        Outcome,
+        r#"select delivery_id as "delivery_id: DeliveryId", template, state, attempts, server_answer
+           from deliveries where event_id = $1 order by created_at limit 10"#,
+        event.0
+    )
+    .fetch_all(db)
+    .await?)
+}

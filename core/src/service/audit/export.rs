@@ -1,0 +1,59 @@
+//! Reading the whole of a search: page by page behind one another, without a transaction that would hold anything up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::search::{Filter, TrailEntry};
+use super::{Caller, Context, Doorbook, Refusal, Sight};
+use crate::limit::Rule;
+use crate::operator::OperatorEvent;
+use crate::store::keys::identifiers::Bucket;
+
+/// Most events of one export. Who needs more asks for a span of time.
+pub const EVENTS_MAX: usize = 100_000;
+/// Events read at once.
+const PAGE: i64 = 500;
+/// Exports an account may begin.
+const EXPORTS: Rule = Rule { max: 20, window: Duration::from_hours(1), block: Duration::ZERO };
+
+/// An export under way.
+pub struct Export {
+    doorbook: Arc<Doorbook>,
+    filter: Filter,
+    sight: Sight,
+    /// Where to go on; `None` at the beginning.
+    before: Option<i64>,
+    left: usize,
+}
+
+impl Doorbook {
+    /// Begins an export, which is recorded, as it may be cut off at any time, before the first event is handed out.
+    pub async fn export_trail(
+        self: &Arc<Self>,
+        caller: Caller,
+        filter: Filter,
+        format: &str,
+        context: &Context,
+    ) -> Result<Export, Refusal> {
+        let bucket = Bucket::new("export", &[caller.account.0.as_bytes()]);
+        self.count(&bucket, EXPORTS, &context.origin).await?;
+        let exported = OperatorEvent::AuditExported { fields: filter.fields(), format: format.to_owned() };
+        self.note(caller, filter.account, exported, context).await?;
+        let sight = self.sight(caller).await?;
+        Ok(Export { doorbook: Arc::clone(self), filter, sight, before: None, left: EVENTS_MAX })
+    }
+}
+
+impl Export {
+    /// The next events, newest first; `None` after the last.
+    pub async fn next(&mut self) -> Result<Option<Vec<TrailEntry>>, Refusal> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let (mut entries, next) = self.doorbook.walk(&self.filter, self.before, PAGE, self.sight).await?;
+        entries.truncate(self.left);
+        self.left = if next.is_some() { self.left - entries.len() } else { 0 };
+        self.before = next;
+        Ok(Some(entries))
+    }
+}

@@ -1,0 +1,88 @@
+//! Views that follow the log. A follower reads sealed events by position and moves its checkpoint in the transaction of its effect:
+//! killed anywhere, it goes on where its effect ends. It never skips: what it cannot read stops it, and the stop is an alarm.
+
+use super::{Db, StoreError, Tx};
+use crate::clock::Timestamp;
+
+/// Longest reason kept, in bytes.
+const FAULT_MAX: usize = 1_024;
+
+/// A follower as operators see it.
+#[derive(Debug)]
+pub struct Follower {
+    pub name: String,
+    pub position: i64,
+    /// Sealed events that it has not read.
+    pub behind: i64,
+    /// Why it stands still.
+    pub fault: Option<String>,
+    pub moved_at: Timestamp,
+}
+
+/// Takes a follower for this transaction; `None` while another process has it.
+pub(super) async fn take(tx: &mut Tx, name: &str) -> Result<Option<i64>, StoreError> {
+    let found = free(tx, name).await?;
+    if found.is_some() {
+        return Ok(found);
+    }
+    // Either somebody has it, or it is new.
+    sqlx::query!("insert into followers (follower) values ($1) on conflict do nothing", name).execute(&mut *tx).await?;
+    free(tx, name).await
+}
+
+async fn free(tx: &mut Tx, name: &str) -> Result<Option<i64>, StoreError> {
+    Ok(sqlx::query_scalar!("select position from followers where follower = $1 for update skip locked", name)
+        .fetch_optional(tx)
+        .await?)
+}
+
+/// Everything up to `position` has had its effect.
+pub(super) async fn moved(tx: &mut Tx, name: &str, position: i64) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update followers set position = $2, fault = null, moved_at = clock_timestamp() where follower = $1",
+        name,
+        position
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes why a follower stands still; it tries again at every look, since a later build may be able to read on.
+pub async fn stopped(db: &Db, name: &str, fault: &str) -> Result<(), StoreError> {
+    let end = fault.floor_char_boundary(FAULT_MAX);
+    sqlx::query!(
+        "update followers set fault = $2 where follower = $1 and fault is distinct from $2",
+        name,
+        &fault[..end]
+    )
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+/// All followers.
+pub async fn all(db: &Db) -> Result<Vec<Follower>, StoreError> {
+    Ok(sqlx::query_as!(
+        Follower,
+        r#"select f.follower as name, f.position, coalesce(l.last, 0) - f.position as "behind!", f.fault,
+                  f.moved_at as "moved_at: Timestamp"
+           from followers f, (select max(position) as last from event_seals where log_id = 1) l order by f.follower"#
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// Whether all positions between the two were sealed and belong to events that retention has dropped since.
+pub(super) async fn are_retired(tx: &mut Tx, after: i64, before: i64) -> Result<bool, StoreError> {
+    let sealed = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from event_seals p
+           where p.log_id = 1 and p.position > $1 and p.position < $2 and p.retention_class = 'expire'
+             and not exists (select 1 from events e where e.retention_class = 'expire' and e.event_id = p.event_id)"#,
+        after,
+        before
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(sealed == before - after - 1)
+}

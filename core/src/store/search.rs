@@ -1,0 +1,236 @@
+//! The search view: keyed hashes of what events can be found by, and how many of each type an hour had.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use super::keys::Vault;
+use super::{Db, StoreError, Tx, follow, log};
+use crate::clock::Timestamp;
+use crate::event::{Event, Personal};
+use crate::terms::{self, Field};
+
+/// Name of its follower.
+pub const FOLLOWER: &str = "search";
+/// Most events of one transaction.
+const BATCH: i64 = 1_000;
+
+/// Rows in the making.
+#[derive(Default)]
+struct Rows {
+    fields: Vec<i16>,
+    terms: Vec<i64>,
+    positions: Vec<i64>,
+    hours: BTreeMap<(Timestamp, String), (i64, i64, i64)>,
+}
+
+impl Rows {
+    fn push(&mut self, vault: &Vault, event: &log::SealedEvent, read: &Event, personal: Option<&Personal>) {
+        for (field, value) in terms::of(read, (event.subject_id, event.actor_id, event.session_id), personal) {
+            self.fields.push(field.number());
+            self.terms.push(vault.search_term(field, &value));
+            self.positions.push(event.position);
+        }
+        let hour = Timestamp::from_seconds(event.recorded_at.seconds().div_euclid(3_600) * 3_600);
+        let (count, _, last) =
+            self.hours.entry((hour, event.name.clone())).or_insert((0, event.position, event.position));
+        *count += 1;
+        *last = event.position;
+    }
+}
+
+/// Takes in one batch; how many events. 0 also when another process is at work. An event that cannot be read ends the batch before
+/// it; when it is the first, it is the error.
+pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
+    let mut tx = db.begin().await?;
+    let Some(after) = follow::take(&mut tx, FOLLOWER).await? else {
+        tx.commit().await?;
+        return Ok(0);
+    };
+    let events = log::sealed_after(&mut tx, after, BATCH).await?;
+    let keys = vault.keys_of(db, events.iter().filter_map(|event| event.pii_key_id)).await?;
+    let (mut rows, mut position, mut count, mut stop) = (Rows::default(), after, 0, None);
+    for event in &events {
+        if event.position != position + 1 && !follow::are_retired(&mut tx, position, event.position).await? {
+            stop = Some(StoreError::Inconsistent(format!("position {} is missing from the log", position + 1)));
+            break;
+        }
+        match event.read(&keys) {
+            Ok((read, personal)) => rows.push(vault, event, &read, personal.as_ref()),
+            Err(unreadable) => {
+                stop = Some(unreadable);
+                break;
+            }
+        }
+        position = event.position;
+        count += 1;
+    }
+    match (count, stop) {
+        (0, Some(error)) => Err(error),
+        (0, None) => {
+            tx.commit().await?;
+            Ok(0)
+        }
+        _ => {
+            insert(&mut tx, rows).await?;
+            follow::moved(&mut tx, FOLLOWER, position).await?;
+            tx.commit().await?;
+            Ok(count)
+        }
+    }
+}
+
+async fn insert(tx: &mut Tx, rows: Rows) -> Result<(), StoreError> {
+    sqlx::query!(
+        "insert into event_search (field, term, position) select * from unnest($1::smallint[], $2::bigint[], $3::bigint[])
+         on conflict do nothing",
+        &rows.fields,
+        &rows.terms,
+        &rows.positions
+    )
+    .execute(&mut *tx)
+    .await?;
+    let (mut hours, mut types, mut counts, mut firsts, mut lasts) = (vec![], vec![], vec![], vec![], vec![]);
+    for ((hour, name), (count, first, last)) in rows.hours {
+        hours.push(hour);
+        types.push(name);
+        counts.push(count);
+        firsts.push(first);
+        lasts.push(last);
+    }
+    sqlx::query!(
+        "insert into event_hours as h (hour, type, events, first_position, last_position)
+         select * from unnest($1::timestamptz[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
+         on conflict (hour, type) do update set events = h.events + excluded.events,
+             first_position = least(h.first_position, excluded.first_position),
+             last_position = greatest(h.last_position, excluded.last_position)",
+        &hours as &[Timestamp],
+        &types,
+        &counts,
+        &firsts,
+        &lasts
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What a page is looked for with.
+pub struct Query {
+    /// The field whose rows are walked, and the values it may have; none: all events are walked.
+    pub lead: Option<(Field, Vec<i64>)>,
+    /// What must hold as well.
+    pub others: Vec<(Field, i64)>,
+    /// Positions from this one (included) ...
+    pub from: i64,
+    /// ... to this one (not included), newest first.
+    pub before: i64,
+    /// Most positions of a page.
+    pub limit: i64,
+    /// Most rows walked for one page: a rare combination of frequent fields costs pages, never minutes.
+    pub walk: i64,
+}
+
+/// Positions that match, newest first, and where to go on: `None` when there is nothing further down.
+pub struct Found {
+    pub positions: Vec<i64>,
+    pub next: Option<i64>,
+}
+
+/// One page. Costs at most `walk` rows whatever is asked for.
+pub async fn page(db: &Db, query: &Query) -> Result<Found, StoreError> {
+    let Some((field, values)) = &query.lead else { return everything(db, query).await };
+    let fields: Vec<i16> = query.others.iter().map(|(field, _)| field.number()).collect();
+    let terms: Vec<i64> = query.others.iter().map(|(_, term)| *term).collect();
+    let row = sqlx::query!(
+        r#"with lead as (
+               select c.position from unnest($1::bigint[]) as t(term)
+               cross join lateral (
+                   select s.position from event_search s
+                   where s.field = $2 and s.term = t.term and s.position < $3 and s.position >= $4
+                   order by s.position desc limit $5
+               ) c order by c.position desc limit $5
+           ), matched as (
+               select l.position from lead l where not exists (
+                   select 1 from unnest($6::smallint[], $7::bigint[]) as r(field, term)
+                   where not exists (select 1 from event_search o where o.field = r.field and o.term = r.term and o.position = l.position)
+               ) order by l.position desc limit $8
+           )
+           select coalesce((select array_agg(position order by position desc) from matched), '{}') as "matched!",
+                  (select count(*) from lead) as "walked!", (select min(position) from lead) as lowest"#,
+        values,
+        field.number(),
+        query.before,
+        query.from,
+        query.walk,
+        &fields,
+        &terms,
+        query.limit
+    )
+    .fetch_one(db)
+    .await?;
+    let next = if is_full(&row.matched, query.limit) {
+        row.matched.last().copied()
+    } else {
+        row.lowest.filter(|_| row.walked >= query.walk)
+    };
+    Ok(Found { positions: row.matched, next })
+}
+
+/// A page of all events.
+async fn everything(db: &Db, query: &Query) -> Result<Found, StoreError> {
+    let positions = sqlx::query_scalar!(
+        "select position from event_seals where log_id = 1 and position < $1 and position >= $2 order by position desc limit $3",
+        query.before,
+        query.from,
+        query.limit
+    )
+    .fetch_all(db)
+    .await?;
+    let next = positions.last().copied().filter(|_| is_full(&positions, query.limit));
+    Ok(Found { positions, next })
+}
+
+fn is_full(positions: &[i64], limit: i64) -> bool {
+    i64::try_from(positions.len()).is_ok_and(|count| count >= limit)
+}
+
+/// How many events have this value, counted up to `most`.
+pub async fn frequency(db: &Db, field: Field, term: i64, most: i64) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select count(*) as "count!" from (select 1 from event_search where field = $1 and term = $2 limit $3) s"#,
+        field.number(),
+        term,
+        most
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// Accounts that ever had something to do with a value, at most `limit`.
+pub async fn subjects(db: &Db, field: Field, term: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select distinct e.subject_id as "subject!" from event_search s
+           join event_seals p on p.log_id = 1 and p.position = s.position
+           join events e on e.retention_class = p.retention_class and e.event_id = p.event_id
+           where s.field = $1 and s.term = $2 and e.subject_id is not null limit $3"#,
+        field.number(),
+        term,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// Positions that hold every event recorded in these hours, and few others: from the first, to before the second. `None`: no event is.
+pub async fn bounds(db: &Db, from: Timestamp, to: Timestamp) -> Result<Option<(i64, i64)>, StoreError> {
+    let row = sqlx::query!(
+        "select min(first_position) as first, max(last_position) as last from event_hours
+         where hour > $1::timestamptz - interval '1 hour' and hour < $2",
+        from as Timestamp,
+        to as Timestamp
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(row.first.zip(row.last).map(|(first, last)| (first, last.saturating_add(1))))
+}

@@ -1,0 +1,141 @@
+//! The trail over HTTP, with a worker that seals and follows.
+
+use std::time::Duration;
+
+use doorbook_dev::Stand;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::common::*;
+
+const EVENTS: &str = "/api/admin/audit/events/";
+
+/// Somebody with a role, logged in.
+async fn official(stand: &Stand, role: &str) -> doorbook_dev::Client {
+    let email = registered(stand).await;
+    stand.doorbook(&["account", "role", "grant", &email, role, "--reason", "test"]).await.unwrap();
+    logged_in(stand, &email).await.0
+}
+
+/// Waits until a search finds something.
+async fn found(client: &doorbook_dev::Client, query: &str) -> Vec<Value> {
+    for _ in 0..100 {
+        let answer = client.get(&format!("{EVENTS}{query}")).await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let events = answer.body["events"].as_array().unwrap().clone();
+        if !events.is_empty() {
+            return events;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{query} finds nothing");
+}
+
+/// C069. Breaks when `api/src/routes/admin/audit.rs`: `name: name.0,` → `name: None,`.
+#[tokio::test]
+async fn an_admin_finds_what_happened_reads_it_and_is_seen_doing_so() {
+    let mut stand = stand(&[]).await;
+    stand.start_worker().await.unwrap();
+    let admin = official(&stand, "admin").await;
+    let email = registered(&stand).await;
+    login(&stand, &email, OTHER_PASSWORD).await;
+    let [failed] = &found(&admin, "?type=LoginFailed").await[..] else { panic!("one failure") };
+    assert_eq!(failed["payload"], json!({ "reason": "wrong_password" }));
+    assert_eq!((failed["severity"].as_str(), failed["actor"]["kind"].as_str()), (Some("notice"), Some("stranger")));
+    let account = failed["account"].as_str().unwrap();
+    let history = found(&admin, &format!("?account={account}&limit=200")).await;
+    let registered = history.iter().find(|event| event["type"] == "Registered").unwrap();
+    assert_eq!(registered["personal"]["email"], email.as_str());
+
+    let id =
+        history.iter().find(|event| event["type"] == "EmailVerificationRequested").unwrap()["id"].as_str().unwrap();
+    let read = admin.get(&format!("{EVENTS}{id}/")).await.unwrap();
+    assert_eq!(read.status, 200, "{read:?}");
+    assert_eq!(read.body["caused"][0]["type"], "MailQueued");
+    assert_eq!(read.body["deliveries"][0]["template"], "verify");
+    assert!(found(&admin, "?type=AuditSearched").await.len() >= 2);
+
+    let missing = admin.get(&format!("{EVENTS}00000000-0000-7000-8000-000000000000/")).await.unwrap();
+    assert_eq!(missing.status, 404);
+}
+
+/// C067, C069. Breaks when `core/src/service/audit/mod.rs`: `Sight::Plain } else` → `Sight::Masked } else`.
+#[tokio::test]
+async fn a_search_that_breaks_a_rule_names_each_field_and_nobody_else_may_search() {
+    let mut stand = stand(&[]).await;
+    stand.start_worker().await.unwrap();
+    let (admin, auditor) = (official(&stand, "admin").await, official(&stand, "auditor").await);
+    let query =
+        "?severity=loud&address=somewhere&network=203.0.113.0/16&email=nobody&from=yesterday&to=2026-13-01T00:00:00Z";
+    let refused = admin.get(&format!("{EVENTS}{query}")).await.unwrap();
+    assert_eq!(refused.status, 422);
+    let mut fields: Vec<String> = faults(&refused).into_iter().map(|(field, _)| field).collect();
+    fields.sort_unstable();
+    assert_eq!(fields, ["address", "email", "from", "network", "severity", "to"]);
+    let foreign = admin.get(&format!("{EVENTS}?cursor=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")).await.unwrap();
+    assert_eq!((foreign.status, &*faults(&foreign)[0].0), (422, "cursor"));
+
+    let (anyone, _) = welcomed(&stand).await;
+    assert_eq!(anyone.get(EVENTS).await.unwrap().status, 403);
+    assert_eq!(client(&stand).get(EVENTS).await.unwrap().status, 401);
+
+    let mailbox = async |client: &doorbook_dev::Client| {
+        let events = found(client, "?type=Registered&limit=1").await;
+        (events[0]["id"].as_str().unwrap().to_owned(), events[0]["personal"]["email"].as_str().unwrap().to_owned())
+    };
+    let ((_, plain), (id, masked)) = (mailbox(&admin).await, mailbox(&auditor).await);
+    assert!(!plain.contains('•') && masked.contains("•••@"), "{plain} {masked}");
+    let reveal = format!("{EVENTS}{id}/reveal/");
+    assert_eq!(auditor.post(&reveal, json!({ "reason": " " })).await.unwrap().status, 422);
+    assert_eq!(anyone.post(&reveal, json!({ "reason": "curious" })).await.unwrap().status, 403);
+    let revealed = auditor.post(&reveal, json!({ "reason": "case 17" })).await.unwrap();
+    assert_eq!((revealed.status, revealed.body["personal"]["email"].as_str()), (200, Some(&*plain)));
+}
+
+/// C069. Breaks when `api/src/routes/admin/export.rs`: `['=', '+', '-', '@', '\t', '\r', '\n']` → `['\t', '\r', '\n']`.
+#[tokio::test]
+async fn an_export_holds_what_the_search_finds_and_is_recorded() {
+    let mut stand = stand(&[]).await;
+    stand.start_worker().await.unwrap();
+    let (admin, auditor) = (official(&stand, "admin").await, official(&stand, "auditor").await);
+    let email = registered(&stand).await;
+    found(&admin, &format!("?email={email}")).await;
+    let searched = admin.get(&format!("{EVENTS}?type=Registered&limit=200")).await.unwrap();
+    let ids = |events: &[Value]| events.iter().map(|event| event["id"].clone()).collect::<Vec<_>>();
+    let expected = ids(searched.body["events"].as_array().unwrap());
+    assert_eq!(expected.len(), 3);
+
+    let lines = text(&admin, "format=ndjson&type=Registered").await;
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(ids(&events), expected);
+    assert!(lines.contains(&email));
+    assert!(!text(&auditor, "format=ndjson&type=Registered").await.contains(&email), "masked for auditors");
+
+    // What a client calls itself is its own choice.
+    let spread = "=HYPERLINK(\"http://evil.example\")";
+    let login = Some(credentials(&email, PASSWORD));
+    client(&stand).send(Method::POST, "/api/auth/login/", login, &[("User-Agent", spread)]).await.unwrap();
+    found(&admin, "?type=LoggedIn&limit=1").await;
+    let mut csv = String::new();
+    for _ in 0..100 {
+        csv = text(&admin, "format=csv").await;
+        if csv.contains("HYPERLINK") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(csv.starts_with("position,id,at,type,"), "{csv}");
+    assert!(csv.contains("\"'=HYPERLINK(\"\"http://evil.example\"\")\""), "{csv}");
+
+    let told = found(&admin, "?type=AuditExported").await;
+    assert_eq!(told.last().unwrap()["payload"], json!({ "fields": ["type"], "format": "ndjson" }));
+    let refused = admin.get("/api/admin/audit/export/?format=pdf").await.unwrap();
+    assert_eq!((refused.status, &*faults(&refused)[0].0), (422, "format"));
+}
+
+/// The body of an export.
+async fn text(client: &doorbook_dev::Client, query: &str) -> String {
+    let answer = client.get(&format!("/api/admin/audit/export/?{query}")).await.unwrap();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body.as_str().unwrap().to_owned()
+}
