@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum OperatorEvent {
+    /// An auditor or admin has read one account; told once an hour however often he looks.
+    AccountViewed,
     /// Somebody asked for what only auditors or admins get; `right` is what was missing.
     AuthorizationDenied {
         right: String,

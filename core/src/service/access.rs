@@ -9,6 +9,7 @@ use crate::account::Role;
 use crate::event::Event;
 use crate::limit::Rule;
 use crate::operator::OperatorEvent;
+use crate::store::keys::DataKey;
 use crate::store::log::StreamKind;
 use crate::store::query::{accounts, sessions};
 use crate::token::signing::Jwk;
@@ -38,7 +39,7 @@ impl Right {
         }
     }
 
-    fn is_of(self, roles: &[Role]) -> bool {
+    pub(super) fn is_of(self, roles: &[Role]) -> bool {
         roles.iter().any(|role| match self {
             Self::Audit => matches!(role, Role::Auditor | Role::Admin),
             Self::Administer => matches!(role, Role::Admin),
@@ -95,11 +96,24 @@ impl Doorbook {
     ) -> Result<(), Refusal> {
         let key = self.vault.account_key(&self.db, caller.account).await?;
         let context = context.clone().acting(caller.account);
-        let mut batch = Batch::new(&context, self.now());
+        let batch = self.noted(caller, subject, Event::Operator(event), key.as_ref(), &context)?;
+        Ok(batch.commit(self).await?)
+    }
+
+    /// The same on its way, for those who write more with it. `key` and `context` are the actor's.
+    pub(super) fn noted<'a>(
+        &self,
+        caller: Caller,
+        subject: Option<AccountId>,
+        event: Event,
+        key: Option<&DataKey>,
+        context: &'a Context,
+    ) -> Result<Batch<'a>, Refusal> {
+        let mut batch = Batch::new(context, self.now());
         let stream = Self::operator_stream(caller.account);
         batch.write.append_stream(stream, StreamKind::Operator, 1);
-        batch.event(stream, 1, subject, Some(caller.session), Event::Operator(event), key.as_ref())?;
-        Ok(batch.commit(self).await?)
+        batch.event(stream, 1, subject, Some(caller.session), event, key)?;
+        Ok(batch)
     }
 
     /// The stream of what one account does as auditor or admin. Nothing is decided on it.

@@ -140,6 +140,9 @@ impl Doorbook {
         if owner.account.status != Status::Active || owner.account.locked_at.is_some() || owner.data_key.is_none() {
             return Err(LoginFailure::AccountDisabled);
         }
+        if owner.account.reset_required_at.is_some() {
+            return Err(LoginFailure::ResetRequired);
+        }
         if self.policy.registration_mode == RegistrationMode::Verified && owner.account.email_verified_at.is_none() {
             return Err(LoginFailure::EmailNotVerified);
         }
@@ -147,14 +150,17 @@ impl Doorbook {
     }
 
     fn guess<'a>(&self, email: &'a Email, bucket: Bucket, known_device: Option<DeviceId>) -> Guess<'a> {
+        Guess { email, bucket, target: self.target(email), reservation: Uuid::from_bytes(random()), known_device }
+    }
+
+    pub(super) fn target(&self, email: &Email) -> Target {
         let [a, b, c, d, ..] = self.vault.bucket("login_target", &[email.normal_form().as_bytes()]);
-        let target = Target(u32::from_be_bytes([a, b, c, d]));
-        Guess { email, bucket, target, reservation: Uuid::from_bytes(random()), known_device }
+        Target(u32::from_be_bytes([a, b, c, d]))
     }
 
     /// A device has its own bucket, so that whoever fills the identifier's cannot lock its owner out; and a new one after a reset,
     /// so that a block of the device ends like the identifier's.
-    fn login_bucket(&self, email: &Email, device: Option<DeviceId>, epoch: i64) -> Bucket {
+    pub(super) fn login_bucket(&self, email: &Email, device: Option<DeviceId>, epoch: i64) -> Bucket {
         match device {
             None => self.identifier_bucket("login", email),
             Some(device) => Bucket {
@@ -312,6 +318,7 @@ impl Doorbook {
                 surplus.session_id,
                 surplus.stream_version,
                 RevokeReason::Surplus,
+                None,
                 Some(data_key),
             )?;
         }

@@ -68,6 +68,7 @@ pub const TABLES: &[Table] = &[
             "created_at",
             "password_changed_at",
             "last_login_at",
+            "reset_required_at",
         ],
         kept: &[kept(&["tenant_id"], TENANT)],
     },
@@ -99,6 +100,7 @@ pub const TABLES: &[Table] = &[
             kept(&["generation", "previous_key_id", "rotated_at", "last_used_at"], USE),
             kept(&["key_id", "salt"], KEY),
             kept(&["absolute_end", "idle_end"], POLICY),
+            kept(&["stepped_up_at"], "giving the password again is no event"),
         ],
     },
     Table {
@@ -161,4 +163,9 @@ pub const TABLES: &[Table] = &[
         kept: &[kept(&["key_id", "account_id", "stranger_day", "wrapped", "wrapped_by", "created_at"], SECRET)],
     },
     Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
+    Table {
+        name: "role_guards",
+        derived: &[],
+        kept: &[kept(&["role", "version"], "compared within one write, and never told")],
+    },
 ];

@@ -38,12 +38,12 @@ async fn account(
     };
     sqlx::query!(
         "insert into accounts (account_id, profile, locale, status, roles, email_verified_at, locked_at, created_at,
-                               password_changed_at, last_login_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                               password_changed_at, last_login_at, reset_required_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          on conflict (account_id) do update set profile = excluded.profile, locale = excluded.locale, status = excluded.status,
              roles = excluded.roles, email_verified_at = excluded.email_verified_at, locked_at = excluded.locked_at,
              created_at = excluded.created_at, password_changed_at = excluded.password_changed_at,
-             last_login_at = excluded.last_login_at",
+             last_login_at = excluded.last_login_at, reset_required_at = excluded.reset_required_at",
         id.0,
         profile,
         account.locale.map_or("en", Locale::as_str),
@@ -53,7 +53,8 @@ async fn account(
         account.locked_at as Option<Timestamp>,
         created_at as Timestamp,
         account.password_changed_at as Option<Timestamp>,
-        case.replay.last_login_at as Option<Timestamp>
+        case.replay.last_login_at as Option<Timestamp>,
+        account.reset_required_at as Option<Timestamp>
     )
     .execute(db)
     .await?;
