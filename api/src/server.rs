@@ -30,6 +30,7 @@ use crate::{
     openapi,
     problem::Problem,
     routes::{
+        admin::{accounts::Accounts, orders::Orders, step_up::StepUp},
         email::Emails,
         health::{HealthApi, ReadinessProbe},
         history::History,
@@ -63,6 +64,9 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Emails,
         Sessions,
         History,
+        Accounts,
+        Orders,
+        StepUp,
     )
 }
 

@@ -1,5 +1,6 @@
 //! The documented routes, one file a resource. A route parses, calls one use case and says what came of it.
 
+pub mod admin;
 pub mod email;
 pub mod health;
 pub mod history;
@@ -24,6 +25,8 @@ pub enum Chapter {
     Sessions,
     /// Passwords: rules, change and reset.
     Passwords,
+    /// What auditors and admins see and do.
+    Administration,
     /// Is the service there.
     Health,
 }
