@@ -231,7 +231,7 @@ async fn what_an_admin_ends_is_over_at_once_in_every_process() {
     }
 }
 
-/// C057. Breaks when `api/src/routes/admin/orders.rs`: `#[serde(deny_unknown_fields)]` → ``.
+/// C057. Breaks when `api/src/routes/admin/step_up.rs`: `#[serde(deny_unknown_fields)]` → ``.
 #[tokio::test]
 async fn an_order_takes_its_fields_and_no_others() {
     let stand = stand(&[]).await;

@@ -203,7 +203,7 @@ fn expired(access: &str) -> String {
     signed_text(aws_lc_rs::hmac::HMAC_SHA256, key, &genuine.header.to_string(), &claims.to_string())
 }
 
-/// C067. Breaks when `api/src/routes/admin/orders.rs`: `        admin: Admin,` → `        admin: crate::auth::Auditor,`.
+/// C067. Breaks when `api/src/auth.rs`: `admitted(request, bearer, Right::Administer).await` → `admitted(request, bearer, Right::Audit).await`.
 #[tokio::test]
 async fn every_operation_answers_every_caller_as_the_matrix_says() {
     let cast = Cast::new().await;
