@@ -34,6 +34,15 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("post /api/auth/email/change/confirm/", &[409, 429]),
     ("post /api/auth/email/change/undo/", &[409, 429]),
     ("get /api/admin/audit/export/", &[429]),
+    ("post /api/admin/step-up/", &[429]),
+    ("post /api/admin/accounts/{id}/disable/", &[409]),
+    ("post /api/admin/accounts/{id}/enable/", &[409]),
+    ("post /api/admin/accounts/{id}/unlock/", &[409]),
+    ("post /api/admin/accounts/{id}/force-reset/", &[409]),
+    ("post /api/admin/accounts/{id}/sessions/revoke/", &[409]),
+    ("delete /api/admin/accounts/{id}/sessions/{session}/", &[409]),
+    ("post /api/admin/accounts/{id}/roles/grant/", &[409]),
+    ("post /api/admin/accounts/{id}/roles/revoke/", &[409]),
 ];
 
 /// The service whose routes and document belong together.

@@ -96,6 +96,11 @@ impl Problem {
         Self::new(&kinds::FORBIDDEN)
     }
 
+    /// The session may do it, but its password was given too long ago.
+    pub const fn step_up_required() -> Self {
+        Self::new(&kinds::STEP_UP_REQUIRED)
+    }
+
     pub const fn https_required() -> Self {
         Self::new(&kinds::HTTPS_REQUIRED)
     }

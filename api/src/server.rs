@@ -30,7 +30,7 @@ use crate::{
     openapi,
     problem::Problem,
     routes::{
-        admin::{audit::Audit, export::Exports},
+        admin::{accounts::Accounts, audit::Audit, export::Exports, orders::Orders, step_up::StepUp},
         email::Emails,
         health::{HealthApi, ReadinessProbe},
         history::History,
@@ -66,6 +66,9 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         History,
         Audit,
         Exports,
+        Accounts,
+        Orders,
+        StepUp,
     )
 }
 

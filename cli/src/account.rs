@@ -5,9 +5,9 @@ use std::io::Write;
 use anyhow::{anyhow, bail};
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use doorbook_core::account::{self as rules, Role};
+use doorbook_core::account::Role;
 use doorbook_core::password::PasswordPlain;
-use doorbook_core::service::admin::{OperatorAccount, parse_reason};
+use doorbook_core::service::admin::{Intervention, OperatorAccount, Order, parse_reason};
 use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::token::random;
 use doorbook_core::value::{AccountId, Email, Locale};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::{Outcome, password, settings};
 
 /// Accounts of one read.
-const PAGE: i64 = 100;
+const PAGE: u32 = 100;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -36,7 +36,7 @@ pub enum Command {
         #[arg(long, value_parser = reason, default_value = "created at the command line")]
         reason: String,
     },
-    /// List all accounts, oldest first
+    /// List all accounts, newest first
     List,
     /// Grant or revoke a role
     #[command(subcommand)]
@@ -45,11 +45,10 @@ pub enum Command {
     Disable(Target),
     /// Allow its logins again
     Enable(Target),
-    /// Lift the lock of too many failed logins
-    Unlock {
-        #[arg(value_parser = Email::parse)]
-        email: Email,
-    },
+    /// Lift the lock of too many failed logins, and blocks that time would lift
+    Unlock(Target),
+    /// End all its sessions, refuse its password and mail its owner a link to set another
+    ForceReset(Target),
     /// End all its sessions
     RevokeSessions(Target),
 }
@@ -73,13 +72,10 @@ pub struct Target {
 
 #[derive(clap::Args)]
 pub struct RoleTarget {
-    #[arg(value_parser = Email::parse)]
-    email: Email,
+    #[command(flatten)]
+    target: Target,
     #[arg(value_parser = role())]
     role: Role,
-    /// Stands in the event: why this is done
-    #[arg(long, value_parser = reason)]
-    reason: String,
 }
 
 pub fn role() -> impl TypedValueParser<Value = Role> {
@@ -97,25 +93,20 @@ fn reason(text: &str) -> Result<String, String> {
 }
 
 pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    use rules::Command as Change;
-    match command {
+    let (what, target) = match command {
         Command::Create { email, role, password_stdin, locale, reason } => {
-            create(NewAccount { email, roles: role, password_stdin, locale, reason }, out).await
+            return create(NewAccount { email, roles: role, password_stdin, locale, reason }, out).await;
         }
-        Command::List => list(out).await,
-        Command::Role(RoleCommand::Grant(RoleTarget { email, role, reason })) => {
-            change(&email, &Change::GrantRole { role, reason }, out).await
-        }
-        Command::Role(RoleCommand::Revoke(RoleTarget { email, role, reason })) => {
-            change(&email, &Change::RevokeRole { role, reason }, out).await
-        }
-        Command::Disable(Target { email, reason }) => change(&email, &Change::Disable { reason }, out).await,
-        Command::Enable(Target { email, reason }) => change(&email, &Change::Enable { reason }, out).await,
-        Command::Unlock { email } => change(&email, &Change::Unlock, out).await,
-        Command::RevokeSessions(Target { email, reason }) => {
-            change(&email, &Change::RevokeAllSessions { reason }, out).await
-        }
-    }
+        Command::List => return list(out).await,
+        Command::Role(RoleCommand::Grant(RoleTarget { role, target })) => (Intervention::GrantRole(role), target),
+        Command::Role(RoleCommand::Revoke(RoleTarget { role, target })) => (Intervention::RevokeRole(role), target),
+        Command::Disable(target) => (Intervention::Disable, target),
+        Command::Enable(target) => (Intervention::Enable, target),
+        Command::Unlock(target) => (Intervention::Unlock, target),
+        Command::ForceReset(target) => (Intervention::ForceReset, target),
+        Command::RevokeSessions(target) => (Intervention::RevokeSessions, target),
+    };
+    change(&target.email, &Order::new(what, target.reason), out).await
 }
 
 struct NewAccount {
@@ -147,9 +138,9 @@ async fn create(new: NewAccount, out: &mut impl Write) -> anyhow::Result<Outcome
 
 async fn list(out: &mut impl Write) -> anyhow::Result<Outcome> {
     let doorbook = settings::doorbook().await?;
-    let mut after = None;
+    let mut before = None;
     loop {
-        let page = doorbook.list_accounts(after, PAGE).await.map_err(explain)?;
+        let page = doorbook.list_accounts(before, PAGE).await.map_err(explain)?;
         for account in &page {
             let roles: Vec<&str> = account.roles.iter().map(|role| role.as_str()).collect();
             let verified = if account.email_verified { "verified" } else { "unverified" };
@@ -158,20 +149,22 @@ async fn list(out: &mut impl Write) -> anyhow::Result<Outcome> {
             writeln!(
                 out,
                 "{}  {created}  {:<8}  {verified:<10}  {roles:<13}  {}",
-                account.id, account.status, account.email
+                account.id,
+                account.status.as_str(),
+                account.email.as_deref().unwrap_or("(erased)")
             )?;
         }
         match page.last() {
-            Some(last) => after = Some(last.id),
+            Some(last) => before = Some(last.id),
             None => return Ok(Outcome::Done),
         }
     }
 }
 
-async fn change(email: &Email, command: &rules::Command, out: &mut impl Write) -> anyhow::Result<Outcome> {
+async fn change(email: &Email, order: &Order, out: &mut impl Write) -> anyhow::Result<Outcome> {
     let doorbook = settings::doorbook().await?;
     let account = find(&doorbook, email).await?;
-    let changed = doorbook.command_account(account, command, &operator()).await.map_err(explain)?;
+    let changed = doorbook.command_account(account, order, &operator()).await.map_err(explain)?;
     writeln!(out, "account {account}: {}", if changed { "done" } else { "it is so already" })?;
     Ok(Outcome::Done)
 }
@@ -194,6 +187,7 @@ fn explain(refusal: Refusal) -> anyhow::Error {
             let lines: Vec<String> = faults.iter().map(|fault| format!("{}: {}", fault.field, fault.message)).collect();
             anyhow!(lines.join("\n"))
         }
+        Refusal::LastAdmin => anyhow!("no other active admin would be left: give somebody else the role first"),
         Refusal::EmailTaken => anyhow!("the address belongs to an account, or is reserved for one"),
         other => anyhow::Error::new(other).context("the account is unchanged"),
     }

@@ -7,6 +7,8 @@ use crate::value::EventId;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum OperatorEvent {
+    /// An auditor or admin has read one account; told once an hour however often he looks.
+    AccountViewed,
     /// One a search, not a page. `fields` are what was searched by; what was looked for stands nowhere.
     AuditSearched {
         fields: Vec<String>,

@@ -113,6 +113,7 @@ const fn of_account(event: &AccountEvent) -> Severity {
         E::EmailChangeUndone { .. }
         | E::AccountLocked { .. }
         | E::AccountDisabled { .. }
+        | E::PasswordResetForced { .. }
         | E::RoleGranted { .. }
         | E::RoleRevoked { .. } => Severity::Warning,
     }
@@ -147,7 +148,9 @@ const fn of_notification(event: &NotificationEvent) -> Severity {
 
 const fn of_operator(event: &OperatorEvent) -> Severity {
     match event {
-        OperatorEvent::AuditSearched { .. } | OperatorEvent::CheckpointSigned { .. } => Severity::Info,
+        OperatorEvent::AccountViewed | OperatorEvent::AuditSearched { .. } | OperatorEvent::CheckpointSigned { .. } => {
+            Severity::Info
+        }
         OperatorEvent::PersonalDataRevealed { .. }
         | OperatorEvent::AuditExported { .. }
         | OperatorEvent::SettingsLoaded { .. }

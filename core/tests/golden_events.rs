@@ -101,6 +101,7 @@ fn account() -> Vec<AccountEvent> {
         E::PasswordRehashed { .. } => [E::PasswordRehashed { credential: credential(), version: 3 }],
         E::PasswordResetRequested { .. } => [E::PasswordResetRequested { token: token() }],
         E::PasswordResetExpired { .. } => [E::PasswordResetExpired { token: token() }],
+        E::PasswordResetForced { .. } => [E::PasswordResetForced { token: token(), reason: reason() }],
         E::PasswordReset { .. } => [E::PasswordReset { token: token(), credential: credential(), version: 4 }],
         E::EmailChangeRequested { .. } => [
             E::EmailChangeRequested { token: token(), new_email: Some("ana@example.org".into()) }
@@ -109,7 +110,8 @@ fn account() -> Vec<AccountEvent> {
         E::EmailChanged { .. } => [E::EmailChanged { token: token(), profile: Some(profile()) }],
         E::EmailChangeUndone { .. } => [E::EmailChangeUndone { token: token(), profile: Some(profile()) }],
         E::AccountLocked { .. } => [E::AccountLocked { failures: 100 }],
-        E::AccountUnlocked { .. } => [E::AccountUnlocked { by_reset: true }],
+        E::AccountUnlocked { reason: None, .. } => [E::AccountUnlocked { by_reset: true, reason: None }],
+        E::AccountUnlocked { reason: Some(_), .. } => [E::AccountUnlocked { by_reset: false, reason: Some(reason()) }],
         E::AccountDisabled { .. } => [E::AccountDisabled { reason: reason() }],
         E::AccountEnabled { .. } => [E::AccountEnabled { reason: reason() }],
         E::RoleGranted { role: Role::Admin, .. } => [E::RoleGranted { role: Role::Admin, reason: reason() }],
@@ -121,6 +123,7 @@ fn account() -> Vec<AccountEvent> {
 
 fn session() -> Vec<SessionEvent> {
     use SessionEvent as E;
+    let revoked = |reason, words| E::SessionRevoked { reason, words };
     let login = |device: Option<DeviceId>| E::LoggedIn {
         method: LoginMethod::Password,
         device,
@@ -130,9 +133,10 @@ fn session() -> Vec<SessionEvent> {
     examples!(SessionEvent {
         E::LoggedIn { method: LoginMethod::Password, .. } => [login(Some(DeviceId(id(4)))), login(None)],
         E::LoggedOut => [E::LoggedOut],
-        E::SessionRevoked { reason: RevokeReason::Owner } => [E::SessionRevoked { reason: RevokeReason::Owner }],
-        E::SessionRevoked { reason: RevokeReason::Surplus } => [E::SessionRevoked { reason: RevokeReason::Surplus }],
-        E::SessionRevoked { reason: RevokeReason::TokenReuse } => [E::SessionRevoked { reason: RevokeReason::TokenReuse }],
+        E::SessionRevoked { reason: RevokeReason::Owner, .. } => [revoked(RevokeReason::Owner, None)],
+        E::SessionRevoked { reason: RevokeReason::Surplus, .. } => [revoked(RevokeReason::Surplus, None)],
+        E::SessionRevoked { reason: RevokeReason::TokenReuse, .. } => [revoked(RevokeReason::TokenReuse, None)],
+        E::SessionRevoked { reason: RevokeReason::Admin, .. } => [revoked(RevokeReason::Admin, Some(reason()))],
         E::SessionExpired => [E::SessionExpired],
         E::RefreshTokenReused { .. } => [E::RefreshTokenReused { generation: 5 }],
     })
@@ -152,6 +156,9 @@ fn attempt() -> Vec<AttemptEvent> {
         ],
         E::LoginFailed { reason: LoginFailure::EmailNotVerified } => [
             E::LoginFailed { reason: LoginFailure::EmailNotVerified }
+        ],
+        E::LoginFailed { reason: LoginFailure::ResetRequired } => [
+            E::LoginFailed { reason: LoginFailure::ResetRequired }
         ],
         E::LoginBlocked { .. } => [E::LoginBlocked { until: Timestamp::from_micros(1_800_000_000_123_456) }],
         E::RegistrationAttemptedForTakenEmail { .. } => [E::RegistrationAttemptedForTakenEmail { verified: true }],
@@ -175,6 +182,7 @@ fn notification() -> Vec<NotificationEvent> {
 fn operator() -> Vec<OperatorEvent> {
     use OperatorEvent as E;
     examples!(OperatorEvent {
+        E::AccountViewed => [E::AccountViewed],
         E::AuditSearched { .. } => [E::AuditSearched { fields: vec!["address".into(), "from".into()] }],
         E::AuditExported { .. } => [E::AuditExported { fields: vec!["account".into()], format: "csv".into() }],
         E::PersonalDataRevealed { .. } => [E::PersonalDataRevealed { event: EventId(id(4)), reason: "case 17".into() }],

@@ -57,6 +57,8 @@ pub enum Template {
     RegistrationUnverified { origin: Origin, link: Link, valid_hours: u32 },
     /// The link lets its holder choose a new password.
     Reset { link: Link, valid_hours: u32 },
+    /// The old password opens nothing any more, by an admin's order; the link lets its holder choose a new one.
+    ResetForced { link: Link, valid_hours: u32 },
     /// After a change of the password; the link is for the owner who did not do it.
     PasswordChanged { origin: Origin, reset_page: Link },
     /// After a reset of the password; the link is for the owner who did not do it.
@@ -100,6 +102,7 @@ impl Template {
             Self::RegistrationAttempt { .. } => "registration_attempt",
             Self::RegistrationUnverified { .. } => "registration_unverified",
             Self::Reset { .. } => "reset",
+            Self::ResetForced { .. } => "reset_forced",
             Self::PasswordChanged { .. } => "password_changed",
             Self::PasswordResetDone { .. } => "password_reset_done",
             Self::EmailChangeConfirm { .. } => "email_change_confirm",
@@ -132,6 +135,7 @@ impl Template {
             Self::Verify { link, .. }
             | Self::RegistrationUnverified { link, .. }
             | Self::Reset { link, .. }
+            | Self::ResetForced { link, .. }
             | Self::EmailChangeConfirm { link, .. } => link,
             Self::RegistrationAttempt { reset_page, .. }
             | Self::PasswordChanged { reset_page, .. }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::entries;
 
 /// Example of a body, by its schema.
-fn examples() -> [(&'static str, Value); 9] {
+fn examples() -> [(&'static str, Value); 11] {
     let (email, password) = ("ana@example.com", "violet harbour 73");
     let token = |prefix: &str| format!("{prefix}{}", "A".repeat(70));
     [
@@ -16,13 +16,15 @@ fn examples() -> [(&'static str, Value); 9] {
         ("EmailBody", json!({ "email": email })),
         ("ProfileBody", json!({ "first_name": "Ana", "locale": "es" })),
         ("EmailChangeBody", json!({ "password": password, "new_email": "ana@example.org" })),
-        ("ReasonBody", json!({ "reason": "ticket 4711: the owner asks who logged in" })),
+        ("ReasonBody", json!({ "reason": "asked for by telephone, ticket 4711" })),
+        ("RoleBody", json!({ "role": "auditor", "reason": "joins the audit team" })),
+        ("StepUpBody", json!({ "password": password })),
         ("VerifyBody", json!({ "token": "eyJhbGciOiJIUzI1NiJ9.e30.AAAA" })),
     ]
 }
 
 /// Links: from the answer of one operation to the request of another, with what the request takes from it.
-fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 10] {
+fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 12] {
     let refresh = json!({ "requestBody": { "refresh": "$response.body#/refresh" } });
     let login = json!({
         "requestBody": { "email": "$request.body#/email", "password": "$request.body#/password" }
@@ -31,6 +33,7 @@ fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 
     let session = json!({ "parameters": { "id": "$response.body#/sessions/0/id" } });
     let page = json!({ "parameters": { "before": "$response.body#/next" } });
     let trail = json!({ "parameters": { "cursor": "$response.body#/next" } });
+    let account = json!({ "parameters": { "id": "$response.body#/accounts/0/id" } });
     let again = json!({ "requestBody": { "email": "$request.body#/email" } });
     [
         ("/api/auth/register/", "post", "201", "login", login),
@@ -41,13 +44,15 @@ fn links() -> [(&'static str, &'static str, &'static str, &'static str, Value); 
         ("/api/auth/token/refresh/", "post", "200", "refresh", refresh.clone()),
         ("/api/auth/token/refresh/", "post", "200", "logout", refresh),
         ("/api/auth/sessions/", "get", "200", "end_session", session),
-        ("/api/auth/events/", "get", "200", "list_events", page),
+        ("/api/auth/events/", "get", "200", "list_events", page.clone()),
+        ("/api/admin/accounts/", "get", "200", "read_account", account),
+        ("/api/admin/accounts/", "get", "200", "list_accounts", page),
         ("/api/admin/audit/events/", "get", "200", "search_audit", trail),
     ]
 }
 
 /// Answers that leave an optional field out; in all others it is there and null.
-const LEAVE_OUT: [&str; 3] = ["Problem", "TokenAnswer", "HistoryAnswer"];
+const LEAVE_OUT: [&str; 4] = ["Problem", "TokenAnswer", "HistoryAnswer", "AccountsAnswer"];
 
 /// The framework documents an optional field as one that may be left out, and then writes it as null.
 fn nullable(name: &str, schema: &mut Value) {

@@ -28,6 +28,12 @@ pub(super) static INVALID_CREDENTIALS: Kind =
 pub(super) static UNAUTHORIZED: Kind =
     Kind::new(S::UNAUTHORIZED, "unauthorized", "Unauthorized", "A valid access token is required.");
 pub(super) static FORBIDDEN: Kind = Kind::new(S::FORBIDDEN, "forbidden", "Forbidden", "This account may not do that.");
+pub(super) static STEP_UP_REQUIRED: Kind = Kind::new(
+    S::FORBIDDEN,
+    "step-up-required",
+    "Step-up required",
+    "Give your password again at /api/admin/step-up/ first.",
+);
 pub(super) static HTTPS_REQUIRED: Kind = Kind::new(S::FORBIDDEN, "https-required", "HTTPS required", "Use https.");
 pub(super) static UNTRUSTED_PROXY: Kind =
     Kind::new(S::FORBIDDEN, "untrusted-proxy", "Untrusted proxy", "The proxy in front of this service is not trusted.");

@@ -4,7 +4,7 @@ use poem_openapi::param::Header;
 use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
-use super::input::{Asked, Faults, command, idempotency};
+use super::input::{Asked, Faults, command};
 use super::register::MailedToken;
 use super::{Accepted, Chapter, Done};
 use crate::auth::Signed;
@@ -38,7 +38,7 @@ impl Emails {
         body: Strict<EmailChangeBody>,
     ) -> Result<Accepted, Problem> {
         let body = body.0;
-        let header = idempotency(key.0, "email/change", &[&body.new_email])?;
+        let header = asked.idempotency(key.0, &[&body.new_email])?;
         let mut faults = Faults::default();
         let (email, password) =
             (faults.email("new_email", &body.new_email), faults.password("password", body.password));
@@ -61,7 +61,7 @@ impl Emails {
         #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
         body: Strict<MailedToken>,
     ) -> Result<Done, Problem> {
-        let header = idempotency(key.0, "email/change/confirm", &[&body.0.token])?;
+        let header = asked.idempotency(key.0, &[&body.0.token])?;
         command(
             async move { asked.doorbook.confirm_email_change(&body.0.token, header.as_ref(), &asked.context).await },
         )
@@ -79,7 +79,7 @@ impl Emails {
         #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
         body: Strict<MailedToken>,
     ) -> Result<Done, Problem> {
-        let header = idempotency(key.0, "email/change/undo", &[&body.0.token])?;
+        let header = asked.idempotency(key.0, &[&body.0.token])?;
         command(async move { asked.doorbook.undo_email_change(&body.0.token, header.as_ref(), &asked.context).await })
             .await?;
         Ok(Done::NoContent)

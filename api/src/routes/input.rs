@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use doorbook_core::password::PasswordPlain;
+use doorbook_core::service::admin::parse_reason;
 use doorbook_core::service::idempotent::{IdempotencyHeader, KEY_LENGTH_MAX};
 use doorbook_core::service::{Context, Doorbook, FieldFault, Refusal};
 use doorbook_core::value::{ClientOrigin, Email, Locale, PersonName};
@@ -18,12 +19,27 @@ use crate::problem::Problem;
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// What routes are named relative to, in `idempotency`.
-const AUTH: &str = "/api/auth/";
+const API: &str = "/api/";
 
 /// The service and where the request came from.
 pub struct Asked {
     pub doorbook: Arc<Doorbook>,
     pub context: Context,
+    /// What was asked for: the path below `API`.
+    route: String,
+}
+
+impl Asked {
+    /// The `Idempotency-Key` header with what it is about. `body` holds every field but passwords; what stands in the path is part of
+    /// the route.
+    pub fn idempotency(&self, key: Option<String>, body: &[&str]) -> Result<Option<IdempotencyHeader>, Problem> {
+        let Some(key) = key else { return Ok(None) };
+        let printable = key.bytes().all(|byte| byte.is_ascii_graphic());
+        if key.is_empty() || key.len() > KEY_LENGTH_MAX || !printable {
+            return Err(bad_key());
+        }
+        Ok(Some(IdempotencyHeader { key, route: self.route.clone(), body: body.join("\0") }))
+    }
 }
 
 impl<'a> FromRequest<'a> for Asked {
@@ -42,7 +58,8 @@ pub fn asked(request: &Request) -> Result<Asked, Problem> {
     let span = request.data::<SpanId>().ok_or_else(missing)?;
     let agent = request.header(poem::http::header::USER_AGENT).unwrap_or_default();
     let origin = ClientOrigin::new(address.0, agent, uuid::Uuid::from_bytes(*trace.as_bytes())).in_span(span.0);
-    Ok(Asked { doorbook, context: Context::stranger(origin) })
+    let route = route(request).unwrap_or_default().to_owned();
+    Ok(Asked { doorbook, context: Context::stranger(origin), route })
 }
 
 /// Runs a use case to its end, even if the client hangs up, and names what came of it.
@@ -59,6 +76,10 @@ pub struct Faults(Vec<FieldFault>);
 impl Faults {
     pub fn email(&mut self, field: &'static str, text: &str) -> Option<Email> {
         self.keep(Email::parse(text).map_err(|error| FieldFault::new(field, "invalid", error.to_string())))
+    }
+
+    pub fn reason(&mut self, text: &str) -> Option<String> {
+        self.keep(parse_reason(text))
     }
 
     pub fn name(&mut self, field: &'static str, text: Option<&str>) -> Option<PersonName> {
@@ -146,27 +167,16 @@ fn check_idempotency_key(request: &Request) -> Result<(), Problem> {
 /// Route and key of a request that names itself, before anything of it is known to be right.
 pub fn repeated_write(request: &Request) -> Option<(&str, &str)> {
     let key = request.headers().get(IDEMPOTENCY_KEY)?.to_str().ok()?;
-    let route = request.original_uri().path().strip_prefix(AUTH)?.trim_end_matches('/');
-    Some((route, key))
+    Some((route(request)?, key))
+}
+
+fn route(request: &Request) -> Option<&str> {
+    Some(request.original_uri().path().strip_prefix(API)?.trim_end_matches('/'))
 }
 
 fn bad_key() -> Problem {
     let message = format!("must hold 1 to {KEY_LENGTH_MAX} printable ASCII characters");
     Refusal::Invalid(vec![FieldFault::new(IDEMPOTENCY_KEY, "invalid", message)]).into()
-}
-
-/// The `Idempotency-Key` header with what it is about. `route` is the path below `AUTH`; `body` holds every field but passwords.
-pub fn idempotency(
-    key: Option<String>,
-    route: &'static str,
-    body: &[&str],
-) -> Result<Option<IdempotencyHeader>, Problem> {
-    let Some(key) = key else { return Ok(None) };
-    let printable = key.bytes().all(|byte| byte.is_ascii_graphic());
-    if key.is_empty() || key.len() > KEY_LENGTH_MAX || !printable {
-        return Err(bad_key());
-    }
-    Ok(Some(IdempotencyHeader { key, route, body: body.join("\0") }))
 }
 
 /// An optional field: absent or a value, never `null`.

@@ -5,7 +5,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
-use super::input::{Asked, Faults, command, idempotency};
+use super::input::{Asked, Faults, command};
 use super::register::EmailBody;
 use super::{Accepted, Chapter, Done};
 use crate::auth::Signed;
@@ -72,7 +72,7 @@ impl Passwords {
         #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
         body: Strict<ChangeBody>,
     ) -> Result<Done, Problem> {
-        let header = idempotency(key.0, "password/change", &[])?;
+        let header = asked.idempotency(key.0, &[])?;
         let body = body.0;
         let mut faults = Faults::default();
         let current = faults.password("current_password", body.current_password);
@@ -97,7 +97,7 @@ impl Passwords {
         #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
         body: Strict<EmailBody>,
     ) -> Result<Accepted, Problem> {
-        let header = idempotency(key.0, "password/reset", &[&body.0.email])?;
+        let header = asked.idempotency(key.0, &[&body.0.email])?;
         let mut faults = Faults::default();
         let Some(email) = faults.email("email", &body.0.email) else { return faults.refuse() };
         command(async move { asked.doorbook.request_reset(&email, header.as_ref(), &asked.context).await }).await?;
@@ -115,7 +115,7 @@ impl Passwords {
         body: Strict<ResetBody>,
     ) -> Result<Done, Problem> {
         let body = body.0;
-        let header = idempotency(key.0, "password/reset/confirm", &[&body.token])?;
+        let header = asked.idempotency(key.0, &[&body.token])?;
         let mut faults = Faults::default();
         let new =
             faults.new_password("new_password", body.new_password, "new_password_confirm", body.new_password_confirm);

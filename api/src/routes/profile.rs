@@ -8,7 +8,7 @@ use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
 use super::Chapter;
-use super::input::{Asked, Faults, command, idempotency, present};
+use super::input::{Asked, Faults, command, present};
 use crate::auth::{Signed, Unchecked};
 use crate::body::Strict;
 use crate::problem::Problem;
@@ -87,7 +87,7 @@ impl Profiles {
     ) -> Result<Json<AccountAnswer>, Problem> {
         let body = body.0;
         let fields = [&body.first_name, &body.last_name, &body.locale].map(|field| field.as_deref().unwrap_or("\u{1}"));
-        let header = idempotency(key.0, "profile", &fields)?;
+        let header = asked.idempotency(key.0, &fields)?;
         let mut faults = Faults::default();
         let mut name = |field, text: Option<&str>| text.and_then(|text| faults.name(field, Some(text)));
         let (first_name, last_name) =

@@ -6,7 +6,7 @@ use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use serde::Deserialize;
 
-use super::input::{Asked, Faults, command, idempotency, present};
+use super::input::{Asked, Faults, command, present};
 use super::{Accepted, Chapter, Done};
 use crate::body::Strict;
 use crate::problem::Problem;
@@ -95,7 +95,7 @@ impl Register {
             body.last_name.clone().unwrap_or_default(),
         );
         let idempotency =
-            idempotency(key.0, "register", &[&given, &first, &last, body.locale.as_deref().unwrap_or_default()])?;
+            asked.idempotency(key.0, &[&given, &first, &last, body.locale.as_deref().unwrap_or_default()])?;
         let mut faults = Faults::default();
         let email = faults.email("email", &body.email);
         let password = faults.new_password("password", body.password, "password_confirm", body.password_confirm);
@@ -122,7 +122,7 @@ impl Register {
         #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
         body: Strict<MailedToken>,
     ) -> Result<Done, Problem> {
-        let header = idempotency(key.0, "email/verify", &[&body.0.token])?;
+        let header = asked.idempotency(key.0, &[&body.0.token])?;
         command(async move { asked.doorbook.verify_email(&body.0.token, header.as_ref(), &asked.context).await })
             .await?;
         Ok(Done::NoContent)
@@ -138,7 +138,7 @@ impl Register {
         #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
         body: Strict<EmailBody>,
     ) -> Result<Accepted, Problem> {
-        let header = idempotency(key.0, "email/verify/resend", &[&body.0.email])?;
+        let header = asked.idempotency(key.0, &[&body.0.email])?;
         let mut faults = Faults::default();
         let Some(email) = faults.email("email", &body.0.email) else { return faults.refuse() };
         command(async move { asked.doorbook.resend_verification(&email, header.as_ref(), &asked.context).await })

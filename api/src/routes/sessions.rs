@@ -52,7 +52,7 @@ impl Sessions {
                 created_at: view.created_at.rfc3339(),
                 last_used_at: view.last_used_at.rfc3339(),
                 expires_at: view.expires_at.rfc3339(),
-                current: view.current,
+                current: view.id == signed.0.session,
             })
             .collect();
         Ok(Json(SessionsAnswer { sessions }))

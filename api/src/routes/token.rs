@@ -7,7 +7,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde::Deserialize;
 
 use super::Chapter;
-use super::input::{Asked, command, idempotency, present};
+use super::input::{Asked, command, present};
 use super::login::Welcome;
 use crate::auth::Signed;
 use crate::body::Strict;
@@ -190,7 +190,7 @@ impl TokenRoutes {
         mode: CookieMode,
         #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
     ) -> Result<LoggedOut, Problem> {
-        let header = idempotency(key.0, "logout/all", &[])?;
+        let header = asked.idempotency(key.0, &[])?;
         command(async move {
             let context = asked.context.acting(signed.0.account);
             asked.doorbook.logout_all(signed.0, header.as_ref(), &context).await

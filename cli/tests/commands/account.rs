@@ -54,8 +54,10 @@ async fn changes_are_made_once_and_say_so() {
     assert!(house.run("account disable ana@example.com --reason abuse").await.contains("done"));
     assert!(login(&book, "ana@example.com", PASSWORD).await.is_err());
     assert!(house.run("account enable ana@example.com --reason appeal").await.contains("done"));
-    assert!(house.run("account unlock ana@example.com").await.contains("already"));
+    assert!(house.run("account unlock ana@example.com --reason asked").await.contains("already"));
     login(&book, "ana@example.com", PASSWORD).await.unwrap();
+    assert!(house.run("account force-reset ana@example.com --reason stolen").await.contains("done"));
+    assert!(login(&book, "ana@example.com", PASSWORD).await.is_err());
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-use doorbook_core::account::Command;
 use doorbook_core::service::access::Caller;
+use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::mail::Prepared;
 use doorbook_core::service::profile::ProfileChange;
 use doorbook_core::service::{Context, Doorbook};
@@ -64,8 +64,8 @@ async fn live_through(house: &House, book: &Doorbook) {
     let operator = Context::operator(Uuid::nil());
     for reason in ["first", "second"] {
         caller(book, "ana@example.com", PASSWORD).await;
-        book.command_account(first.account, &Command::Disable { reason: reason.into() }, &operator).await.unwrap();
-        book.command_account(first.account, &Command::Enable { reason: reason.into() }, &operator).await.unwrap();
+        book.command_account(first.account, &Order::new(Intervention::Disable, reason), &operator).await.unwrap();
+        book.command_account(first.account, &Order::new(Intervention::Enable, reason), &operator).await.unwrap();
     }
     let last = caller(book, "ana@example.com", PASSWORD).await;
     book.revoke_session(last, last.session, &acting).await.unwrap();

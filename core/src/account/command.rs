@@ -75,7 +75,16 @@ pub enum Command {
     Lock {
         failures: u32,
     },
-    Unlock,
+    /// `blocked`: guesses are refused for a while, though the account is not locked.
+    Unlock {
+        blocked: bool,
+        reason: String,
+    },
+    /// A new password must be set before anybody logs in again.
+    ForceReset {
+        token: TokenId,
+        reason: String,
+    },
     Disable {
         reason: String,
     },

@@ -20,26 +20,7 @@ pub enum Rejection {
 
 /// Which events a command causes. An empty list: all is as asked already.
 pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, Rejection> {
-    match (account.status, &command) {
-        (Status::Absent, Command::Register { .. } | Command::Import(_)) => {}
-        (Status::Absent, _) => return Err(Rejection::Absent),
-        (_, Command::Register { .. } | Command::Import(_)) => return Err(Rejection::Exists),
-        // What an operator does, and what time does, is done to disabled accounts too.
-        (
-            Status::Disabled,
-            Command::Enable { .. }
-            | Command::Disable { .. }
-            | Command::GrantRole { .. }
-            | Command::RevokeRole { .. }
-            | Command::RevokeAllSessions { .. }
-            | Command::Unlock
-            | Command::ExpireVerification { .. }
-            | Command::ExpireReset { .. }
-            | Command::ExpireEmailChange { .. },
-        )
-        | (Status::Active, _) => {}
-        (Status::Disabled, _) => return Err(Rejection::Disabled),
-    }
+    admit(account.status, &command)?;
     match command {
         Command::Register { locale, credential, profile, verification } => Ok(vec![
             AccountEvent::Registered { locale, credential, profile: Some(profile) },
@@ -75,7 +56,11 @@ pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, 
         Command::ExpireReset { token } => Ok(vec![AccountEvent::PasswordResetExpired { token }]),
         Command::ExpireEmailChange { token } => Ok(vec![AccountEvent::EmailChangeExpired { token }]),
         Command::Lock { failures } => Ok(unless(account.locked_at.is_some(), AccountEvent::AccountLocked { failures })),
-        Command::Unlock => Ok(unless(account.locked_at.is_none(), AccountEvent::AccountUnlocked { by_reset: false })),
+        Command::Unlock { blocked, reason } => {
+            let free = account.locked_at.is_none() && !blocked;
+            Ok(unless(free, AccountEvent::AccountUnlocked { by_reset: false, reason: Some(reason) }))
+        }
+        Command::ForceReset { token, reason } => Ok(vec![AccountEvent::PasswordResetForced { token, reason }]),
         Command::Disable { reason } => {
             Ok(unless(account.status == Status::Disabled, AccountEvent::AccountDisabled { reason }))
         }
@@ -89,6 +74,30 @@ pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, 
             Ok(unless(!account.roles.contains(&role), AccountEvent::RoleRevoked { role, reason }))
         }
         Command::RevokeAllSessions { reason } => Ok(vec![AccountEvent::AllSessionsRevoked { reason }]),
+    }
+}
+
+/// Which commands an account in this state takes at all.
+fn admit(status: Status, command: &Command) -> Result<(), Rejection> {
+    match (status, command) {
+        (Status::Absent, Command::Register { .. } | Command::Import(_)) => Ok(()),
+        (Status::Absent, _) => Err(Rejection::Absent),
+        (_, Command::Register { .. } | Command::Import(_)) => Err(Rejection::Exists),
+        // What an operator does, and what time does, is done to disabled accounts too.
+        (
+            Status::Disabled,
+            Command::Enable { .. }
+            | Command::Disable { .. }
+            | Command::GrantRole { .. }
+            | Command::RevokeRole { .. }
+            | Command::RevokeAllSessions { .. }
+            | Command::Unlock { .. }
+            | Command::ExpireVerification { .. }
+            | Command::ExpireReset { .. }
+            | Command::ExpireEmailChange { .. },
+        )
+        | (Status::Active, _) => Ok(()),
+        (Status::Disabled, _) => Err(Rejection::Disabled),
     }
 }
 
@@ -134,7 +143,7 @@ fn reset(account: &Account, token: TokenId, credential: CredentialId) -> Vec<Acc
         events.push(AccountEvent::EmailVerified { token: Some(token) });
     }
     if account.locked_at.is_some() {
-        events.push(AccountEvent::AccountUnlocked { by_reset: true });
+        events.push(AccountEvent::AccountUnlocked { by_reset: true, reason: None });
     }
     events
 }

@@ -64,6 +64,11 @@ pub enum AccountEvent {
     PasswordResetExpired {
         token: TokenId,
     },
+    /// The password opens nothing any more; the owner is mailed a link to set another.
+    PasswordResetForced {
+        token: TokenId,
+        reason: String,
+    },
     PasswordReset {
         token: TokenId,
         credential: CredentialId,
@@ -90,8 +95,11 @@ pub enum AccountEvent {
     AccountLocked {
         failures: u32,
     },
+    /// `reason` is there when somebody else than the owner did it.
     AccountUnlocked {
         by_reset: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     AccountDisabled {
         reason: String,
@@ -152,6 +160,7 @@ impl AccountEvent {
         match self {
             Self::PasswordChanged { kept_session, .. } => Some(Some(*kept_session)),
             Self::PasswordReset { .. }
+            | Self::PasswordResetForced { .. }
             | Self::EmailChangeUndone { .. }
             | Self::AccountDisabled { .. }
             | Self::AllSessionsRevoked { .. } => Some(None),

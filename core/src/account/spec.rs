@@ -77,16 +77,17 @@ fn a_reset_verifies_the_mailbox_and_lifts_a_lock() {
         Ok(vec![
             AccountEvent::PasswordReset { token: token(), credential: credential(9), version: 2 },
             AccountEvent::EmailVerified { token: Some(token()) },
-            AccountEvent::AccountUnlocked { by_reset: true },
+            AccountEvent::AccountUnlocked { by_reset: true, reason: None },
         ])
     );
 }
 
 #[test]
-fn change_reset_disable_undo_and_revoke_all_end_sessions_and_nothing_else_does() {
+fn change_reset_forced_reset_disable_undo_and_revoke_all_end_sessions_and_nothing_else_does() {
     let ending = [
         AccountEvent::PasswordChanged { credential: credential(9), version: 2, kept_session: session() },
         AccountEvent::PasswordReset { token: token(), credential: credential(9), version: 2 },
+        AccountEvent::PasswordResetForced { token: token(), reason: "stolen".into() },
         AccountEvent::AccountDisabled { reason: "left".into() },
         AccountEvent::AllSessionsRevoked { reason: "asked".into() },
         AccountEvent::EmailChangeUndone { token: token(), profile: Some(profile()) },
@@ -113,6 +114,7 @@ fn a_disabled_account_takes_no_command_of_its_owner() {
         Command::ChangePassword { credential: credential(9), kept_session: session() },
         Command::UpdateProfile { locale: None, first_name: Some("B".into()), last_name: None },
         Command::VerifyEmail { token: token() },
+        Command::ForceReset { token: token(), reason: "stolen".into() },
     ] {
         assert_eq!(disabled.when(command.clone()), Err(Rejection::Disabled), "{command:?}");
     }
@@ -131,7 +133,27 @@ fn what_is_so_already_causes_no_event() {
         admin.when(Command::UpdateProfile { locale: None, first_name: Some("Ana".into()), last_name: None }),
         Ok(vec![])
     );
-    assert_eq!(admin.when(Command::Unlock), Ok(vec![]));
+    assert_eq!(admin.when(Command::Unlock { blocked: false, reason: "asked".into() }), Ok(vec![]));
+}
+
+#[test]
+fn a_block_is_lifted_like_a_lock_and_says_why() {
+    let unlocked = vec![AccountEvent::AccountUnlocked { by_reset: false, reason: Some("asked".into()) }];
+    for (blocked, locked) in [(true, false), (false, true), (true, true)] {
+        let given =
+            given([registered()].into_iter().chain(locked.then_some(AccountEvent::AccountLocked { failures: 100 })));
+        assert_eq!(given.when(Command::Unlock { blocked, reason: "asked".into() }), Ok(unlocked.clone()));
+    }
+}
+
+#[test]
+fn a_forced_reset_is_over_when_a_new_password_is_set() {
+    let forced = AccountEvent::PasswordResetForced { token: token(), reason: "stolen".into() };
+    let waiting = given([registered(), forced.clone()]);
+    assert_eq!(waiting.0.reset_required_at, Some(NOON));
+    assert_eq!((waiting.0.status, waiting.0.credential), (Status::Active, given([registered()]).0.credential));
+    let reset = AccountEvent::PasswordReset { token: token(), credential: credential(9), version: 2 };
+    assert_eq!(given([registered(), forced, reset]).0.reset_required_at, None);
 }
 
 #[test]

@@ -86,6 +86,8 @@ pub struct Account {
     pub created_at: Option<Timestamp>,
     pub password_changed_at: Option<Timestamp>,
     pub credential: Option<Credential>,
+    /// Since when the password opens nothing and must be reset.
+    pub reset_required_at: Option<Timestamp>,
     /// Rises with each event that ends sessions; a session lives only in the epoch it was begun in.
     pub session_epoch: i64,
 }
@@ -134,7 +136,9 @@ pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Acco
         | AccountEvent::PasswordReset { credential, version, .. } => {
             account.credential = Some(Credential { id: *credential, version: *version });
             account.password_changed_at = Some(at);
+            account.reset_required_at = None;
         }
+        AccountEvent::PasswordResetForced { .. } => account.reset_required_at = Some(at),
         AccountEvent::PasswordRehashed { credential, version } => {
             account.credential = Some(Credential { id: *credential, version: *version });
         }

@@ -31,4 +31,6 @@ pub enum LoginFailure {
     WrongPassword,
     AccountDisabled,
     EmailNotVerified,
+    /// An admin wants a new password first.
+    ResetRequired,
 }

@@ -5,6 +5,7 @@ use super::{Context, Doorbook, Refusal};
 use crate::account::Role;
 use crate::event::Event;
 use crate::operator::OperatorEvent;
+use crate::store::keys::DataKey;
 use crate::store::log::StreamKind;
 use crate::store::query::{accounts, sessions};
 use crate::token::access::AccessClaims;
@@ -35,12 +36,20 @@ impl Right {
         }
     }
 
-    fn is_of(self, roles: &[Role]) -> bool {
+    pub(super) fn is_of(self, roles: &[Role]) -> bool {
         roles.iter().any(|role| match self {
             Self::Audit => matches!(role, Role::Auditor | Role::Admin),
             Self::Administer => matches!(role, Role::Admin),
         })
     }
+}
+
+/// How much of a person somebody may see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    Plain,
+    /// Addresses of mailboxes are masked, names left out.
+    Masked,
 }
 
 impl Doorbook {
@@ -75,6 +84,12 @@ impl Doorbook {
         Err(Refusal::Forbidden)
     }
 
+    /// What a caller may see of others: admins all, auditors the masks.
+    pub(super) async fn sight(&self, caller: Caller) -> Result<Sight, Refusal> {
+        let plain = Right::Administer.is_of(&accounts::roles(&self.db, caller.account).await?);
+        Ok(if plain { Sight::Plain } else { Sight::Masked })
+    }
+
     /// Appends what somebody did with, or in want of, a right. From where is sealed with the actor's own key: the account that it
     /// is about neither learns it nor, erased, takes it along.
     pub(crate) async fn note(
@@ -86,11 +101,24 @@ impl Doorbook {
     ) -> Result<(), Refusal> {
         let key = self.vault.account_key(&self.db, caller.account).await?;
         let context = context.clone().acting(caller.account);
-        let mut batch = Batch::new(&context, self.now());
+        let batch = self.noted(caller, subject, Event::Operator(event), key.as_ref(), &context)?;
+        Ok(batch.commit(self).await?)
+    }
+
+    /// The same on its way, for those who write more with it. `key` and `context` are the actor's.
+    pub(super) fn noted<'a>(
+        &self,
+        caller: Caller,
+        subject: Option<AccountId>,
+        event: Event,
+        key: Option<&DataKey>,
+        context: &'a Context,
+    ) -> Result<Batch<'a>, Refusal> {
+        let mut batch = Batch::new(context, self.now());
         let stream = Self::operator_stream(caller.account);
         batch.write.append_stream(stream, StreamKind::Operator, 1);
-        batch.event(stream, 1, subject, Some(caller.session), Event::Operator(event), key.as_ref())?;
-        Ok(batch.commit(self).await?)
+        batch.event(stream, 1, subject, Some(caller.session), event, key)?;
+        Ok(batch)
     }
 
     /// The stream of what one account does as auditor or admin. Nothing is decided on it.

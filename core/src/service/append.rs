@@ -19,7 +19,15 @@ pub(crate) struct Batch<'a> {
     pub write: Write,
     pub now: Timestamp,
     context: &'a Context,
+    hand: Option<&'a Hand>,
     events: Vec<NewEvent>,
+}
+
+/// Somebody with a role, at work on an account that need not be his own.
+pub(crate) struct Hand {
+    pub session: SessionId,
+    /// Seals from where he works: the account that it is about neither learns it nor, erased, takes it along.
+    pub key: Option<DataKey>,
 }
 
 /// When and from where, for the text of a mail; sealed in the delivery.
@@ -58,7 +66,13 @@ impl MailOrder {
 
 impl<'a> Batch<'a> {
     pub fn new(context: &'a Context, now: Timestamp) -> Self {
-        Self { write: Write::new(), now, context, events: Vec::new() }
+        Self { write: Write::new(), now, context, hand: None, events: Vec::new() }
+    }
+
+    /// What is added from now on is by this hand: in its session, from where it is.
+    pub const fn by(mut self, hand: Option<&'a Hand>) -> Self {
+        self.hand = hand;
+        self
     }
 
     /// Adds one event. Its stream must be guarded for this version in the same batch.
@@ -72,19 +86,20 @@ impl<'a> Batch<'a> {
         key: Option<&DataKey>,
     ) -> Result<EventId, Refusal> {
         let id = EventId::nth(self.now, u16::try_from(self.events.len()).unwrap_or(u16::MAX));
-        let personal = match self.context.actor {
+        let own = event.personal();
+        let (key, personal) = match (self.context.actor, self.hand) {
             // What the system does by itself comes from nowhere.
-            Actor::System | Actor::Operator => event.personal(),
-            Actor::Account(_) | Actor::Stranger => Personal {
-                address: Some(self.context.origin.address.to_string()),
-                user_agent: Some(self.context.origin.user_agent.clone()),
-                ..event.personal()
-            },
+            (Actor::System | Actor::Operator, _) => (key, own),
+            // An event has one seal: what it tells of its subject goes before who caused it.
+            (_, Some(_)) if own != Personal::default() => (key, own),
+            (_, Some(hand)) => (hand.key.as_ref(), self.with_origin(own)),
+            (Actor::Account(_) | Actor::Stranger, None) => (key, self.with_origin(own)),
         };
         let sealed = match key {
             Some(key) if personal != Personal::default() => Some((key.key.seal_json(id.0, &personal)?, key.id)),
             _ => None,
         };
+        let session = self.hand.map_or(session, |hand| Some(hand.session));
         self.events.push(NewEvent {
             id,
             stream,
@@ -98,6 +113,14 @@ impl<'a> Batch<'a> {
             causation: None,
         });
         Ok(id)
+    }
+
+    fn with_origin(&self, own: Personal) -> Personal {
+        Personal {
+            address: Some(self.context.origin.address.to_string()),
+            user_agent: Some(self.context.origin.user_agent.clone()),
+            ..own
+        }
     }
 
     /// Appends to an account: guard, events, its row, and the end of its sessions where an event means that. Returns the account
@@ -142,16 +165,21 @@ impl<'a> Batch<'a> {
     /// Queues a mail for what `cause` says: delivery, job and `MailQueued`, in this very statement.
     pub fn mail(&mut self, order: &MailOrder, cause: EventId, key: Option<&DataKey>) -> Result<(), Refusal> {
         let id = DeliveryId::new(self.now);
+        // An owner is told from where strangers and he himself have come, never where those sit who run the service.
+        let told = self.hand.is_none() && self.context.actor != Actor::Operator;
+        let origin = Some(&self.context.origin).filter(|_| told);
         let context = MailContext {
             at: self.now,
-            address: self.context.origin.address.to_string(),
-            user_agent: self.context.origin.user_agent.clone(),
+            address: origin.map_or_else(String::new, |origin| origin.address.to_string()),
+            user_agent: origin.map_or_else(String::new, |origin| origin.user_agent.clone()),
         };
         self.write.open_stream(StreamId(id.0), StreamKind::Notification, Some(order.account), 1);
         let queued = crate::notification::NotificationEvent::MailQueued { template: order.template.to_owned() };
         self.event(StreamId(id.0), 1, Some(order.account), None, Event::Notification(queued), None)?;
         if let Some(event) = self.events.last_mut() {
             event.causation = Some(cause);
+            // Its cause tells from where.
+            event.sealed = None;
         }
         self.write.insert_delivery(NewDelivery {
             id,

@@ -3,7 +3,7 @@
 use super::{Doorbook, Refusal};
 use crate::clock::Timestamp;
 use crate::event::Personal;
-use crate::store::log;
+use crate::store::log::{self, StoredEvent};
 use crate::value::{AccountId, EventId, SessionId};
 
 /// Most entries of one page.
@@ -19,6 +19,15 @@ pub struct HistoryEntry {
     pub session: Option<SessionId>,
     pub address: Option<String>,
     pub user_agent: Option<String>,
+}
+
+/// The account's own session: the one that an event is about, else the one it was done in. An admin's is not for its subject.
+fn session_of(event: &StoredEvent, account: AccountId) -> Option<SessionId> {
+    let others = event.actor_id.is_some_and(|actor| actor != account.0);
+    match event.kind.as_str() {
+        "session" => Some(SessionId(event.stream_id)),
+        _ => event.session_id.filter(|_| !others).map(SessionId),
+    }
 }
 
 impl Doorbook {
@@ -41,12 +50,13 @@ impl Doorbook {
             };
             let (address, user_agent) =
                 personal.map(|personal| (personal.address, personal.user_agent)).unwrap_or_default();
+            let session = session_of(&event, account);
             entries.push(HistoryEntry {
                 id: event.event_id,
                 name: event.name,
                 at: event.recorded_at,
                 by_owner: event.actor_id == Some(account.0),
-                session: event.session_id.map(SessionId),
+                session,
                 address,
                 user_agent,
             });

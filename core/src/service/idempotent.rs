@@ -16,7 +16,8 @@ pub const KEY_LENGTH_MAX: usize = 255;
 #[derive(Clone, Debug)]
 pub struct IdempotencyHeader {
     pub key: String,
-    pub route: &'static str,
+    /// Path below `/api/`, without the slash at its end.
+    pub route: String,
     pub body: String,
 }
 
@@ -51,7 +52,7 @@ impl Doorbook {
             Actor::Stranger | Actor::Operator | Actor::System => context.origin.network().to_string(),
         };
         IdempotencyKey {
-            scope: self.idempotency_scope(header.route, &caller),
+            scope: self.idempotency_scope(&header.route, &caller),
             key: self.idempotency_mac("key", &header.key),
             request: self.idempotency_mac("request", &header.body),
         }

@@ -141,6 +141,9 @@ impl Doorbook {
         if owner.account.status != Status::Active || owner.account.locked_at.is_some() || owner.data_key.is_none() {
             return Err(LoginFailure::AccountDisabled);
         }
+        if owner.account.reset_required_at.is_some() {
+            return Err(LoginFailure::ResetRequired);
+        }
         if self.policy.registration_mode == RegistrationMode::Verified && owner.account.email_verified_at.is_none() {
             return Err(LoginFailure::EmailNotVerified);
         }
@@ -292,6 +295,7 @@ impl Doorbook {
                 surplus.session_id,
                 surplus.stream_version,
                 RevokeReason::Surplus,
+                None,
                 Some(data_key),
             )?;
         }
@@ -367,13 +371,17 @@ impl Doorbook {
 }
 
 fn guess(email: &Email, bucket: Bucket, known_device: Option<DeviceId>) -> Guess<'_> {
-    let target = Bucket::new("login_target", &[email.normal_form().as_bytes()]);
-    Guess { email, bucket, target, reservation: Uuid::from_bytes(random()), known_device }
+    Guess { email, bucket, target: login_target(email), reservation: Uuid::from_bytes(random()), known_device }
+}
+
+/// Who a guess is at.
+pub(super) fn login_target(email: &Email) -> Bucket {
+    Bucket::new("login_target", &[email.normal_form().as_bytes()])
 }
 
 /// A device has its own bucket, so that whoever fills the identifier's cannot lock its owner out; and a new one after a reset,
 /// so that a block of the device ends like the identifier's.
-fn login_bucket(email: &Email, device: Option<DeviceId>, epoch: i64) -> Bucket {
+pub(super) fn login_bucket(email: &Email, device: Option<DeviceId>, epoch: i64) -> Bucket {
     match device {
         None => identifier_bucket("login", email),
         Some(device) => {

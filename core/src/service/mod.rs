@@ -148,8 +148,14 @@ pub enum Refusal {
     Limited { retry_after: Duration },
     #[error("the caller lacks the right to do that")]
     Forbidden,
+    #[error("the password must be given again first")]
+    StepUpRequired,
     #[error("not found")]
     NotFound,
+    #[error("the account is disabled")]
+    AccountDisabled,
+    #[error("no other admin would be left")]
+    LastAdmin,
     #[error("registration is closed")]
     RegistrationClosed,
     #[error("the address belongs to another account by now")]

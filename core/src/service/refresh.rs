@@ -107,7 +107,7 @@ impl Doorbook {
             reused,
             key.as_ref(),
         )?;
-        let revoked = Event::Session(SessionEvent::SessionRevoked { reason: RevokeReason::TokenReuse });
+        let revoked = Event::Session(SessionEvent::SessionRevoked { reason: RevokeReason::TokenReuse, words: None });
         batch.event(
             stream,
             row.stream_version + 2,

@@ -24,7 +24,6 @@ pub struct SessionView {
     pub created_at: Timestamp,
     pub last_used_at: Timestamp,
     pub expires_at: Timestamp,
-    pub current: bool,
 }
 
 impl Batch<'_> {
@@ -35,10 +34,11 @@ impl Batch<'_> {
         session: SessionId,
         version: i64,
         reason: RevokeReason,
+        words: Option<String>,
         key: Option<&DataKey>,
     ) -> Result<(), Refusal> {
         self.write.extend_stream(StreamId(session.0), version, 1);
-        let event = Event::Session(SessionEvent::SessionRevoked { reason });
+        let event = Event::Session(SessionEvent::SessionRevoked { reason, words });
         self.event(StreamId(session.0), version + 1, Some(account), Some(session), event, key)?;
         self.write.end_session(session, reason.as_str(), self.now);
         Ok(())
@@ -105,9 +105,18 @@ impl Doorbook {
 
     pub async fn list_sessions(&self, caller: Caller) -> Result<Vec<SessionView>, Refusal> {
         let key = self.vault.account_key(&self.db, caller.account).await?;
+        self.session_views(caller.account, key.as_ref()).await
+    }
+
+    /// Live sessions, newest first. `key` is the account's.
+    pub(super) async fn session_views(
+        &self,
+        account: AccountId,
+        key: Option<&DataKey>,
+    ) -> Result<Vec<SessionView>, Refusal> {
         let mut views = Vec::new();
-        for row in sessions::live(&self.db, caller.account, LISTED_MAX).await? {
-            let origin: Option<MailContext> = match (&row.origin, &key) {
+        for row in sessions::live(&self.db, account, LISTED_MAX).await? {
+            let origin: Option<MailContext> = match (&row.origin, key) {
                 (Some(sealed), Some(key)) => Some(key.key.open_json(row.session_id.0, sealed)?),
                 _ => None,
             };
@@ -120,7 +129,6 @@ impl Doorbook {
                 created_at: row.created_at,
                 last_used_at: row.last_used_at,
                 expires_at: row.absolute_end,
-                current: row.session_id == caller.session,
             });
         }
         Ok(views)
@@ -140,7 +148,7 @@ impl Doorbook {
             }
             let key = self.vault.account_key(&self.db, caller.account).await?;
             let mut batch = Batch::new(context, self.now());
-            batch.end_session(caller.account, session, row.stream_version, RevokeReason::Owner, key.as_ref())?;
+            batch.end_session(caller.account, session, row.stream_version, RevokeReason::Owner, None, key.as_ref())?;
             Ok(batch.commit(self).await?)
         })
         .await

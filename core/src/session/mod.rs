@@ -20,8 +20,11 @@ pub enum SessionEvent {
         session_epoch: i64,
     },
     LoggedOut,
+    /// `words` is what an admin gave as the reason.
     SessionRevoked {
         reason: RevokeReason,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        words: Option<String>,
     },
     SessionExpired,
     /// A genuine refresh token of an earlier generation came back after the grace: two parties hold this family.
@@ -45,6 +48,8 @@ pub enum RevokeReason {
     Surplus,
     /// A spent refresh token was presented.
     TokenReuse,
+    /// An admin ended it.
+    Admin,
 }
 
 impl RevokeReason {
@@ -53,6 +58,7 @@ impl RevokeReason {
             Self::Owner => "owner",
             Self::Surplus => "surplus",
             Self::TokenReuse => "token_reuse",
+            Self::Admin => "admin",
         }
     }
 }

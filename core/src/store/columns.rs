@@ -71,6 +71,7 @@ pub const TABLES: &[Table] = &[
             "created_at",
             "password_changed_at",
             "last_login_at",
+            "reset_required_at",
         ],
         kept: &[kept(&["tenant_id"], TENANT)],
     },
@@ -102,6 +103,7 @@ pub const TABLES: &[Table] = &[
             kept(&["generation", "previous_key_id", "rotated_at", "last_used_at"], USE),
             kept(&["key_id", "salt"], KEY),
             kept(&["absolute_end", "idle_end"], POLICY),
+            kept(&["stepped_up_at"], "giving the password again is no event"),
         ],
     },
     Table {
@@ -176,6 +178,11 @@ pub const TABLES: &[Table] = &[
         kept: &[kept(&["hour", "type", "events", "first_position", "last_position"], FOLLOWING)],
     },
     Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
+    Table {
+        name: "role_guards",
+        derived: &[],
+        kept: &[kept(&["role", "version"], "compared within one write, and never told")],
+    },
     Table { name: "schema_floor", derived: &[], kept: &[kept(&["version", "is_only"], SCHEMA)] },
     Table { name: "logs", derived: &[], kept: &[kept(&["log_id", "origin", "begun_at"], LOG)] },
     Table { name: "log_nodes", derived: &[], kept: &[kept(&["log_id", "height", "node_index", "hash"], SIGNED)] },

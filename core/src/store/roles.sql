@@ -41,14 +41,15 @@ grant delete on jobs to doorbook_worker;
 grant select, insert, update, delete on heartbeats to doorbook_worker;
 grant select on heartbeats to doorbook_api, doorbook_auditor;
 grant select on deliveries, jobs to doorbook_auditor;
-grant select (account_id, tenant_id, locale, status, roles, email_verified_at, locked_at, created_at, password_changed_at, last_login_at)
-    on accounts to doorbook_auditor;
+grant select (account_id, tenant_id, locale, status, roles, email_verified_at, locked_at, created_at, password_changed_at, last_login_at,
+    reset_required_at) on accounts to doorbook_auditor;
 
 grant select, insert, update on followers, event_hours to doorbook_worker;
 grant select, insert, delete on event_search to doorbook_worker;
 grant select on followers, event_hours, event_search to doorbook_api, doorbook_auditor;
 grant select, update (held) on key_guards to doorbook_api, doorbook_worker;
 grant select, insert, update on loaded_settings to doorbook_api, doorbook_worker;
+grant select, update (version) on role_guards to doorbook_api;
 grant select, insert on keys.service_keys, keys.data_keys to doorbook_api;
 grant select, insert on keys.service_keys to doorbook_worker;
 grant select on keys.data_keys to doorbook_worker;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use doorbook_core::service::access::Caller;
+use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::login::Tokens;
 use doorbook_core::service::register::Registration;
 use doorbook_core::service::{Doorbook, Refusal};
@@ -74,9 +75,9 @@ async fn a_disabled_account_is_asked_for_a_reset_like_any_other_and_gets_none() 
 
 async fn disable(book: &Doorbook, address: &str) {
     let id = book.find_account(&email(address)).await.unwrap().unwrap();
-    let command = doorbook_core::account::Command::Disable { reason: "test".into() };
+    let order = Order::new(Intervention::Disable, "test");
     let operator = doorbook_core::service::Context::operator(uuid::Uuid::nil());
-    assert!(book.command_account(id, &command, &operator).await.unwrap());
+    assert!(book.command_account(id, &order, &operator).await.unwrap());
 }
 
 /// C005. Breaks when `core/src/service/register.rs`: `Some(owner) => self.attempt_for_taken(&registration, &owner, key.as_ref(), context).await,` → `Some(_) => Err(Refusal::EmailTaken),`.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use doorbook_core::account::{Command, Role as AccountRole};
+use doorbook_core::account::Role as AccountRole;
 use doorbook_core::service::access::{Caller, Right};
+use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::audit::{Filter, TrailEntry};
 use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::store::{Db, follow, search};
@@ -34,7 +35,7 @@ async fn settle(house: &House, keeper: &Doorbook) {
 async fn official(book: &Doorbook, address: &str, role: AccountRole) -> Caller {
     register(book, address).await.unwrap();
     let caller = holder(book, &login(book, address, PASSWORD).await.unwrap()).await;
-    let grant = Command::GrantRole { role, reason: "test".into() };
+    let grant = Order::new(Intervention::GrantRole(role), "test");
     book.command_account(caller.account, &grant, &Context::operator(uuid::Uuid::nil())).await.unwrap();
     caller
 }
@@ -311,7 +312,7 @@ async fn who_lacks_a_right_is_refused_and_the_trail_tells_it_once_an_hour() {
     }
     assert_eq!(house.events("AuthorizationDenied").await, 3, "one an hour, account and right");
     // A role that is gone is gone at once.
-    let revoke = Command::RevokeRole { role: AccountRole::Auditor, reason: "test".into() };
+    let revoke = Order::new(Intervention::RevokeRole(AccountRole::Auditor), "test");
     book.command_account(auditor.account, &revoke, &Context::operator(uuid::Uuid::nil())).await.unwrap();
     assert!(book.admit(auditor, Right::Audit, &anywhere()).await.is_err());
     assert!(

@@ -307,7 +307,7 @@ impl House {
         sqlx::query(
             "update sessions set created_at = created_at - $1 * interval '1 second', rotated_at = rotated_at - $1 * interval '1 second',
                  last_used_at = last_used_at - $1 * interval '1 second', absolute_end = absolute_end - $1 * interval '1 second',
-                 idle_end = idle_end - $1 * interval '1 second'",
+                 idle_end = idle_end - $1 * interval '1 second', stepped_up_at = stepped_up_at - $1 * interval '1 second'",
         )
         .bind(seconds)
         .execute(&self.owner)

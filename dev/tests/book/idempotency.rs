@@ -10,8 +10,8 @@ use doorbook_core::value::PersonName;
 
 use crate::common::*;
 
-fn header(key: &str, route: &'static str, body: &str) -> IdempotencyHeader {
-    IdempotencyHeader { key: key.into(), route, body: body.into() }
+fn header(key: &str, route: &str, body: &str) -> IdempotencyHeader {
+    IdempotencyHeader { key: key.into(), route: route.into(), body: body.into() }
 }
 
 async fn register_once(book: &Doorbook, address: &str, key: &str, context: &Context) -> Result<(), Refusal> {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbook_core::account::Command;
 use doorbook_core::failpoint::Gate;
 use doorbook_core::limit::Rule;
 use doorbook_core::service::access::Caller;
+use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::login::Tokens;
 use doorbook_core::service::{Context, Doorbook};
 use doorbook_core::value::AccountId;
@@ -54,7 +54,7 @@ impl End {
             let result = match self {
                 Self::Change => book.change_password(caller, &old, &new, None, &anywhere()).await,
                 Self::Disable => {
-                    let disable = Command::Disable { reason: "race".into() };
+                    let disable = Order::new(Intervention::Disable, "race");
                     book.command_account(account, &disable, &operator).await.map(|_| ())
                 }
                 Self::LogoutAll => book.logout_all(caller, None, &anywhere()).await,
@@ -103,7 +103,7 @@ async fn no_session_outlives(end: End) {
             }
             End::Disable => {
                 assert_eq!(in_force, 0, "round {round}");
-                let enable = Command::Enable { reason: "race".into() };
+                let enable = Order::new(Intervention::Enable, "race");
                 books[0].command_account(account, &enable, &Context::operator(uuid::Uuid::nil())).await.unwrap();
             }
             End::LogoutAll => assert_eq!(in_force, begun_after, "round {round}"),
@@ -170,7 +170,7 @@ async fn as_many_sessions_as_allowed_remain_after_many_logins_at_once() {
     for round in 0..rounds {
         // From none: logins that end a surplus session already meet at its row.
         let account = books[0].find_account(&email(ANA)).await.unwrap().unwrap();
-        let revoke = Command::RevokeAllSessions { reason: "race".into() };
+        let revoke = Order::new(Intervention::RevokeSessions, "race");
         books[0].command_account(account, &revoke, &Context::operator(uuid::Uuid::nil())).await.unwrap();
         let (mut tasks, mut holds) = (Vec::new(), Vec::new());
         for (n, device) in devices.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use doorbook_core::account::Command;
+use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::{Context, Doorbook};
 use doorbook_core::store::Db;
 use doorbook_core::store::rebuild::Report;
@@ -108,7 +108,7 @@ async fn lives(book: &Arc<Doorbook>, first: usize, people: usize) {
                 1 => book.logout_all(caller, None, &acting).await.unwrap(),
                 2 => book.request_reset(&email(&address), None, &context).await.unwrap(),
                 _ => {
-                    let disable = Command::Disable { reason: "a test".to_owned() };
+                    let disable = Order::new(Intervention::Disable, "a test");
                     book.command_account(caller.account, &disable, &Context::operator(Uuid::nil())).await.unwrap();
                 }
             }

@@ -6,7 +6,7 @@ use crate::common::*;
 use crate::insider::Insider;
 
 /// What attackers add to bodies, each with a value that would do harm.
-fn surplus() -> Vec<(&'static str, Value)> {
+pub fn surplus() -> Vec<(&'static str, Value)> {
     let id = "00000000-0000-7000-8000-000000000001";
     vec![
         ("is_admin", json!(true)),

@@ -103,6 +103,13 @@ pub async fn welcomed(stand: &Stand) -> (Client, Answer) {
     logged_in(stand, &email).await
 }
 
+/// The address of a new account that an operator has given a role.
+pub async fn empowered(stand: &Stand, role: &str) -> String {
+    let email = registered(stand).await;
+    stand.doorbook(&["account", "role", "grant", &email, role, "--reason", "a test"]).await.unwrap();
+    email
+}
+
 pub async fn refresh(client: &Client, token: &str) -> Answer {
     client.post("/api/auth/token/refresh/", json!({ "refresh": token })).await.unwrap()
 }

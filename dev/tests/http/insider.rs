@@ -93,6 +93,24 @@ impl Insider {
             .unwrap()
     }
 
+    /// What has happened to an account for good; not who looked at it, or tried in vain.
+    pub async fn lasting(&self, email: &str) -> i64 {
+        sqlx::query_scalar("select count(*) from events where subject_id = $1 and retention_class = 'keep'")
+            .bind(self.account(email).await)
+            .fetch_one(&self.owner)
+            .await
+            .unwrap()
+    }
+
+    /// Lets `seconds` pass for every session.
+    pub async fn age_sessions(&self, seconds: f64) {
+        sqlx::query("update sessions set created_at = created_at - $1 * interval '1 second', stepped_up_at = stepped_up_at - $1 * interval '1 second'")
+            .bind(seconds)
+            .execute(&self.owner)
+            .await
+            .unwrap();
+    }
+
     /// Events of a type about an account.
     pub async fn events(&self, email: &str, name: &str) -> i64 {
         sqlx::query_scalar("select count(*) from events where subject_id = $1 and type = $2")

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
 
 mod access_tokens;
+mod admin;
 mod answers;
 mod assignment;
 mod asymmetric;
 mod audit;
+mod authorization;
 mod callers;
 mod common;
 mod conformance;

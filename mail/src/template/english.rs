@@ -20,6 +20,7 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
             registration_unverified(site, origin, *valid_hours)
         }
         Template::Reset { valid_hours, .. } => reset(site, *valid_hours),
+        Template::ResetForced { valid_hours, .. } => reset_forced(site, *valid_hours),
         Template::PasswordChanged { origin, .. } => password_changed(site, origin),
         Template::PasswordResetDone { origin, .. } => password_reset_done(site, origin),
         Template::EmailChangeConfirm { valid_hours, .. } => email_change_confirm(site, *valid_hours),
@@ -99,6 +100,28 @@ fn reset(site: &str, valid_hours: u32) -> Wording {
         after: vec![
             format!("The link works once and for {}.", hours(valid_hours)),
             "If you did not ask for this, you need do nothing: your password stays as it is.".to_owned(),
+        ],
+    }
+}
+
+fn reset_forced(site: &str, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Choose a new password for {site}"),
+        before: vec![
+            format!(
+                "To protect your account at {site}, those who run the service have closed it until you choose a new \
+                 password. All sessions were logged out, and your old password no longer works."
+            ),
+            "To choose a new password, open this link:".to_owned(),
+        ],
+        action: "Choose a new password",
+        after: vec![
+            format!(
+                "The link works once and for {}. After that, ask for another one where you log in, as if you had \
+                 forgotten your password.",
+                hours(valid_hours)
+            ),
+            "If you use your old password anywhere else, change it there too.".to_owned(),
         ],
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
             registration_unverified(site, origin, *valid_hours)
         }
         Template::Reset { valid_hours, .. } => reset(site, *valid_hours),
+        Template::ResetForced { valid_hours, .. } => reset_forced(site, *valid_hours),
         Template::PasswordChanged { origin, .. } => password_changed(site, origin),
         Template::PasswordResetDone { origin, .. } => password_reset_done(site, origin),
         Template::EmailChangeConfirm { valid_hours, .. } => email_change_confirm(site, *valid_hours),
@@ -99,6 +100,28 @@ fn reset(site: &str, valid_hours: u32) -> Wording {
         after: vec![
             format!("El enlace sirve una sola vez y es válido durante {}.", hours(valid_hours)),
             "Si no lo has pedido tú, no tienes que hacer nada: tu contraseña no cambia.".to_owned(),
+        ],
+    }
+}
+
+fn reset_forced(site: &str, valid_hours: u32) -> Wording {
+    Wording {
+        subject: format!("Elige una contraseña nueva para {site}"),
+        before: vec![
+            format!(
+                "Para proteger tu cuenta en {site}, los responsables del servicio la han cerrado hasta que elijas una \
+                 contraseña nueva. Se han cerrado todas las sesiones y tu contraseña anterior ya no sirve."
+            ),
+            "Para elegir una contraseña nueva, abre este enlace:".to_owned(),
+        ],
+        action: "Elegir una contraseña nueva",
+        after: vec![
+            format!(
+                "El enlace sirve una sola vez y es válido durante {}. Después, pide otro donde inicias sesión, como si \
+                 hubieras olvidado la contraseña.",
+                hours(valid_hours)
+            ),
+            "Si usas la contraseña anterior en otros sitios, cámbiala también allí.".to_owned(),
         ],
     }
 }

@@ -139,6 +139,7 @@ fn template(mail: &ReadyMail, frontend: &Frontend) -> Result<Template, ComposeEr
             Template::RegistrationUnverified { origin, link: link("reset-password")?, valid_hours }
         }
         "reset" => Template::Reset { link: link("reset-password")?, valid_hours },
+        "reset_forced" => Template::ResetForced { link: link("reset-password")?, valid_hours },
         "password_changed" => Template::PasswordChanged { origin, reset_page: reset_page() },
         "password_reset_done" => Template::PasswordResetDone { origin, reset_page: reset_page() },
         "email_change_confirm" => Template::EmailChangeConfirm { link: link("confirm-email")?, valid_hours },
@@ -247,6 +248,7 @@ mod tests {
         for (name, kind, purpose, start) in [
             ("verify", TokenKind::Verify, Use::Verify, "https://app.example.com/account/verify-email?token=dbv_"),
             ("reset", TokenKind::Reset, Use::Reset, "https://app.example.com/account/reset-password?token=dbp_"),
+            ("reset_forced", TokenKind::Reset, Use::Reset, "https://app.example.com/account/reset-password?token=dbp_"),
             (
                 "registration_unverified",
                 TokenKind::Reset,

@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 
 use doorbook_core::clock::Timestamp;
-use doorbook_core::service::admin::parse_reason;
 use doorbook_core::service::audit::{Filter, TrailEntry};
-use doorbook_core::service::{FieldFault, Refusal};
 use doorbook_core::terms::Severity;
 use doorbook_core::value::{AccountId, EventId, SessionId};
 use poem_openapi::param::{Path, Query};
@@ -14,6 +12,7 @@ use poem_openapi::types::Any;
 use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
+use super::ReasonBody;
 use crate::auth::Auditor;
 use crate::body::Strict;
 use crate::problem::Problem;
@@ -133,14 +132,6 @@ pub struct TrailContext {
     caused: Vec<TrailEvent>,
     /// Mails that it promised.
     deliveries: Vec<TrailDelivery>,
-}
-
-#[derive(Object, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReasonBody {
-    /// Why; it goes into the trail.
-    #[oai(validator(min_length = 1, max_length = 500))]
-    reason: String,
 }
 
 impl TrailEvent {
@@ -339,7 +330,8 @@ impl Audit {
         id: Path<uuid::Uuid>,
         body: Strict<ReasonBody>,
     ) -> Result<Json<TrailEvent>, Problem> {
-        let reason = parse_reason(&body.0.reason).map_err(|fault: FieldFault| Refusal::Invalid(vec![fault]))?;
+        let mut faults = Faults::default();
+        let Some(reason) = faults.reason(&body.0.reason) else { return faults.refuse() };
         let entry =
             command(async move { asked.doorbook.reveal(auditor.0, EventId(id.0), reason, &asked.context).await })
                 .await?;

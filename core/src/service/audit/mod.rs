@@ -7,13 +7,12 @@ mod search;
 pub use export::{EVENTS_MAX, Export};
 pub use search::{Filter, Page, TrailEntry};
 
-use super::access::Caller;
+use super::access::{Caller, Sight};
 use super::{Context, Doorbook, FieldFault, Refusal};
-use crate::account::Role;
 use crate::event::Personal;
 use crate::operator::OperatorEvent;
 use crate::store::log::{self, SealedEvent};
-use crate::store::query::{accounts, deliveries};
+use crate::store::query::deliveries;
 use crate::store::{StoreError, search as view};
 use crate::value::{AccountId, Email, EventId};
 
@@ -43,23 +42,10 @@ pub struct Connected {
     pub deliveries: Vec<DeliveryView>,
 }
 
-/// How much of personal data somebody sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    /// Addresses of mailboxes are masked.
-    Masked,
-    Plain,
-}
-
 impl Doorbook {
     /// Takes in what was sealed since; how many events. For the worker.
     pub async fn follow_search(&self) -> Result<usize, StoreError> {
         view::follow(&self.db, &self.vault).await
-    }
-
-    async fn sight(&self, caller: Caller) -> Result<Sight, Refusal> {
-        let roles = accounts::roles(&self.db, caller.account).await?;
-        Ok(if roles.contains(&Role::Admin) { Sight::Plain } else { Sight::Masked })
     }
 
     /// One sealed event with its context.

@@ -55,6 +55,7 @@ impl Write {
             ("email_verified_at", self.bind(account.email_verified_at)),
             ("locked_at", self.bind(account.locked_at)),
             ("password_changed_at", self.bind(account.password_changed_at)),
+            ("reset_required_at", self.bind(account.reset_required_at)),
         ];
         let set: Vec<String> = columns.iter().map(|(column, bind)| format!("{column} = {bind}")).collect();
         self.step(
@@ -195,6 +196,17 @@ impl Write {
                      secret = excluded.secret, updated_at = excluded.updated_at
                  where c.version = excluded.version - 1 returning 1",
                 binds[0], binds[1], binds[2], binds[3], binds[4]
+            ),
+        );
+    }
+
+    /// Guard: no admin has been taken away since others were seen at `version`.
+    pub fn move_admins(&mut self, version: i64) {
+        let version = self.bind(version);
+        self.guard(
+            "move_admins",
+            &format!(
+                "update role_guards set version = version + 1 where role = 'admin' and version = {version} and {{after}} returning 1"
             ),
         );
     }

@@ -38,6 +38,7 @@ struct Row {
     created_at: Timestamp,
     password_changed_at: Option<Timestamp>,
     last_login_at: Option<Timestamp>,
+    reset_required_at: Option<Timestamp>,
     credential_id: Option<Uuid>,
     credential_version: Option<i32>,
     secret: Option<String>,
@@ -79,6 +80,7 @@ impl Row {
             created_at: Some(self.created_at),
             password_changed_at: self.password_changed_at,
             credential,
+            reset_required_at: self.reset_required_at,
             session_epoch: self.session_epoch,
         };
         Ok(Loaded {
@@ -116,6 +118,7 @@ async fn find(db: &Db, vault: &Vault, email_keys: &[Vec<u8>], account: Uuid) -> 
                   coalesce(a.roles, '{}') as "roles!", a.email_verified_at as "email_verified_at?: Timestamp",
                   a.locked_at as "locked_at?: Timestamp", coalesce(a.created_at, 'epoch') as "created_at!: Timestamp",
                   a.password_changed_at as "password_changed_at?: Timestamp", a.last_login_at as "last_login_at?: Timestamp",
+                  a.reset_required_at as "reset_required_at?: Timestamp",
                   c.credential_id as "credential_id?", c.version as "credential_version?", c.secret as "secret?",
                   case when a.account_id is null then $3 else k.key_id end as key_id,
                   case when a.account_id is null then $5 else k.wrapped end as wrapped,
@@ -155,6 +158,7 @@ pub async fn in_force(
                   a.email_verified_at as "email_verified_at?: Timestamp", a.locked_at as "locked_at?: Timestamp",
                   coalesce(a.created_at, 'epoch') as "created_at!: Timestamp",
                   a.password_changed_at as "password_changed_at?: Timestamp", a.last_login_at as "last_login_at?: Timestamp",
+                  a.reset_required_at as "reset_required_at?: Timestamp",
                   null::uuid as credential_id, null::int as credential_version, null::text as secret,
                   k.key_id as "key_id?", k.wrapped as "wrapped?", k.wrapped_by as "wrapped_by?", t.now as "now!: Timestamp"
            from (select clock_timestamp() as now) t
@@ -204,13 +208,116 @@ pub async fn roles(db: &Db, account: AccountId) -> Result<Vec<Role>, StoreError>
     roles.iter().map(|role| Role::parse(role).ok_or_else(unknown)).collect()
 }
 
-/// Ids of accounts by age, at most `limit`, after the given one.
-pub async fn page(db: &Db, after: Option<AccountId>, limit: i64) -> Result<Vec<AccountId>, StoreError> {
-    Ok(sqlx::query_scalar!(
-        r#"select account_id as "id: AccountId" from accounts where $1::uuid is null or account_id > $1 order by account_id limit $2"#,
-        after.map(|account| account.0),
-        limit
+/// Whether somebody else than `account` is an active admin, and the version of the guard at which that was so.
+pub struct OtherAdmins {
+    pub any: bool,
+    pub version: i64,
+}
+
+pub async fn admins_but(db: &Db, account: AccountId) -> Result<OtherAdmins, StoreError> {
+    Ok(sqlx::query_as!(
+        OtherAdmins,
+        r#"select version, exists (
+               select 1 from accounts
+               where roles <> '{}' and 'admin' = any(roles) and status = 'active' and account_id <> $1
+           ) as "any!" from role_guards where role = 'admin'"#,
+        account.0
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// Which accounts a list is about. All that is given must be so.
+#[derive(Clone, Copy)]
+pub struct Filter {
+    pub only: Option<AccountId>,
+    pub before: Option<AccountId>,
+    pub status: Option<Status>,
+    pub role: Option<Role>,
+}
+
+/// An account in a list: to be looked at, not to be decided on.
+pub struct Listed {
+    pub id: AccountId,
+    pub account: Account,
+    pub last_login_at: Option<Timestamp>,
+}
+
+/// Accounts, newest first, at most `limit`.
+pub async fn listed(db: &Db, vault: &Vault, filter: &Filter, limit: i64) -> Result<Vec<Listed>, StoreError> {
+    let ids = ids(db, filter, limit).await?;
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select true as "found!", a.account_id as "account_id!", s.version as "stream_version!", s.session_epoch as "session_epoch!",
+                  s.logins as "logins!", a.profile, a.locale as "locale!", a.status as "status!", a.roles as "roles!",
+                  a.email_verified_at as "email_verified_at?: Timestamp", a.locked_at as "locked_at?: Timestamp",
+                  a.created_at as "created_at!: Timestamp", a.password_changed_at as "password_changed_at?: Timestamp",
+                  a.last_login_at as "last_login_at?: Timestamp", a.reset_required_at as "reset_required_at?: Timestamp",
+                  null::uuid as "credential_id?", null::integer as "credential_version?", null::text as "secret?",
+                  k.key_id as "key_id?", k.wrapped as "wrapped?", k.wrapped_by as "wrapped_by?", clock_timestamp() as "now!: Timestamp"
+           from accounts a join streams s on s.stream_id = a.account_id left join keys.data_keys k on k.account_id = a.account_id
+           where a.account_id = any($1) order by a.account_id desc"#,
+        &ids
     )
     .fetch_all(db)
-    .await?)
+    .await?;
+    let mut listed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let Loaded { id, account, last_login_at, .. } = row.load(db, vault).await?;
+        listed.push(Listed { id, account, last_login_at });
+    }
+    Ok(listed)
+}
+
+/// Whom a list is about. One query for all, and one for each index of those who are few: a single query for everything would be
+/// planned without knowing what it is asked.
+async fn ids(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+    let (only, before) = (filter.only.map(|id| id.0), filter.before.map(|id| id.0));
+    let status = filter.status.map(Status::as_str);
+    let ids = match (filter.role, filter.status) {
+        (Some(role), _) => {
+            sqlx::query_scalar!(
+                "select account_id from accounts
+                 where roles <> '{}' and $1 = any(roles) and ($2::text is null or status = $2)
+                   and ($3::uuid is null or account_id = $3) and ($4::uuid is null or account_id < $4)
+                 order by account_id desc limit $5",
+                role.as_str(),
+                status,
+                only,
+                before,
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+        (None, None | Some(Status::Active)) => {
+            sqlx::query_scalar!(
+                "select account_id from accounts
+                 where ($1::text is null or status = $1) and ($2::uuid is null or account_id = $2)
+                   and ($3::uuid is null or account_id < $3)
+                 order by account_id desc limit $4",
+                status,
+                only,
+                before,
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+        (None, Some(_)) => {
+            sqlx::query_scalar!(
+                "select account_id from accounts
+                 where status <> 'active' and status = $1 and ($2::uuid is null or account_id = $2)
+                   and ($3::uuid is null or account_id < $3)
+                 order by account_id desc limit $4",
+                status,
+                only,
+                before,
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+    };
+    Ok(ids)
 }

@@ -17,6 +17,17 @@ pub struct DeliveryRow {
     pub now: Timestamp,
 }
 
+/// How many deliveries of an account there are in each state.
+pub async fn counts(db: &Db, account: AccountId) -> Result<Vec<(String, i64)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select state, count(*) as "count!" from deliveries where account_id = $1 group by state order by state"#,
+        account.0
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.state, row.count)).collect())
+}
+
 pub async fn by_id(db: &Db, delivery: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
     Ok(sqlx::query_as!(
         DeliveryRow,

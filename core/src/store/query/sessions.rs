@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use sqlx::types::Json;
 
 use crate::clock::Timestamp;
@@ -134,6 +136,42 @@ pub async fn run_out(db: &Db, limit: i64) -> Result<Vec<(SessionId, AccountId, i
     .into_iter()
     .map(|row| (row.session_id, row.account_id, row.version))
     .collect())
+}
+
+/// The password was given again in a session just now; false when it is over.
+pub async fn step_up(db: &Db, session: SessionId) -> Result<bool, StoreError> {
+    let marked = sqlx::query!(
+        "update sessions set stepped_up_at = clock_timestamp() where session_id = $1 and revoked_at is null",
+        session.0
+    )
+    .execute(db)
+    .await?;
+    Ok(marked.rows_affected() == 1)
+}
+
+/// Whether the password was given in a session within the last `lifetime`, at its login or since.
+pub async fn is_fresh(db: &Db, session: SessionId, lifetime: Duration) -> Result<bool, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select exists (
+               select 1 from sessions where session_id = $1
+                 and greatest(created_at, stepped_up_at) > clock_timestamp() - $2 * interval '1 second'
+           ) as "fresh!""#,
+        session.0,
+        lifetime.as_secs_f64()
+    )
+    .fetch_one(db)
+    .await?)
+}
+
+/// Devices that an account has logged in from, newest first, at most `limit`.
+pub async fn devices_of(db: &Db, account: AccountId, limit: i64) -> Result<Vec<DeviceId>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select device_id as "id: DeviceId" from devices where account_id = $1 order by device_id desc limit $2"#,
+        account.0,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
 }
 
 /// A device that has logged in before.

@@ -37,6 +37,7 @@ pub struct AccountRow {
     pub created_at: Timestamp,
     pub password_changed_at: Option<Timestamp>,
     pub last_login_at: Option<Timestamp>,
+    pub reset_required_at: Option<Timestamp>,
 }
 
 pub struct CredentialRow {
@@ -163,6 +164,7 @@ fn account_row(row: &mut Row<'_>, live: &AccountRow, opened: &Opened, replay: &R
     row.column("created_at", &Some(live.created_at), &account.created_at);
     row.column("password_changed_at", &live.password_changed_at, &account.password_changed_at);
     row.column("last_login_at", &live.last_login_at, &replay.last_login_at);
+    row.column("reset_required_at", &live.reset_required_at, &account.reset_required_at);
 }
 
 fn credential(id: AccountId, live: &Live, replay: &Replay, report: &mut Report) {

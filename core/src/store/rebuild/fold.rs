@@ -168,7 +168,7 @@ impl Replay {
             }
             SessionEvent::RefreshTokenReused { .. } => return Ok(()),
             SessionEvent::LoggedOut => "logged_out",
-            SessionEvent::SessionRevoked { reason } => reason.as_str(),
+            SessionEvent::SessionRevoked { reason, .. } => reason.as_str(),
             SessionEvent::SessionExpired => "expired",
         };
         let session = self.sessions.get_mut(&id).ok_or_else(|| format!("session {id} ended before it began"))?;
@@ -206,6 +206,10 @@ impl Replay {
             AccountEvent::PasswordResetExpired { token } => self.close(*token, Reset, TokenState::Expired),
             AccountEvent::EmailChangeExpired { token } => self.close(*token, Change, TokenState::Expired),
             AccountEvent::EmailVerified { token: Some(token) } => self.close(*token, Verify, TokenState::Used),
+            AccountEvent::PasswordResetForced { token, .. } => {
+                self.void(&[Change]);
+                self.open(*token, Reset, at);
+            }
             AccountEvent::PasswordChanged { .. } => self.void(&[Reset, Change]),
             AccountEvent::PasswordReset { token, .. } => {
                 self.close(*token, Reset, TokenState::Used);

@@ -36,6 +36,7 @@ struct Accounts {
     created_at: Vec<Timestamp>,
     password_changed_at: Vec<Option<Timestamp>>,
     last_login_at: Vec<Option<Timestamp>>,
+    reset_required_at: Vec<Option<Timestamp>>,
 }
 
 #[derive(Default)]
@@ -138,21 +139,22 @@ impl Accounts {
         self.created_at.push(created_at);
         self.password_changed_at.push(account.password_changed_at);
         self.last_login_at.push(case.replay.last_login_at);
+        self.reset_required_at.push(account.reset_required_at);
         Ok(())
     }
 
     async fn write(&self, db: &mut Tx) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into accounts (account_id, profile, locale, status, roles, email_verified_at, locked_at, created_at,
-                                   password_changed_at, last_login_at)
-             select id, profile, locale, status, string_to_array(roles, ','), verified, locked, created, changed, last_login
+                                   password_changed_at, last_login_at, reset_required_at)
+             select id, profile, locale, status, string_to_array(roles, ','), verified, locked, created, changed, last_login, reset_required
              from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-                         $8::timestamptz[], $9::timestamptz[], $10::timestamptz[])
-                  as r(id, profile, locale, status, roles, verified, locked, created, changed, last_login)
+                         $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])
+                  as r(id, profile, locale, status, roles, verified, locked, created, changed, last_login, reset_required)
              on conflict (account_id) do update set profile = excluded.profile, locale = excluded.locale, status = excluded.status,
                  roles = excluded.roles, email_verified_at = excluded.email_verified_at, locked_at = excluded.locked_at,
                  created_at = excluded.created_at, password_changed_at = excluded.password_changed_at,
-                 last_login_at = excluded.last_login_at",
+                 last_login_at = excluded.last_login_at, reset_required_at = excluded.reset_required_at",
             &self.id,
             &self.profile as &[Option<Vec<u8>>],
             &self.locale,
@@ -162,7 +164,8 @@ impl Accounts {
             &self.locked_at as &[Option<Timestamp>],
             &self.created_at as &[Timestamp],
             &self.password_changed_at as &[Option<Timestamp>],
-            &self.last_login_at as &[Option<Timestamp>]
+            &self.last_login_at as &[Option<Timestamp>],
+            &self.reset_required_at as &[Option<Timestamp>]
         )
         .execute(db)
         .await?;

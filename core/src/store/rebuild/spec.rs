@@ -125,6 +125,17 @@ fn a_newer_link_of_a_kind_voids_the_one_before() {
 }
 
 #[test]
+fn a_forced_reset_voids_an_open_change_of_address_and_its_link_is_spent_like_any_other() {
+    let mut history = History::of_ana();
+    let forced = TokenId(Uuid::from_u128(0xf));
+    history.account(1, AccountEvent::EmailChangeRequested { token: LINK, new_email: None });
+    history.account(2, AccountEvent::PasswordResetForced { token: forced, reason: "test".into() });
+    assert_eq!((history.state(LINK), history.state(forced)), (TokenState::Void, TokenState::Open));
+    history.account(3, AccountEvent::PasswordReset { token: forced, credential: FIRST, version: 2 });
+    assert_eq!(history.state(forced), TokenState::Used);
+}
+
+#[test]
 fn a_missing_version_is_a_fault() {
     let mut history = History::of_ana();
     let past = Past {
@@ -151,6 +162,7 @@ fn live() -> Live {
             created_at: minute(0),
             password_changed_at: Some(minute(0)),
             last_login_at: Some(minute(1)),
+            reset_required_at: None,
         }),
         credential: Some(CredentialRow {
             account_id: ANA,
@@ -246,7 +258,7 @@ fn distorted() -> (Live, Opened) {
     let account = live.account.as_mut().unwrap();
     (account.locale, account.status, account.roles) = ("es".into(), "disabled".into(), vec![]);
     (account.email_verified_at, account.locked_at, account.created_at) = (Some(off), None, off);
-    (account.password_changed_at, account.last_login_at) = (Some(off), None);
+    (account.password_changed_at, account.last_login_at, account.reset_required_at) = (Some(off), None, Some(off));
     let credential = live.credential.as_mut().unwrap();
     (credential.kind, credential.credential_id) = ("passkey".into(), CredentialId(Uuid::nil()));
     (credential.version, credential.updated_at) = (9, off);

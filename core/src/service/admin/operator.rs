@@ -1,26 +1,16 @@
-//! What an operator does from the command line. The actor is `operator`; every change has a reason.
+//! What only an operator does, at the command line. The actor is `operator`.
 
-use super::append::Batch;
-use super::{Context, Doorbook, FieldFault, Refusal, retrying};
 use crate::account::{Account, Command, Profile, Role, decide, evolve};
-use crate::event::{Actor, Event};
+use crate::event::Event;
 use crate::operator::OperatorEvent;
 use crate::password::{PasswordPlain, PersonAttributes};
+use crate::service::append::Batch;
+use crate::service::{Context, Doorbook, Refusal};
 use crate::store::Db;
 use crate::store::log::StreamKind;
 use crate::store::query::accounts;
 use crate::store::rebuild::{self, Report};
-use crate::value::{AccountId, ClientOrigin, CredentialId, Email, EventId, Locale, StreamId, TokenId};
-
-use super::profile::ProfileView;
-
-impl Context {
-    /// An operator at the command line.
-    pub fn operator(trace: uuid::Uuid) -> Self {
-        let here = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
-        Self { origin: ClientOrigin::new(here, "doorbook cli", trace), actor: Actor::Operator }
-    }
-}
+use crate::value::{AccountId, CredentialId, Email, EventId, Locale, StreamId, TokenId};
 
 /// An account made by an operator: verified by his word, with the roles he gives it.
 pub struct OperatorAccount {
@@ -73,31 +63,6 @@ impl Doorbook {
         Ok(id)
     }
 
-    /// One command of an operator on an existing account. True when it changed anything.
-    pub async fn command_account(
-        &self,
-        account: AccountId,
-        command: &Command,
-        context: &Context,
-    ) -> Result<bool, Refusal> {
-        retrying(async || {
-            let loaded = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
-            let events = decide(&loaded.account, command.clone())?;
-            if events.is_empty() {
-                return Ok(false);
-            }
-            let mut batch = Batch::new(context, self.now());
-            batch.account(&loaded, events, None)?;
-            if matches!(command, Command::Unlock) {
-                self.clear_login_bucket(&mut batch, &loaded).await?;
-            }
-            crate::failpoint!("admin.read");
-            batch.commit(self).await?;
-            Ok(true)
-        })
-        .await
-    }
-
     pub async fn find_account(&self, email: &Email) -> Result<Option<AccountId>, Refusal> {
         let found = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
         Ok(found.map(|loaded| loaded.id))
@@ -116,24 +81,4 @@ impl Doorbook {
         batch.commit(self).await?;
         Ok(report)
     }
-
-    /// A page of accounts by id, at most `limit`.
-    pub async fn list_accounts(&self, after: Option<AccountId>, limit: i64) -> Result<Vec<ProfileView>, Refusal> {
-        let mut views = Vec::new();
-        for id in accounts::page(&self.db, after, limit).await? {
-            views.push(self.profile(id).await?);
-        }
-        Ok(views)
-    }
-}
-
-/// A reason every change by an operator needs.
-pub fn parse_reason(text: &str) -> Result<String, FieldFault> {
-    /// In characters.
-    const LENGTH_MAX: usize = 500;
-    let text = text.trim();
-    if text.is_empty() || text.chars().count() > LENGTH_MAX || text.chars().any(char::is_control) {
-        return Err(FieldFault::new("reason", "invalid", format!("must hold 1 to {LENGTH_MAX} printable characters")));
-    }
-    Ok(text.to_owned())
 }
