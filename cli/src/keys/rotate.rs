@@ -25,7 +25,7 @@ pub enum Purpose {
 
 pub async fn run(purpose: Purpose, out: &mut impl Write) -> anyhow::Result<Outcome> {
     match purpose {
-        Purpose::EmailLookup => email_lookup(out).await,
+        Purpose::EmailLookup => Box::pin(email_lookup(out)).await,
         Purpose::Identifier => identifier(out).await,
         Purpose::PersonalData => personal_data(out).await,
     }
