@@ -32,6 +32,8 @@ pub struct Check {
     pub package: String,
     /// The integration test's target.
     pub target: String,
+    /// The file that it stands in, from the root of the checkout.
+    pub source: String,
     /// Its path within the target.
     pub test: String,
     pub mutation: Option<Mutation>,
@@ -53,6 +55,7 @@ pub fn all(root: &Path) -> Result<Vec<Check>> {
             checks.extend(of_source(&text).into_iter().map(|(comment, name)| Check {
                 ids: comment.ids,
                 package: format!("doorbook-{package}"),
+                source: format!("{}", file.strip_prefix(root).unwrap_or(&file).display()),
                 target: target.clone(),
                 test: if module.is_empty() { name } else { format!("{module}::{name}") },
                 mutation: comment.mutation,

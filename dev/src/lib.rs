@@ -13,6 +13,7 @@ pub mod guard;
 mod install;
 pub mod load;
 mod marked;
+pub mod mutants;
 pub mod pgbouncer;
 mod place;
 mod postgres;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use doorbook_dev::guard::{self, Ending};
 use doorbook_dev::up::{self, Then};
-use doorbook_dev::{ci, full, prepare};
+use doorbook_dev::{ci, full, mutants, prepare};
 
 #[derive(Parser)]
 #[command(about = "Starts private servers for development; Ctrl-C ends them and keeps their data")]
@@ -68,7 +68,7 @@ fn run(arguments: Arguments) -> Result<()> {
         }
         Some(Task::Prepare { check }) => tokio::runtime::Runtime::new()?.block_on(prepare::prepare(check)),
         Some(Task::Ci) => ci::ci(),
-        Some(Task::Full { id, filter }) if id == "mutants" => full::mutants(filter.as_deref()),
+        Some(Task::Full { id, filter }) if id == "mutants" => mutants::mutants(filter.as_deref()),
         Some(Task::Full { id, .. }) => full::full(&id),
         Some(Task::Reset) => up::reset(&arguments.folder),
         Some(Task::Guard { folder, keep }) => guard::watch(&folder, if keep { Ending::Keep } else { Ending::Remove }),

@@ -56,7 +56,7 @@ async fn a_backup_brings_lost_keys_back_and_nobody_who_was_erased() {
     }
     let said = keys(&house, "backup", &folder, "a", &[]).await;
     assert_eq!(said.status, 0, "{said:?}");
-    assert!(said.out.starts_with("4 service keys and "), "{said:?}");
+    assert!(said.out.starts_with("5 service keys and "), "{said:?}");
     assert!(said.out.contains("after 30 days"), "{said:?}");
     let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(folder.join("a")).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
@@ -140,7 +140,7 @@ async fn the_list_says_what_hangs_on_each_key_and_when_a_fallback_may_go() {
     let said = house.run("keys").await;
     assert_eq!(said, house.run("keys list").await);
     let current = &lines(&said, "current ")[0];
-    for bound in ["1 live sessions", "1 mailed tokens", "1 devices", "4 service keys"] {
+    for bound in ["1 live sessions", "1 mailed tokens", "1 devices", "5 service keys"] {
         assert!(current.contains(bound), "{bound}: {said}");
     }
     assert!(lines(&said, "email_lookup")[0].ends_with("; 1 addresses"), "{said}");
@@ -152,7 +152,7 @@ async fn the_list_says_what_hangs_on_each_key_and_when_a_fallback_may_go() {
     assert!(lines(&changed.out, "fallback ")[0].contains("1 live sessions"), "{changed:?}");
     assert!(lines(&changed.out, "email_lookup")[0].contains("run `doorbook keys rewrap`"), "{changed:?}");
     let gone = house.run_with(&["keys"], &[("SECRET_KEY", new)], "").await;
-    assert!(lines(&gone.out, "missing ")[0].contains("4 service keys"), "{gone:?}");
+    assert!(lines(&gone.out, "missing ")[0].contains("5 service keys"), "{gone:?}");
     let idle = house.run_with(&["keys"], &[("SECRET_KEY_FALLBACKS", new)], "").await;
     assert!(lines(&idle.out, "fallback ")[0].ends_with("it may go"), "{idle:?}");
 
@@ -161,7 +161,7 @@ async fn the_list_says_what_hangs_on_each_key_and_when_a_fallback_may_go() {
     assert_ne!(refused.status, 0);
     assert!(refused.err.contains("the service key for") && refused.err.contains("SECRET_KEY_FALLBACKS"), "{refused:?}");
     let wrapped = house.run_with(&["keys", "rewrap"], &[("SECRET_KEY", new), ("SECRET_KEY_FALLBACKS", &old)], "").await;
-    assert_eq!((wrapped.status, wrapped.out.as_str()), (0, "4 service keys were wrapped anew.\n"), "{wrapped:?}");
+    assert_eq!((wrapped.status, wrapped.out.as_str()), (0, "5 service keys were wrapped anew.\n"), "{wrapped:?}");
     let served = house.run_with(&["account", "list"], &[("SECRET_KEY", new)], "").await;
     assert_eq!(served.status, 0, "{served:?}");
 }

@@ -39,7 +39,7 @@ async fn next_xid(house: &House) -> i64 {
     house.number("select pg_snapshot_xmax(pg_current_snapshot())::text::bigint").await
 }
 
-/// C003. Breaks when `core/src/service/password.rs`: `(Self::phantom(&bucket), ids, Some(&*stranger))` → `(Self::phantom(&bucket), vec![], Some(&*stranger))`.
+/// C003. Breaks when `core/src/service/password.rs`: `(self.phantom(&bucket), ids, Some(&*stranger))` → `(self.phantom(&bucket), vec![], Some(&*stranger))`.
 #[tokio::test]
 async fn a_reset_for_nobody_writes_the_same_rows_as_one_for_somebody() {
     let house = house().await;

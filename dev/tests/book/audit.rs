@@ -218,7 +218,7 @@ async fn a_view_stops_before_an_event_that_it_cannot_read_and_says_so() {
     assert_eq!((follower.behind, follower.fault.as_deref()), (0, None));
 }
 
-/// C069. Breaks when `core/src/service/audit/mod.rs`: `Sight::Masked })` → `Sight::Plain })`.
+/// C069. Breaks when `core/src/service/access.rs`: `Ok(if plain { Sight::Plain } else { Sight::Masked })` → `Ok(if plain || !plain { Sight::Plain } else { Sight::Masked })`.
 #[tokio::test]
 async fn an_auditor_sees_masked_mailboxes_until_they_are_revealed_for_a_reason() {
     let house = house().await;

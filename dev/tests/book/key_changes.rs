@@ -293,6 +293,6 @@ async fn no_data_key_is_lost_when_changes_are_broken_off_while_people_register_a
         assert!(vault.account_key(&operator.owner, AccountId(owner)).await.unwrap().is_some());
     }
     assert_eq!(house.events("KeyRotated").await, i64::try_from(changes).unwrap());
-    assert_eq!(backup::service_keys(&operator.owner).await.unwrap().len(), 4 + changes);
+    assert_eq!(backup::service_keys(&operator.owner).await.unwrap().len(), 5 + changes);
     println!("figure: {changes} changes of the wrapping key beside {people} registrations, none lost");
 }

@@ -249,7 +249,7 @@ impl<const RIGHT: usize> Scene for Guesses<RIGHT> {
     }
 }
 
-/// C011. Breaks when `core/src/store/project/counters.rs`: `where bucket = {bucket} and version = {version} and {{after}} returning 1` → `where bucket = {bucket} and version > 0 * {version} and {{after}} returning 1`.
+/// C011. Breaks when `core/src/store/project/counters.rs`: `where bucket = {bucket} and version = {version} and {keys} and {{after}} returning 1` → `where bucket = {bucket} and version > 0 * {version} and {keys} and {{after}} returning 1`.
 #[tokio::test]
 async fn three_wrong_guesses_in_any_order_are_verified_twice() {
     let limit = Rule { max: 2, window: Duration::from_secs(300), block: Duration::from_secs(900) };
@@ -258,7 +258,7 @@ async fn three_wrong_guesses_in_any_order_are_verified_twice() {
     explore(&scene, dose(20, 1)).await;
 }
 
-/// C011. Breaks when `core/src/store/project/counters.rs`: `where bucket = {bucket} and version = {version} and {{after}} returning 1` → `where bucket = {bucket} and version > 0 * {version} and {{after}} returning 1`.
+/// C011. Breaks when `core/src/store/project/counters.rs`: `where bucket = {bucket} and version = {version} and {keys} and {{after}} returning 1` → `where bucket = {bucket} and version > 0 * {version} and {keys} and {{after}} returning 1`.
 #[tokio::test]
 async fn a_right_guess_among_wrong_ones_in_any_order_does_what_it_does_in_some_serial_order() {
     let limit = Rule { max: 2, window: Duration::from_secs(300), block: Duration::from_secs(900) };

@@ -196,7 +196,7 @@ fn three_sessions() -> doorbook_core::service::Policy {
     policy_with(|policy| policy.sessions_max = 3)
 }
 
-/// C034. Breaks when `core/src/service/sessions.rs`: `row.account_id == caller.account && row.revoked_at` → `row.revoked_at`.
+/// C034. Breaks when `core/src/service/sessions.rs`: `if row.account_id != caller.account {` → `if false {`.
 #[tokio::test]
 async fn owners_list_and_end_their_own_sessions_and_learn_nothing_of_others() {
     let house = house().await;

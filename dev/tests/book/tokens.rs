@@ -101,7 +101,7 @@ async fn every_kind_of_bad_token_gets_one_answer_and_counts_once() {
     assert_eq!(house.number(counted).await, in_all, "a link that was genuine once is no guess");
 }
 
-/// C046. Breaks when `core/src/service/verify.rs`: `let Ok(counter) = row.counter.count(self.policy.reset, at) else {` → `let Ok(counter) = row.counter.count(per_network(self.policy.reset), at) else {`.
+/// C046. Breaks when `core/src/service/verify.rs`: `let Ok(counter) = row.counter.clone().count(self.policy.reset, at) else {` → `let Ok(counter) = row.counter.clone().count(per_network(self.policy.reset), at) else {`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_networks_cannot_bomb_a_mailbox() {
     let (networks, requests) = dose((50, 100), (500, 1_000));
@@ -189,7 +189,7 @@ async fn a_changed_password_makes_open_reset_links_worthless() {
     login(&book, ANA, OTHER_PASSWORD).await.unwrap();
 }
 
-/// C047. Breaks when `core/src/service/password.rs`: `self.clear_login_bucket(&mut batch, &owner);` → ``.
+/// C047. Breaks when `core/src/service/password.rs`: `self.clear_login_bucket(&mut batch, &owner).await?;` → ``.
 #[tokio::test]
 async fn a_reset_works_while_blocked_unblocks_and_logs_nobody_in() {
     let house = house().await;
@@ -212,7 +212,7 @@ async fn a_reset_works_while_blocked_unblocks_and_logs_nobody_in() {
 }
 
 /// Who has forgotten a password mostly does so on a device that is known.
-/// C047. Breaks when `core/src/service/login.rs`: `device.0.as_bytes(), &epoch.to_be_bytes()],` → `device.0.as_bytes(), &[u8::from(epoch < 0)]],`.
+/// C047. Breaks when `core/src/service/login.rs`: `device.0.as_bytes(), &epoch.to_be_bytes()])` → `device.0.as_bytes(), &[u8::from(epoch < 0)]])`.
 #[tokio::test]
 async fn a_reset_unblocks_known_devices_too() {
     let house = house().await;

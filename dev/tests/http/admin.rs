@@ -40,7 +40,7 @@ fn listed(answer: &Answer) -> Vec<String> {
         .collect()
 }
 
-/// C069. Breaks when `core/src/service/admin/view.rs`: `Ok(if plain { Sight::Plain } else { Sight::Masked })` → `Ok(if plain || !plain { Sight::Plain } else { Sight::Masked })`.
+/// C069. Breaks when `core/src/service/access.rs`: `Ok(if plain { Sight::Plain } else { Sight::Masked })` → `Ok(if plain || !plain { Sight::Plain } else { Sight::Masked })`.
 #[tokio::test]
 async fn an_auditor_sees_addresses_masked_and_no_names_or_places() {
     let stand = stand(&[]).await;

@@ -50,7 +50,7 @@ async fn a_refresh_whose_answer_was_lost_works_when_it_is_repeated() {
     }
 }
 
-/// C027. Breaks when `core/src/service/login.rs`: `let counter = row.counter.settle_success(rule, counted_at, guess.reservation);` → `let counter = row.counter;`.
+/// C027. Breaks when `core/src/service/login.rs`: `let counter = row.counter.clone().settle_success(rule, counted_at, guess.reservation);` → `let counter = row.counter.clone();`.
 #[tokio::test]
 async fn a_login_whose_answer_was_lost_leaves_a_session_and_nothing_else() {
     let stand = stand(&[]).await;

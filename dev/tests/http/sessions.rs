@@ -57,7 +57,7 @@ async fn a_refresh_token_is_spent_by_its_use_once_the_grace_is_over() {
     }
 }
 
-/// C034. Breaks when `core/src/service/sessions.rs`: `row.account_id == caller.account && row.revoked_at.is_none()` → `row.revoked_at.is_none()`.
+/// C034. Breaks when `core/src/service/sessions.rs`: `if row.account_id != caller.account {` → `if false {`.
 #[tokio::test]
 async fn the_session_of_somebody_else_is_answered_like_one_that_does_not_exist() {
     let stand = shared().await;

@@ -149,7 +149,7 @@ fn refreshing(stand: &Stand, first: &str) -> impl Script + use<> {
     }
 }
 
-/// C114. Breaks when `core/src/service/refresh.rs`: `let bucket = self.network_bucket("bad_token", origin);` → `let bucket = self.network_bucket("bad_token", origin); self.token_guesses_left(origin).await?;`.
+/// C114. Breaks when `core/src/service/refresh.rs`: `let found = self.session_of(token, &buckets).await?;` → `self.token_guesses_left(origin).await?; let found = self.session_of(token, &buckets).await?;`.
 /// Release: the bar names a rate.
 #[tokio::test]
 async fn a_refresh_takes_one_read_and_one_write_at_the_bar_s_rate() {

@@ -133,7 +133,7 @@ async fn a_reset_request_takes_the_same_time_with_and_without_an_account() {
     look_alike(&stand, "/api/auth/password/reset/", &kinds, 202).await;
 }
 
-/// C015. Breaks when `core/src/service/login.rs`: `let bucket = self.login_bucket(&login.email, known_device, epoch);` → `let bucket = self.login_bucket(&login.email, known_device, epoch); if owner.is_none() { tokio::time::sleep(std::time::Duration::from_millis(5)).await; }`.
+/// C015. Breaks when `core/src/service/login.rs`: `let bucket = login_bucket(&login.email, known_device, epoch);` → `let bucket = login_bucket(&login.email, known_device, epoch); if owner.is_none() { tokio::time::sleep(std::time::Duration::from_millis(5)).await; }`.
 /// Release: small differences hide in the noise of a slow build.
 #[tokio::test]
 async fn a_blocked_login_takes_the_same_time_whatever_the_password() {

@@ -21,12 +21,25 @@ pub struct ReasonBody {
 }
 
 /// A role by its name.
+// Read as a string first: what is none is then of the wrong type, and not malformed.
 #[derive(Clone, Copy, Enum, Deserialize)]
 #[oai(rename_all = "lowercase")]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String")]
 pub enum RoleName {
     Auditor,
     Admin,
+}
+
+impl TryFrom<String> for RoleName {
+    type Error = &'static str;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        match Role::parse(&name) {
+            Some(Role::Auditor) => Ok(Self::Auditor),
+            Some(Role::Admin) => Ok(Self::Admin),
+            None => Err("must be one of: auditor, admin"),
+        }
+    }
 }
 
 impl From<RoleName> for Role {

@@ -1,0 +1,170 @@
+//! `cargo full -- mutants`: proof that the tests notice the change each of them names. Every change is applied to a copy of the
+//! checkout, one at a time, and its test must fail.
+//!
+//! `docs/results/mutants.md` keeps what is proven, with the contents of the changed file and of the test it was proven for. A run does
+//! what is missing there, so that one that was broken off goes on where it ended, and a change of the code asks for its own proofs
+//! again and for no others.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::advisories::today;
+use crate::checks::{self, Check, Mutation, ROOT};
+use crate::full::run;
+
+const BOOK: &str = "docs/results/mutants.md";
+const HEAD: &str = "# Changes that the tests must notice\n\n\
+    `cargo full -- mutants`, small dose, dev profile: the outcome, its day, the test, and the contents of the changed file and of the\n\
+    test's file that it was proven for.\n\n";
+/// Characters of a content's id that are kept.
+const ID_LENGTH: usize = 10;
+
+/// Outcomes by test: whether its change was noticed, the day, and the contents.
+type Outcomes = BTreeMap<String, (bool, String, String)>;
+
+/// Proves what is not proven yet; with a filter, whatever belongs to it in any case. As many copies are at work as there are cores.
+pub fn mutants(filter: Option<&str>) -> Result<()> {
+    let checks = checks::all(Path::new(ROOT))?;
+    let named: Vec<(&Check, &Mutation)> =
+        checks.iter().filter_map(|check| Some((check, check.mutation.as_ref()?))).collect();
+    let mut known = read()?;
+    known.retain(|name, _| named.iter().any(|(check, _)| *name == name_of(check)));
+    let mut asked = Vec::new();
+    for (check, mutation) in &named {
+        let contents = contents(check, mutation)?;
+        let is_proven = known.get(&name_of(check)).is_some_and(|(caught, _, of)| *caught && *of == contents);
+        let is_asked = match filter {
+            Some(filter) => check.test.contains(filter) || check.ids.iter().any(|id| id == filter),
+            None => !is_proven,
+        };
+        if is_asked {
+            asked.push((*check, *mutation, contents));
+        }
+    }
+    println!("{} of {} to prove", asked.len(), named.len());
+    prove(&asked, &Mutex::new(known))?;
+    let known = read()?;
+    let missed: Vec<&str> = known.iter().filter(|(_, (caught, ..))| !caught).map(|(name, _)| &**name).collect();
+    println!("{} caught, {} missed, of {}", known.len() - missed.len(), missed.len(), named.len());
+    ensure!(missed.is_empty(), "missed: {}", missed.join(", "));
+    Ok(())
+}
+
+fn prove(asked: &[(&Check, &Mutation, String)], known: &Mutex<Outcomes>) -> Result<()> {
+    let count = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(asked.len());
+    let copies: Vec<Copy> = (0..count).map(Copy::make).collect::<Result<_>>()?;
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let work = |copy: &Copy| -> Result<()> {
+            while let Some((check, mutation, contents)) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let is_caught = copy.catches(check, mutation)?;
+                let name = name_of(check);
+                println!("{} {name}", word(is_caught));
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.insert(name, (is_caught, today()?, contents.clone()));
+                write(&known)?;
+            }
+            Ok(())
+        };
+        let working: Vec<_> = copies.iter().map(|copy| scope.spawn(move || work(copy))).collect();
+        working.into_iter().try_for_each(|copy| copy.join().map_err(|_| anyhow!("a copy's thread panicked"))?)
+    })
+}
+
+fn name_of(check: &Check) -> String {
+    format!("{} {}", check.target, check.test)
+}
+
+const fn word(is_caught: bool) -> &'static str {
+    if is_caught { "caught" } else { "MISSED" }
+}
+
+/// What a proof is about: the changed file and the test's own, which names the change.
+fn contents(check: &Check, mutation: &Mutation) -> Result<String> {
+    let paths = [mutation.file.as_str(), check.source.as_str()];
+    let ids = git(Path::new(ROOT), &[&["hash-object", "--"], &paths[..]].concat())?;
+    let short: Vec<&str> = ids.lines().map(|id| &id[..ID_LENGTH.min(id.len())]).collect();
+    Ok(short.join("+"))
+}
+
+fn read() -> Result<Outcomes> {
+    let path = Path::new(ROOT).join(BOOK);
+    if !path.exists() {
+        return Ok(Outcomes::new());
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {BOOK}"))?;
+    Ok(text.lines().filter_map(parse).collect())
+}
+
+fn parse(line: &str) -> Option<(String, (bool, String, String))> {
+    let mut words = line.strip_prefix("- ")?.split(' ');
+    let (outcome, day, target, test, contents) =
+        (words.next()?, words.next()?, words.next()?, words.next()?, words.next()?);
+    Some((format!("{target} {test}"), (outcome == word(true), day.to_owned(), contents.to_owned())))
+}
+
+fn write(known: &Outcomes) -> Result<()> {
+    let mut text = HEAD.to_owned();
+    for (name, (is_caught, day, contents)) in known {
+        text.extend(["- ", word(*is_caught), " ", day, " ", name, " ", contents, "\n"]);
+    }
+    fs::write(Path::new(ROOT).join(BOOK), text).with_context(|| format!("cannot write {BOOK}"))
+}
+
+/// A checkout of what is committed, below `target`, kept for its built dependencies.
+struct Copy(PathBuf);
+
+impl Copy {
+    fn make(number: usize) -> Result<Self> {
+        let path = Path::new(ROOT).join(format!("target/mutants-{number}"));
+        git(Path::new(ROOT), &["worktree", "prune"])?;
+        if path.join(".git").exists() {
+            let head = git(Path::new(ROOT), &["rev-parse", "HEAD"])?;
+            git(&path, &["checkout", "--quiet", "--force", "--detach", head.trim()])?;
+        } else {
+            git(Path::new(ROOT), &["worktree", "add", "--quiet", "--detach", &path.to_string_lossy()])?;
+        }
+        Ok(Self(path.canonicalize().context("cannot find the copy")?))
+    }
+
+    /// Whether the test fails with the change. A change that does not compile proves nothing about the test.
+    fn catches(&self, check: &Check, mutation: &Mutation) -> Result<bool> {
+        let path = self.0.join(&mutation.file);
+        let original = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        ensure!(original.matches(&mutation.old).count() == 1, "{}: the place to change is not there once", check.test);
+        fs::write(&path, original.replace(&mutation.old, &mutation.new)).context("cannot write a copy")?;
+        let outcome = run(check, &self.0, Some(&self.0.join("target")));
+        fs::write(&path, &original).context("cannot write a copy")?;
+        let (passed, output) = outcome?;
+        Ok(!passed && output.contains("test result: FAILED"))
+    }
+}
+
+fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
+    let output = Command::new("git").args(arguments).current_dir(folder).output().context("cannot run git")?;
+    ensure!(output.status.success(), "git {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_is_read_as_it_was_written() {
+        let line = "- caught 2026-11-25 book limits::it_holds 0123456789+abcdefabcd";
+        let (name, outcome) = parse(line).unwrap();
+        assert_eq!(name, "book limits::it_holds");
+        assert_eq!(outcome, (true, "2026-11-25".to_owned(), "0123456789+abcdefabcd".to_owned()));
+        assert!(!parse("- MISSED 2026-11-25 book a::b c").unwrap().1.0);
+        assert_eq!(parse("# Changes"), None);
+    }
+}
