@@ -95,7 +95,9 @@ async fn each_migration_keeps_what_is_there_and_lets_nobody_wait() {
         earlier.run(&PgPool::connect(&owner).await.unwrap()).await.unwrap();
         let db = superuser(cluster, &name).await;
         run(&db, SEED).await;
-        let columns = columns(&db).await;
+        let mut columns = columns(&db).await;
+        // A row a purpose: migrations add to it.
+        columns.remove("public.key_guards");
         let before = contents(&db, &columns).await;
         let people: Vec<_> =
             (0..4).map(|_| tokio::spawn(use_it(db.clone(), columns.keys().cloned().collect()))).collect();
