@@ -132,7 +132,9 @@ async fn of_accounts_that_confirm_one_address_at_once_one_gets_it() {
         holds.push(hold);
     }
     // Each has seen an address that nobody has; who must decide again is not held again.
-    holds.iter().for_each(|hold| (0..20).for_each(|_| hold.pass()));
+    for hold in &holds {
+        (0..20).for_each(|_| hold.pass());
+    }
     let mut outcomes = Vec::new();
     for task in tasks {
         outcomes.push(task.await.unwrap());
