@@ -30,7 +30,7 @@ use crate::{
     openapi,
     problem::Problem,
     routes::{
-        admin::{accounts::Accounts, audit::Audit, export::Exports, orders::Orders, step_up::StepUp},
+        admin::{accounts::Accounts, audit::Audit, export::Exports, orders::Orders, proofs::Proofs, step_up::StepUp},
         email::Emails,
         health::{HealthApi, ReadinessProbe},
         history::History,
@@ -64,11 +64,8 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Emails,
         Sessions,
         History,
-        Audit,
-        Exports,
-        Accounts,
-        Orders,
-        StepUp,
+        // The framework takes sixteen at most in one row.
+        (Audit, Exports, Proofs, Accounts, Orders, StepUp),
     )
 }
 

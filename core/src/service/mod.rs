@@ -146,6 +146,8 @@ pub enum Refusal {
     Busy,
     #[error("too many requests")]
     Limited { retry_after: Duration },
+    #[error("no checkpoint is about this event yet")]
+    NotSigned,
     #[error("the caller lacks the right to do that")]
     Forbidden,
     #[error("the password must be given again first")]

@@ -163,6 +163,31 @@ pub async fn after(db: &Db, after: i64, limit: i64) -> Result<Vec<StoredCheckpoi
     .await?)
 }
 
+/// Checkpoints of fewer than `before` events, the largest first, at most `limit`.
+pub async fn before(db: &Db, before: i64, limit: i64) -> Result<Vec<StoredCheckpoint>, StoreError> {
+    Ok(sqlx::query_as!(
+        StoredCheckpoint,
+        r#"select size, root, note, key_id, leaf_hashes, signed_at as "signed_at: Timestamp"
+           from checkpoints where log_id = 1 and size < $1 order by size desc limit $2"#,
+        before,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// The checkpoint of exactly this many events.
+pub async fn of_size(db: &Db, size: i64) -> Result<Option<StoredCheckpoint>, StoreError> {
+    Ok(sqlx::query_as!(
+        StoredCheckpoint,
+        r#"select size, root, note, key_id, leaf_hashes, signed_at as "signed_at: Timestamp"
+           from checkpoints where log_id = 1 and size = $1"#,
+        size
+    )
+    .fetch_optional(db)
+    .await?)
+}
+
 /// The name of the log.
 pub async fn origin(db: &Db) -> Result<String, StoreError> {
     Ok(sqlx::query_scalar!("select origin from logs where log_id = 1").fetch_one(db).await?)

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use doorbook_core::audit::checkpoint::Checkpoint;
+use doorbook_core::audit::note::{Note, unhex};
+use doorbook_core::audit::tree;
+use doorbook_core::config::{Environment, Process, Settings};
+use doorbook_core::service::{Doorbook, start};
 use doorbook_dev::Stand;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -138,4 +143,61 @@ async fn text(client: &doorbook_dev::Client, query: &str) -> String {
     let answer = client.get(&format!("/api/admin/audit/export/?{query}")).await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.body.as_str().unwrap().to_owned()
+}
+
+/// A proof over HTTP, as a verifier takes it: hashes from hexadecimal digits.
+fn hashes(value: &Value) -> Vec<[u8; 32]> {
+    let texts = value.as_array().map_or_else(|| vec![value.clone()], Clone::clone);
+    texts.iter().map(|text| unhex(text.as_str().unwrap()).unwrap().try_into().unwrap()).collect()
+}
+
+/// Signs as a worker does, when it is told to.
+async fn signer(stand: &Stand) -> Doorbook {
+    let environment: Environment = stand.environment().iter().map(|(name, value)| (name.as_str(), value)).collect();
+    start::start(&Settings::load(&environment, Process::Worker).unwrap()).await.unwrap()
+}
+
+/// Breaks when `core/src/service/audit/proofs.rs`: `checkpoints::leaf_hashes(&self.db, position - 1, 1)` → `checkpoints::leaf_hashes(&self.db, position, 1)`.
+#[tokio::test]
+async fn proofs_over_the_api_hold_with_nothing_but_the_public_key() {
+    let mut stand = stand(&[]).await;
+    stand.start_worker().await.unwrap();
+    let auditor = official(&stand, "auditor").await;
+    let event = found(&auditor, "?type=Registered").await[0]["id"].as_str().unwrap().to_owned();
+    let proof = format!("{EVENTS}{event}/proof/");
+    assert_eq!(auditor.get(&proof).await.unwrap().status, 409, "nothing is signed in the first minute");
+    let signer = signer(&stand).await;
+    let signers = signer.checkpoint_signers(None).await.unwrap();
+    let key = signers[0].verifier();
+    let mut sizes = Vec::new();
+    for _ in 0..2 {
+        while let Some(size) = signer.sign_now(&signers).await.unwrap() {
+            sizes.push(size);
+        }
+        registered(&stand).await;
+        found(&auditor, "?type=CheckpointSigned").await;
+    }
+    assert!(sizes.len() >= 2, "{sizes:?}");
+
+    let listed = auditor.get("/api/admin/audit/checkpoints/").await.unwrap();
+    assert_eq!(listed.body["checkpoints"].as_array().unwrap().len(), sizes.len());
+    assert_eq!(listed.body["keys"][0]["verifier"], key.to_string());
+    let proof = auditor.get(&proof).await.unwrap();
+    assert_eq!(proof.status, 200, "{proof:?}");
+    let proof = proof.body;
+    let note: Note = proof["checkpoint"]["note"].as_str().unwrap().parse().unwrap();
+    assert!(note.is_signed_by(&[key]));
+    let stated = Checkpoint::parse(note.text());
+    let (root, size) = (hashes(&proof["checkpoint"]["root"])[0], proof["checkpoint"]["size"].as_u64().unwrap());
+    assert_eq!(stated.map(|stated| (stated.size, stated.root)), Some((size, root)));
+    let position = proof["position"].as_u64().unwrap();
+    let (leaf, path) = (hashes(&proof["leaf_hash"])[0], hashes(&proof["path"]));
+    assert!(tree::includes(&root, size, position - 1, &leaf, &path));
+
+    let (from, to) = (sizes[0], sizes[sizes.len() - 1]);
+    let proof = auditor.get(&format!("/api/admin/audit/checkpoints/{to}/consistency/?from={from}")).await.unwrap().body;
+    let root = |end: &str| hashes(&proof[end]["root"])[0];
+    let [from, to] = [from, to].map(|size| u64::try_from(size).unwrap());
+    assert!(tree::is_consistent((from, &root("from")), (to, &root("to")), &hashes(&proof["path"])));
+    assert_eq!(auditor.get("/api/admin/audit/checkpoints/999999/consistency/?from=1").await.unwrap().status, 404);
 }

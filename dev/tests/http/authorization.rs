@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Operation, whom it is for, and what they are answered.
-const OPERATIONS: [(&str, For, u16); 41] = [
+const OPERATIONS: [(&str, For, u16); 44] = [
     ("GET /health", For::Anyone, 200),
     ("GET /health/live", For::Anyone, 200),
     ("GET /health/ready", For::Anyone, 200),
@@ -58,6 +58,10 @@ const OPERATIONS: [(&str, For, u16); 41] = [
     // The id is an account's, and no event's.
     ("GET /api/admin/audit/events/{id}/", For::Auditor, 404),
     ("POST /api/admin/audit/events/{id}/reveal/", For::Auditor, 404),
+    ("GET /api/admin/audit/events/{id}/proof/", For::Auditor, 404),
+    ("GET /api/admin/audit/checkpoints/", For::Auditor, 200),
+    // Of no size.
+    ("GET /api/admin/audit/checkpoints/{size}/consistency/", For::Auditor, 404),
     ("POST /api/admin/accounts/{id}/disable/", For::Admin, 204),
     ("POST /api/admin/accounts/{id}/enable/", For::Admin, 204),
     ("POST /api/admin/accounts/{id}/unlock/", For::Admin, 204),

@@ -29,7 +29,7 @@ fn paths(document: &Value) -> Vec<(String, Vec<String>)> {
 
 /// A path with ids that are nobody's.
 fn addressed(path: &str) -> String {
-    ["{id}", "{session}"]
+    ["{id}", "{session}", "{size}"]
         .iter()
         .fold(path.to_owned(), |path, id| path.replace(id, "00000000-0000-7000-8000-000000000000"))
 }

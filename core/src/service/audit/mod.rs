@@ -2,9 +2,11 @@
 
 mod cursor;
 mod export;
+mod proofs;
 mod search;
 
 pub use export::{EVENTS_MAX, Export};
+pub use proofs::{CHECKPOINTS_PAGE_MAX, Consistency, Inclusion, SigningKey};
 pub use search::{Filter, Page, TrailEntry};
 
 use super::access::{Caller, Sight};
