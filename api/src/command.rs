@@ -2,7 +2,10 @@
 
 use std::{future::Future, sync::LazyLock, time::Duration};
 
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
 use tracing::Instrument;
 
 use crate::problem::Problem;
@@ -51,6 +54,19 @@ where
     }
 }
 
+/// Step of the times at which some answers leave. Over the time that their work takes on an idle machine, under what a person notices.
+const GRID: Duration = Duration::from_millis(2);
+
+/// Gives the outcome of work at a whole number of steps after its beginning. Work for an address that is known and for one that is
+/// not is alike to some hundredths of a millisecond; so much can be measured by whoever asks often enough, unless both leave together.
+pub async fn on_the_grid<T>(work: impl Future<Output = T>) -> T {
+    let begun = Instant::now();
+    let outcome = work.await;
+    let steps = begun.elapsed().as_micros() / GRID.as_micros() + 1;
+    sleep_until(begun + GRID * u32::try_from(steps).unwrap_or(1)).await;
+    outcome
+}
+
 /// Waits until no command runs, at most `limit`. False: some still do.
 pub async fn finished(limit: Duration) -> bool {
     let mut running = RUNNING.subscribe();
@@ -77,6 +93,15 @@ mod tests {
         assert!(caller.await.unwrap_err().is_cancelled());
         start.send(()).expect("the command lives");
         finished.await.expect("the command ran to its end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_on_the_grid_leave_together_whatever_their_work_took() {
+        for (work, left) in [(0, 2), (1, 2), (2, 4), (5, 6)] {
+            let begun = Instant::now();
+            on_the_grid(tokio::time::sleep(Duration::from_millis(work))).await;
+            assert_eq!(begun.elapsed(), Duration::from_millis(left), "{work} ms");
+        }
     }
 
     #[tokio::test]

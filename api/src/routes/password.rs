@@ -10,6 +10,7 @@ use super::register::EmailBody;
 use super::{Accepted, Chapter, Done};
 use crate::auth::Signed;
 use crate::body::Strict;
+use crate::command::on_the_grid;
 use crate::problem::Problem;
 
 pub struct Passwords;
@@ -100,7 +101,8 @@ impl Passwords {
         let header = asked.idempotency(key.0, &[&body.0.email])?;
         let mut faults = Faults::default();
         let Some(email) = faults.email("email", &body.0.email) else { return faults.refuse() };
-        command(async move { asked.doorbook.request_reset(&email, header.as_ref(), &asked.context).await }).await?;
+        let case = async move { asked.doorbook.request_reset(&email, header.as_ref(), &asked.context).await };
+        on_the_grid(command(case)).await?;
         Ok(Accepted::Accepted)
     }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::input::{Asked, Faults, command, present};
 use super::{Accepted, Chapter, Done};
 use crate::body::Strict;
+use crate::command::on_the_grid;
 use crate::problem::Problem;
 
 pub struct Register;
@@ -141,8 +142,8 @@ impl Register {
         let header = asked.idempotency(key.0, &[&body.0.email])?;
         let mut faults = Faults::default();
         let Some(email) = faults.email("email", &body.0.email) else { return faults.refuse() };
-        command(async move { asked.doorbook.resend_verification(&email, header.as_ref(), &asked.context).await })
-            .await?;
+        let case = async move { asked.doorbook.resend_verification(&email, header.as_ref(), &asked.context).await };
+        on_the_grid(command(case)).await?;
         Ok(Accepted::Accepted)
     }
 }
