@@ -102,7 +102,7 @@ impl Passwords {
         let mut faults = Faults::default();
         let Some(email) = faults.email("email", &body.0.email) else { return faults.refuse() };
         let case = async move { asked.doorbook.request_reset(&email, header.as_ref(), &asked.context).await };
-        on_the_grid(command(case)).await?;
+        Box::pin(on_the_grid(command(case))).await?;
         Ok(Accepted::Accepted)
     }
 

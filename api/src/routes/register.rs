@@ -143,7 +143,7 @@ impl Register {
         let mut faults = Faults::default();
         let Some(email) = faults.email("email", &body.0.email) else { return faults.refuse() };
         let case = async move { asked.doorbook.resend_verification(&email, header.as_ref(), &asked.context).await };
-        on_the_grid(command(case)).await?;
+        Box::pin(on_the_grid(command(case))).await?;
         Ok(Accepted::Accepted)
     }
 }
