@@ -38,7 +38,6 @@ pub struct Servers {
     pub migrate_database: String,
     pub redis: String,
     pub mail_folder: PathBuf,
-    pub api_port: u16,
     // Dropped, they end: the mail sink first, then the cluster.
     sink: Sink,
     _cluster: Option<Cluster>,
@@ -89,7 +88,6 @@ async fn servers(dot_dev: &Path) -> Result<Servers> {
     let guard = std::env::current_exe().context("cannot find the running executable")?;
     let mail_folder = dot_dev.join("mail");
     let sink = Sink::start(Some(mail_folder.clone())).await?;
-    let api_port = if is_free(API_PORT) { API_PORT } else { free_port()? };
     let theirs = (std::env::var("DATABASE_URL"), std::env::var("REDIS_URL"));
     ensure!(theirs.0.is_ok() == theirs.1.is_ok(), "set both DATABASE_URL and REDIS_URL, or neither");
     if let (Ok(database), Ok(redis)) = theirs {
@@ -104,7 +102,6 @@ async fn servers(dot_dev: &Path) -> Result<Servers> {
             migrate_database,
             redis,
             mail_folder,
-            api_port,
             sink,
             _cluster: None,
             run,
@@ -120,7 +117,6 @@ async fn servers(dot_dev: &Path) -> Result<Servers> {
         migrate_database: database.url_for(Role::Migrator),
         redis: cluster.redis_url(0),
         mail_folder,
-        api_port,
         sink,
         run: Arc::clone(cluster.run()),
         _cluster: Some(cluster),
@@ -142,21 +138,29 @@ async fn serve(servers: &Servers, dot_dev: &Path) -> Result<Service> {
     let key = |name: &str| servers.secrets.get(name);
     let secret_key = format!("{}{}", key("secret-key-1")?, key("secret-key-2")?);
     let jwt_secret_key = format!("{}{}", key("jwt-secret-key-1")?, key("jwt-secret-key-2")?);
-    let wiring = Wiring {
-        database: &servers.database,
-        worker_database: &servers.worker_database,
-        migrate_database: &servers.migrate_database,
-        redis: &servers.redis,
-        mail_port: servers.sink.port(),
-        api_port: servers.api_port,
-        secret_key: &secret_key,
-        jwt_secret_key: &jwt_secret_key,
+    let mut api_port = if is_free(API_PORT) { API_PORT } else { free_port()? };
+    let (environment, base, api) = loop {
+        let wiring = Wiring {
+            database: &servers.database,
+            worker_database: &servers.worker_database,
+            migrate_database: &servers.migrate_database,
+            redis: &servers.redis,
+            mail_port: servers.sink.port(),
+            api_port,
+            secret_key: &secret_key,
+            jwt_secret_key: &jwt_secret_key,
+        };
+        let mut environment = wiring.environment()?;
+        environment.push(("LOG_FORMAT".to_owned(), "console".to_owned()));
+        let base = format!("http://localhost:{api_port}");
+        match launch("doorbook-api", &environment, &servers.run, &base).await {
+            Ok(api) => break (environment, base, api),
+            // Somebody else, such as a second `cargo dev`, has taken the port between our look and the api's.
+            Err(_) if !is_free(api_port) => api_port = free_port()?,
+            Err(error) => return Err(error),
+        }
     };
-    let mut environment = wiring.environment()?;
-    environment.push(("LOG_FORMAT".to_owned(), "console".to_owned()));
     write_env(dot_dev, &environment)?;
-    let base = format!("http://localhost:{}", servers.api_port);
-    let api = launch("doorbook-api", &environment, &servers.run, &base).await?;
     let worker = Launch::workspace("doorbook-worker").await?.envs(environment.iter().cloned()).start(&servers.run)?;
     let admin_password = key("admin")?;
     make_admin(servers, &environment, &admin_password).await?;
