@@ -90,6 +90,15 @@ async fn processes_stop_serving_once_the_schema_serves_newer_releases_only() {
     let cluster = Cluster::shared().await.unwrap();
     let mut stand = Stand::start_with(cluster, &[]).await.unwrap();
     let owner = stand.database.url_for(Role::Migrator);
+    let db = superuser(cluster, stand.database.name()).await;
+    // One that is still on its way up would wait for a schema that it knows, and not end.
+    until("the worker is at work", async || {
+        sqlx::query_scalar::<_, bool>("select exists (select from heartbeats where kind = 'worker')")
+            .fetch_one(&db)
+            .await
+            .unwrap()
+    })
+    .await;
     let contract = format!("update schema_floor set version = {}", level() + 1);
     let next = [migration(level() + 1, "stop_using", "select 1"), migration(level() + 2, "contract", &contract)];
 
