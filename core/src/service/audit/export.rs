@@ -10,7 +10,7 @@ use crate::operator::OperatorEvent;
 use crate::store::keys::identifiers::Bucket;
 
 /// Most events of one export. Who needs more asks for a span of time.
-pub const EVENTS_MAX: usize = 100_000;
+const EVENTS_MAX: usize = 100_000;
 /// Events read at once.
 const PAGE: i64 = 500;
 /// Exports an account may begin.

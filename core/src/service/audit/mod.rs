@@ -5,17 +5,18 @@ mod export;
 mod proofs;
 mod search;
 
-pub use export::{EVENTS_MAX, Export};
+pub use export::Export;
 pub use proofs::{CHECKPOINTS_PAGE_MAX, Consistency, Inclusion, SigningKey};
 pub use search::{Filter, Page, TrailEntry};
 
 use super::access::{Caller, Sight};
 use super::{Context, Doorbook, FieldFault, Refusal};
-use crate::event::Personal;
+use crate::event::{Event, Personal};
 use crate::operator::OperatorEvent;
 use crate::store::log::{self, SealedEvent};
 use crate::store::query::deliveries;
 use crate::store::{StoreError, search as view};
+use crate::terms::Severity;
 use crate::value::{AccountId, Email, EventId};
 
 /// Most events shown as caused by one.
@@ -100,10 +101,7 @@ impl Doorbook {
 
     /// Sealed events by id, oldest first.
     async fn sealed(&self, events: &[EventId]) -> Result<Vec<SealedEvent>, Refusal> {
-        let mut positions = Vec::with_capacity(events.len());
-        for event in events {
-            positions.extend(log::position_of(&self.db, *event).await?);
-        }
+        let positions = log::positions_of(&self.db, events).await?;
         let mut found = log::sealed_at(&self.db, &positions).await?;
         found.reverse();
         Ok(found)
@@ -116,8 +114,10 @@ impl Doorbook {
         for event in events {
             let personal = event.open(&keys)?;
             let erased = event.pii.is_some() && personal.is_none();
+            let read = Event::read(&event.kind, &event.name, &event.payload, personal.as_ref());
+            let severity = read.ok().map(|read| Severity::of(&read));
             let personal = personal.map(|personal| seen(personal, sight));
-            entries.push(TrailEntry::new(event, personal, erased, &keys));
+            entries.push(TrailEntry::new(event, severity, personal, erased));
         }
         Ok(entries)
     }

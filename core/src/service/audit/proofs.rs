@@ -54,7 +54,7 @@ impl Doorbook {
     /// The path from an event to the checkpoint of this size, or to the newest. `NotFound` for an event that is not sealed and for a
     /// size that was not signed; `NotSigned` for an event that is younger than the checkpoint.
     pub async fn prove_inclusion(&self, event: EventId, size: Option<i64>) -> Result<Inclusion, Refusal> {
-        let position = log::position_of(&self.db, event).await?.ok_or(Refusal::NotFound)?;
+        let position = log::positions_of(&self.db, &[event]).await?.pop().ok_or(Refusal::NotFound)?;
         let checkpoint = match size {
             Some(size) => checkpoints::of_size(&self.db, size).await?.ok_or(Refusal::NotFound)?,
             None => checkpoints::before(&self.db, i64::MAX, 1).await?.pop().ok_or(Refusal::NotSigned)?,

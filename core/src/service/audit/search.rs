@@ -1,17 +1,15 @@
 //! Searching the trail: any combination of fields and a span of time, newest first, in pages whose cost is bounded.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use uuid::Uuid;
 
 use super::{Doorbook, Refusal, Sight, fault};
 use crate::clock::Timestamp;
-use crate::event::{Event, Personal};
+use crate::event::Personal;
 use crate::operator::OperatorEvent;
 use crate::service::Context;
 use crate::service::access::Caller;
-use crate::store::keys::DataKey;
 use crate::store::log::{self, SealedEvent};
 use crate::store::search::{self as view, Query};
 use crate::terms::{self, Field, Severity};
@@ -111,11 +109,10 @@ pub struct TrailEntry {
 impl TrailEntry {
     pub(super) fn new(
         event: SealedEvent,
+        severity: Option<Severity>,
         personal: Option<Personal>,
         erased: bool,
-        keys: &HashMap<Uuid, DataKey>,
     ) -> Self {
-        let severity = event.read(keys).ok().map(|(read, _): (Event, _)| Severity::of(&read));
         Self {
             position: event.position,
             id: event.event_id,
