@@ -117,13 +117,13 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-fn deadline(request: &Request) -> Instant {
+pub(crate) fn deadline(request: &Request) -> Instant {
     let own = Instant::now() + BODY_DEADLINE;
     request.data::<Deadline>().map_or(own, |request| own.min(request.for_body()))
 }
 
 /// Reads at most `BODY_MAX` bytes, counting what comes and not what was announced.
-async fn read(body: Body, deadline: Instant) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn read(body: Body, deadline: Instant) -> Result<Vec<u8>, Problem> {
     let collect = async {
         let mut bytes = Vec::new();
         let mut stream = body.into_bytes_stream();

@@ -1,4 +1,5 @@
-//! Cookie mode: the refresh token in a cookie that scripts cannot read, and what a request must show before the cookie counts.
+//! Cookies that hold tokens, out of reach for scripts; and cookie mode, where the refresh token is in one: what a request must show
+//! before the cookie counts.
 
 use poem::{
     FromRequest, Request, RequestBody,
@@ -11,11 +12,11 @@ use crate::{
     problem::Problem,
 };
 
-/// Without the prefix: for development over plain http, where no browser takes a `__Host-` cookie.
-const PLAIN_NAME: &str = "doorbook-refresh";
+/// The prefix makes browsers insist on Secure, on this very host and on all of its paths: no sibling host can plant the cookie. It is
+/// left out in development over plain http, where no browser takes such a cookie.
+const HOST_PREFIX: &str = "__Host-";
 
-/// The prefix makes browsers insist on Secure, on this very host and on all of its paths: no sibling host can plant the cookie.
-const HOST_NAME: &str = "__Host-doorbook-refresh";
+const REFRESH: &str = "doorbook-refresh";
 
 const CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
@@ -25,28 +26,39 @@ pub const CLEAR_SITE_DATA: &str = "\"cache\", \"cookies\", \"storage\"";
 /// Longest cookie value and longest token in a header looked at, in bytes; ours are under 100.
 const TOKEN_MAX: usize = 200;
 
-/// How the refresh cookie looks.
+/// How a cookie with a token looks.
 #[derive(Clone, Copy)]
-pub struct RefreshCookie(CookieConfig);
+pub struct TokenCookie {
+    config: CookieConfig,
+    name: &'static str,
+    /// Longest value looked at, in bytes.
+    length_max: usize,
+}
 
-impl RefreshCookie {
-    pub const fn new(config: CookieConfig) -> Self {
-        Self(config)
+impl TokenCookie {
+    /// The refresh token of cookie mode.
+    pub const fn refresh(config: CookieConfig) -> Self {
+        Self::new(config, REFRESH, TOKEN_MAX)
     }
 
-    const fn name(self) -> &'static str {
-        if self.0.secure { HOST_NAME } else { PLAIN_NAME }
+    pub const fn new(config: CookieConfig, name: &'static str, length_max: usize) -> Self {
+        Self { config, name, length_max }
+    }
+
+    const fn prefix(self) -> &'static str {
+        if self.config.secure { HOST_PREFIX } else { "" }
     }
 
     /// The Set-Cookie header that keeps `value` for so many seconds.
     pub fn set(self, value: &str, seconds: u64) -> String {
-        let secure = if self.0.secure { "; Secure" } else { "" };
-        let http_only = if self.0.http_only { "; HttpOnly" } else { "" };
-        let same_site = match self.0.same_site {
+        let secure = if self.config.secure { "; Secure" } else { "" };
+        let http_only = if self.config.http_only { "; HttpOnly" } else { "" };
+        let same_site = match self.config.same_site {
             SameSite::Strict => "Strict",
             SameSite::Lax => "Lax",
         };
-        format!("{}={value}; Path=/; Max-Age={seconds}{secure}{http_only}; SameSite={same_site}", self.name())
+        let (prefix, name) = (self.prefix(), self.name);
+        format!("{prefix}{name}={value}; Path=/; Max-Age={seconds}{secure}{http_only}; SameSite={same_site}")
     }
 
     /// The Set-Cookie header that takes the cookie away.
@@ -55,18 +67,19 @@ impl RefreshCookie {
     }
 
     /// The cookie's value; `None` when it is not there, empty or there twice.
-    fn find(self, request: &Request) -> Option<String> {
+    pub fn find(self, request: &Request) -> Option<String> {
         let lines = request.headers().get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
         let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let mut values = pairs.filter(|(name, _)| *name == self.name()).map(|(_, value)| value);
+        let is_ours = |name: &str| name.strip_prefix(self.prefix()) == Some(self.name);
+        let mut values = pairs.filter(|(name, _)| is_ours(name)).map(|(_, value)| value);
         let (value, None) = (values.next()?, values.next()) else { return None };
-        (!value.is_empty() && value.len() <= TOKEN_MAX).then(|| value.to_owned())
+        (!value.is_empty() && value.len() <= self.length_max).then(|| value.to_owned())
     }
 }
 
 /// What a request brings of cookie mode.
 pub struct CookieMode {
-    pub cookie: RefreshCookie,
+    pub cookie: TokenCookie,
     /// The refresh token of the cookie.
     pub refresh: Option<String>,
     origin: CallerOrigin,
@@ -75,7 +88,7 @@ pub struct CookieMode {
 
 impl<'a> FromRequest<'a> for CookieMode {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        let cookie = *request.data::<RefreshCookie>().ok_or_else(Problem::internal)?;
+        let cookie = *request.data::<TokenCookie>().ok_or_else(Problem::internal)?;
         let origin = *request.data::<CallerOrigin>().ok_or_else(Problem::internal)?;
         let mut tokens = request.headers().get_all(CSRF_TOKEN).iter();
         let csrf = match (tokens.next().map(|token| token.to_str()), tokens.next()) {
@@ -108,8 +121,8 @@ impl CookieMode {
 mod tests {
     use super::*;
 
-    fn cookie(secure: bool) -> RefreshCookie {
-        RefreshCookie::new(CookieConfig { secure, http_only: true, same_site: SameSite::Strict })
+    fn cookie(secure: bool) -> TokenCookie {
+        TokenCookie::refresh(CookieConfig { secure, http_only: true, same_site: SameSite::Strict })
     }
 
     fn found(lines: &[&str]) -> Option<String> {

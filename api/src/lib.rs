@@ -5,6 +5,7 @@ pub mod bearer;
 pub mod body;
 pub mod command;
 pub mod config;
+mod console;
 pub mod cookie;
 pub mod docs;
 pub mod edge;

@@ -184,6 +184,11 @@ impl Problem {
         self.kind.status
     }
 
+    /// Title, sentence and refused fields, for people.
+    pub fn words(&self) -> (&'static str, &str, &[FieldError]) {
+        (self.kind.title, self.detail.as_deref().unwrap_or(self.kind.detail), &self.errors)
+    }
+
     /// Any error of the framework as the problem it stands for; `allow` are the methods of the matched route.
     pub fn from_framework(error: poem::Error, allow: Option<&HeaderValue>) -> Self {
         let error = match error.downcast::<Self>() {

@@ -14,7 +14,8 @@ use tracing::Instrument;
 
 use crate::{
     config::HttpConfig,
-    cookie::RefreshCookie,
+    console,
+    cookie::TokenCookie,
     docs::Docs,
     middleware::{
         client::{Client, Scheme, TrustedProxies},
@@ -30,7 +31,10 @@ use crate::{
     openapi,
     problem::Problem,
     routes::{
-        admin::{accounts::Accounts, audit::Audit, export::Exports, orders::Orders, proofs::Proofs, step_up::StepUp},
+        admin::{
+            accounts::Accounts, audit::Audit, export::Exports, orders::Orders, overview::Overviews, proofs::Proofs,
+            step_up::StepUp,
+        },
         email::Emails,
         health::{HealthApi, ReadinessProbe},
         history::History,
@@ -65,7 +69,7 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Sessions,
         History,
         // The framework takes sixteen at most in one row.
-        (Audit, Exports, Proofs, Accounts, Orders, StepUp),
+        (Audit, Exports, Proofs, Accounts, Orders, Overviews, StepUp),
     )
 }
 
@@ -76,7 +80,7 @@ pub struct App {
     hosts: AllowedHosts,
     https: HttpsPolicy,
     cors: Cors,
-    cookie: RefreshCookie,
+    cookie: TokenCookie,
     headers: SecurityHeaders,
     paths: Paths,
     routes: BoxEndpoint<'static>,
@@ -88,7 +92,7 @@ impl App {
         let document = openapi::document(&service)?.to_string();
         let docs = config.docs.then(|| Docs::new(&service, &document)).transpose()?;
         let document = Bytes::from(document);
-        let mut others = vec![DOCUMENT_PATH];
+        let mut others = vec![(DOCUMENT_PATH, "GET")];
         let mut route = Route::new().at(
             DOCUMENT_PATH,
             get(make_sync(move |_| {
@@ -96,20 +100,22 @@ impl App {
             })),
         );
         if let Some(docs) = docs {
-            others.push(DOCS_PATH);
+            others.push((DOCS_PATH, "GET"));
             route = route.at(DOCS_PATH, get(make_sync(move |_| docs.page())));
         }
         if let Some(contact) = config.security_contact.clone() {
-            others.push(SECURITY_TXT_PATH);
+            others.push((SECURITY_TXT_PATH, "GET"));
             route = route.at(SECURITY_TXT_PATH, get(make_sync(move |_| security_txt::answer(&contact))));
         }
+        others.extend(console::PATHS);
+        let route = console::add(route, config.cookie);
         Ok(Self {
             request_timeout: config.request_timeout,
             proxies: TrustedProxies::new(config.trusted_proxies.clone(), config.proxy_scheme_header.clone()),
             hosts: AllowedHosts::new(&config.allowed_hosts),
             https: HttpsPolicy::new(config.ssl_redirect),
             cors: Cors::new(&config.cors_allowed_origins),
-            cookie: RefreshCookie::new(config.cookie),
+            cookie: TokenCookie::refresh(config.cookie),
             headers: SecurityHeaders::new(config.headers),
             paths: Paths::new::<A>(&others),
             routes: route.nest("/", service).boxed(),

@@ -40,11 +40,6 @@ pub(crate) fn redis_server() -> Option<PathBuf> {
     candidates.find(|path| path.is_file())
 }
 
-/// The PgBouncer executable.
-pub(crate) fn pgbouncer() -> Option<PathBuf> {
-    executable("pgbouncer")
-}
-
 /// An executable on PATH or in the usual places.
 pub(crate) fn executable(name: &str) -> Option<PathBuf> {
     folders().into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::find::{self, POSTGRES_OLDEST};
+use crate::package::{Server, System};
 
 /// `1` installs without asking, `0` never installs.
 const CONSENT: &str = "DOORBOOK_INSTALL";
@@ -36,70 +37,6 @@ pub(crate) struct Proxies {
     pub(crate) haproxy: PathBuf,
 }
 
-/// A kind of server that this package starts.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Server {
-    Postgres,
-    Redis,
-    Nginx,
-    Haproxy,
-    PgBouncer,
-    /// For `promtool`, which comes with it.
-    Prometheus,
-}
-
-/// Who packages servers, each under names of its own.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum System {
-    Debian,
-    Fedora,
-    Arch,
-    Alpine,
-    Homebrew,
-    Other,
-}
-
-impl Server {
-    fn name(self) -> String {
-        match self {
-            Self::Postgres => format!("Postgres {POSTGRES_OLDEST} or newer"),
-            Self::Redis => "Redis or Valkey".to_owned(),
-            Self::Nginx => "nginx".to_owned(),
-            Self::Haproxy => "HAProxy".to_owned(),
-            Self::PgBouncer => "PgBouncer".to_owned(),
-            Self::Prometheus => "Prometheus' promtool".to_owned(),
-        }
-    }
-
-    const fn package(self, system: System) -> &'static str {
-        match (self, system) {
-            (Self::Postgres, System::Fedora) => "postgresql-server",
-            (Self::Postgres, System::Homebrew) => "postgresql@17",
-            (Self::Postgres, _) => "postgresql",
-            (Self::Redis, System::Debian) => "redis-server",
-            (Self::Redis, System::Fedora | System::Arch) => "valkey",
-            (Self::Redis, _) => "redis",
-            (Self::Nginx, _) => "nginx",
-            (Self::Haproxy, _) => "haproxy",
-            (Self::PgBouncer, _) => "pgbouncer",
-            (Self::Prometheus, System::Fedora) => "golang-github-prometheus",
-            (Self::Prometheus, _) => "prometheus",
-        }
-    }
-
-    /// The service that a Debian package brings along, if it brings one that would run at the next boot.
-    const fn service(self) -> Option<&'static str> {
-        match self {
-            Self::Postgres => None,
-            Self::Redis => Some("redis-server"),
-            Self::Nginx => Some("nginx"),
-            Self::Haproxy => Some("haproxy"),
-            Self::PgBouncer => Some("pgbouncer"),
-            Self::Prometheus => Some("prometheus"),
-        }
-    }
-}
-
 /// What is not there.
 struct Missing(Vec<Server>);
 
@@ -119,14 +56,29 @@ pub(crate) fn proxies() -> Result<Proxies> {
     })
 }
 
-/// The same for the PgBouncer executable, which only tests behind a pooler need.
+/// For tests behind a pooler.
 pub(crate) fn pgbouncer() -> Result<PathBuf> {
-    found_or_installed(|| find::pgbouncer().ok_or(Missing(vec![Server::PgBouncer])))
+    executable(Server::PgBouncer, &["pgbouncer"])
 }
 
-/// The same for promtool, which reads rules as Prometheus does.
+/// promtool, which reads rules as Prometheus does.
 pub fn promtool() -> Result<PathBuf> {
-    found_or_installed(|| find::executable("promtool").ok_or(Missing(vec![Server::Prometheus])))
+    executable(Server::Prometheus, &["promtool"])
+}
+
+/// Chromium, which the tests of the console drive.
+pub(crate) fn chromium() -> Result<PathBuf> {
+    executable(Server::Chromium, &["chromium", "chromium-browser", "google-chrome"])
+}
+
+/// npm, which brings the modules of those tests.
+pub(crate) fn npm() -> Result<PathBuf> {
+    executable(Server::Npm, &["npm"])
+}
+
+/// The first of these names, found or installed.
+fn executable(server: Server, names: &[&str]) -> Result<PathBuf> {
+    found_or_installed(|| names.iter().find_map(|name| find::executable(name)).ok_or(Missing(vec![server])))
 }
 
 fn missing(searched: &[(Option<PathBuf>, Server)]) -> Missing {
@@ -347,7 +299,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{Manager, Missing, POLICY_TEXT, Passing, Server, System, hint_for, system};
+    use super::{Manager, Missing, POLICY_TEXT, Passing, hint_for, system};
+    use crate::package::{Server, System};
 
     #[test]
     fn a_passing_file_leaves_with_its_value_and_never_replaces_one_of_the_system() {

@@ -3,6 +3,7 @@
 
 pub mod advisories;
 pub mod auc;
+pub mod browser;
 pub mod checks;
 pub mod ci;
 pub mod cluster;
@@ -14,6 +15,7 @@ mod install;
 pub mod load;
 mod marked;
 pub mod mutants;
+mod package;
 pub mod pgbouncer;
 mod place;
 mod postgres;

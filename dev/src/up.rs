@@ -187,6 +187,7 @@ fn print(servers: &Servers, service: &Service) -> Result<()> {
     let text = format!(
         "api       {base}/api/auth/\n\
          docs      {base}/docs/\n\
+         console   {base}/admin/\n\
          admin     {ADMIN}, password {password}\n\
          mail      readable text, one file a mail, in {}\n\
          database  {}\n\

@@ -11,12 +11,10 @@ const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy")
 const COOP: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
 /// Headers whatever the settings.
-const CONSTANT: [(HeaderName, HeaderValue); 3] = [
-    (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (CORP, HeaderValue::from_static("same-origin")),
-    (COOP, HeaderValue::from_static("same-origin")),
-];
+const CONSTANT: [(HeaderName, HeaderValue); 2] =
+    [(CORP, HeaderValue::from_static("same-origin")), (COOP, HeaderValue::from_static("same-origin"))];
 
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 pub struct SecurityHeaders {
@@ -56,6 +54,7 @@ impl SecurityHeaders {
         for (name, value) in &self.always {
             headers.insert(name, value.clone());
         }
+        headers.entry(header::REFERRER_POLICY).or_insert(NO_REFERRER);
         headers.entry(header::CONTENT_SECURITY_POLICY).or_insert_with(|| self.policy.clone());
         if path == "/api" || path.starts_with("/api/") {
             headers.insert(header::CACHE_CONTROL, NO_STORE);

@@ -21,15 +21,16 @@ pub struct Known {
 pub struct Paths(HashMap<String, Known>);
 
 impl Paths {
-    /// The routes of `A`, and others that answer GET only.
-    pub fn new<A: OpenApi>(others: &[&str]) -> Self {
+    /// The routes of `A`, and others with their methods.
+    pub fn new<A: OpenApi>(others: &[(&str, &str)]) -> Self {
         let mut known = HashMap::new();
         for path in A::meta().into_iter().flat_map(|api| api.paths) {
             let methods = path.operations.iter().map(|operation| operation.method.to_string()).collect();
             known.extend(entry(&path.path, documented(&path.path), methods));
         }
-        for other in others {
-            known.extend(entry(other, (*other).to_owned(), BTreeSet::from(["GET".to_owned()])));
+        for (path, methods) in others {
+            let methods = methods.split(", ").map(str::to_owned).collect();
+            known.extend(entry(path, (*path).to_owned(), methods));
         }
         Self(known)
     }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::Chapter;
 use super::input::{Asked, Faults, command, present};
 use crate::body::Strict;
-use crate::cookie::{CookieMode, RefreshCookie};
+use crate::cookie::{CookieMode, TokenCookie};
 use crate::problem::Problem;
 
 pub struct Logins;
@@ -93,7 +93,7 @@ impl Welcome {
         Self::Ok(Json(tokens.into()), None)
     }
 
-    pub fn in_cookie(tokens: Tokens, cookie: RefreshCookie) -> Self {
+    pub fn in_cookie(tokens: Tokens, cookie: TokenCookie) -> Self {
         let csrf = tokens.csrf.expose().to_owned();
         let set = cookie.set(tokens.refresh.expose(), tokens.session_left.as_secs());
         Self::Ok(Json(TokenAnswer { refresh: None, csrf: Some(csrf), ..tokens.into() }), Some(set))

@@ -77,16 +77,21 @@ impl Doorbook {
 
     /// Refuses a caller without this right, by the roles of this moment. The refusal is an event.
     pub async fn admit(&self, caller: Caller, right: Right, context: &Context) -> Result<(), Refusal> {
-        if right.is_of(&accounts::roles(&self.db, caller.account).await?) {
+        if self.may(caller, right).await? {
             return Ok(());
         }
         self.note_denied(caller, right.as_str(), context).await;
         Err(Refusal::Forbidden)
     }
 
+    /// Whether a caller has this right, by the roles of this moment. Nothing is noted.
+    pub async fn may(&self, caller: Caller, right: Right) -> Result<bool, Refusal> {
+        Ok(right.is_of(&accounts::roles(&self.db, caller.account).await?))
+    }
+
     /// What a caller may see of others: admins all, auditors the masks.
     pub(super) async fn sight(&self, caller: Caller) -> Result<Sight, Refusal> {
-        let plain = Right::Administer.is_of(&accounts::roles(&self.db, caller.account).await?);
+        let plain = self.may(caller, Right::Administer).await?;
         Ok(if plain { Sight::Plain } else { Sight::Masked })
     }
 

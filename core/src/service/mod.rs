@@ -25,6 +25,7 @@ pub mod refresh;
 pub mod register;
 pub mod sessions;
 pub mod start;
+pub mod system;
 pub mod verify;
 
 use std::sync::Arc;

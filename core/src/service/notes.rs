@@ -6,19 +6,21 @@ use uuid::Uuid;
 
 use super::access::Caller;
 use super::append::Batch;
-use super::{Context, Doorbook, Refusal};
+use super::{Context, Doorbook, Refusal, retrying};
 use crate::config::Settings;
 use crate::event::Event;
+use crate::limit::Rule;
 use crate::operator::OperatorEvent;
 use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
 use crate::store::query::{self, counters};
 use crate::token::random;
-use crate::value::StreamId;
+use crate::value::{AccountId, StreamId};
 
 /// One event an account, action and span of so long, however often it is refused.
 const DENIED_WINDOW: Duration = Duration::from_hours(1);
+const LOOKS_NOTED: Rule = Rule { max: 1, window: Duration::from_hours(1), block: Duration::ZERO };
 
 impl Doorbook {
     /// Tells the log with which settings a process has started, when they are not those of the last one of its kind: a process that
@@ -68,5 +70,26 @@ impl Doorbook {
             Ok(()) | Err(Refusal::Unavailable(StoreError::Conflict)) => {}
             Err(error) => tracing::warn!(%error, action, "somebody was refused, and the log could not be told"),
         }
+    }
+
+    /// Notes what somebody has looked at; who looks again within the hour adds nothing. `bucket` names who and what.
+    pub(super) async fn note_hourly(
+        &self,
+        caller: Caller,
+        bucket: &Bucket,
+        subject: Option<AccountId>,
+        event: OperatorEvent,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        let context = context.clone().acting(caller.account);
+        let key = self.vault.account_key(&self.db, caller.account).await?;
+        retrying(async || {
+            let (row, at) = counters::read(&self.db, &self.vault, bucket).await?;
+            let Ok(counter) = row.counter.clone().count(LOOKS_NOTED, at) else { return Ok(()) };
+            let mut batch = self.noted(caller, subject, Event::Operator(event.clone()), key.as_ref(), &context)?;
+            batch.write.put_counter(&row, &counter, counter.forgotten_at(LOOKS_NOTED, at));
+            Ok(batch.commit(self).await?)
+        })
+        .await
     }
 }

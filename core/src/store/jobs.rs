@@ -239,6 +239,26 @@ pub async fn backlog(db: &Db) -> Result<Backlog, StoreError> {
     .await?)
 }
 
+/// A worker process as it has last told of itself.
+#[derive(Debug)]
+pub struct Worker {
+    pub process: String,
+    pub redis: String,
+    pub mail: String,
+    pub silent_ms: i64,
+}
+
+/// Workers that have shown themselves within the hour, the latest first; at most 100.
+pub async fn workers(db: &Db) -> Result<Vec<Worker>, StoreError> {
+    Ok(sqlx::query_as!(
+        Worker,
+        r#"select process, redis, mail, (extract(epoch from clock_timestamp() - at) * 1000)::bigint as "silent_ms!"
+           from heartbeats where kind = 'worker' and at > clock_timestamp() - interval '1 hour' order by at desc limit 100"#
+    )
+    .fetch_all(db)
+    .await?)
+}
+
 /// Makes the event partitions of this month and of `months` ahead; how many were missing.
 pub async fn make_partitions(db: &Db, months: i32) -> Result<i32, StoreError> {
     Ok(sqlx::query_scalar!(r#"select make_event_partitions($1) as "made!""#, months).fetch_one(db).await?)

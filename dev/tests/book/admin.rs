@@ -223,7 +223,7 @@ async fn an_unlock_lifts_a_timed_block_of_the_address_and_of_known_devices() {
     house.assert_whole().await;
 }
 
-/// C069. Breaks when `core/src/service/admin/view.rs`: `let Ok(counter) = row.counter.clone().count(VIEWS_NOTED, at) else { return Ok(()) };` → `let Ok(counter) = crate::limit::Counter::default().count(VIEWS_NOTED, at) else { return Ok(()) };`.
+/// C069. Breaks when `core/src/service/notes.rs`: `let Ok(counter) = row.counter.clone().count(LOOKS_NOTED, at) else { return Ok(()) };` → `let Ok(counter) = crate::limit::Counter::default().count(LOOKS_NOTED, at) else { return Ok(()) };`.
 #[tokio::test]
 async fn a_look_at_an_account_is_noted_once_an_hour_for_each_who_looks() {
     let house = house().await;

@@ -201,3 +201,48 @@ async fn proofs_over_the_api_hold_with_nothing_but_the_public_key() {
     assert!(tree::is_consistent((from, &root("from")), (to, &root("to")), &hashes(&proof["path"])));
     assert_eq!(auditor.get("/api/admin/audit/checkpoints/999999/consistency/?from=1").await.unwrap().status, 404);
 }
+
+/// C069. Breaks when `core/src/store/query/overview.rs`: `group by o.term order by 1 desc, 2 desc limit $7"#,` → `group by o.term order by 1, 2 limit $7"#,`.
+#[tokio::test]
+async fn an_overview_counts_what_happened_and_names_who_attacks_and_who_is_attacked() {
+    let stand = Stand::start(doorbook_dev::Cluster::shared().await.unwrap()).await.unwrap();
+    let auditor = empowered(&stand, "auditor").await;
+    let (reader, _) = logged_in(&stand, &auditor).await;
+    let victim = registered(&stand).await;
+    let other = registered(&stand).await;
+    for (email, address, times) in [(&victim, "198.51.100.7", 3), (&other, "198.51.100.8", 1)] {
+        for _ in 0..times {
+            let body = credentials(email, "not the password");
+            let refused = stand.client().from_address(address).post("/api/auth/login/", body).await.unwrap();
+            assert_eq!(refused.status, 401);
+        }
+    }
+    let overview = async || {
+        let answer = reader.get("/api/admin/overview/?span=24h").await.unwrap();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    };
+    let sum = |overview: &Value, name: &str| {
+        let series = overview["series"].as_array().unwrap().iter().find(|series| series["type"] == name).unwrap();
+        let counts: Vec<_> = series["counts"].as_array().unwrap().iter().map(|count| count.as_i64().unwrap()).collect();
+        assert_eq!(counts.len(), 24, "{name}");
+        counts.iter().sum::<i64>()
+    };
+    let mut seen = overview().await;
+    for _ in 0..200 {
+        if sum(&seen, "LoginFailed") == 4 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        seen = overview().await;
+    }
+    assert_eq!((sum(&seen, "LoginFailed"), sum(&seen, "Registered")), (4, 3), "{seen}");
+    let attempts: Vec<_> =
+        seen["addresses"].as_array().unwrap().iter().map(|it| (&it["address"], &it["attempts"])).collect();
+    assert_eq!(attempts, [(&json!("198.51.100.7"), &json!(3)), (&json!("198.51.100.8"), &json!(1))]);
+    let targets: Vec<_> =
+        seen["accounts"].as_array().unwrap().iter().map(|it| it["attempts"].as_i64().unwrap()).collect();
+    assert_eq!(targets, [3, 1]);
+    let refused = reader.get("/api/admin/overview/?span=1y").await.unwrap();
+    assert_eq!((refused.status, &refused.body["errors"][0]["field"]), (422, &json!("span")));
+}

@@ -170,7 +170,7 @@ fn events(entries: Vec<TrailEntry>) -> Vec<TrailEvent> {
 
 /// The fields of a search as they are sent.
 #[derive(Default, Deserialize)]
-pub(super) struct Asking {
+pub(crate) struct Asking {
     account: Option<String>,
     actor: Option<String>,
     session: Option<String>,
@@ -187,7 +187,7 @@ pub(super) struct Asking {
 
 impl Asking {
     /// The filter, or a problem that names every field that breaks a rule.
-    pub(super) fn parse(self) -> Result<Filter, Problem> {
+    pub(crate) fn parse(self) -> Result<Filter, Problem> {
         let mut faults = Faults::default();
         let mut id = |field, text: Option<&str>| faults.parsed(field, text, "must be a UUID", |it| it.parse().ok());
         let account: Option<uuid::Uuid> = id("account", self.account.as_deref());

@@ -1,6 +1,10 @@
 //! The trail as a file, streamed: as lines of JSON or as CSV.
 
+use std::sync::Arc;
+
+use doorbook_core::service::access::Caller;
 use doorbook_core::service::audit::{Export, Filter};
+use doorbook_core::service::{Context, Doorbook};
 use futures::stream;
 use hyper::body::Bytes;
 use poem::web::Query;
@@ -40,7 +44,7 @@ const COLUMNS: [&str; 17] = [
 ];
 
 #[derive(ResponseContent)]
-enum File {
+pub(crate) enum File {
     #[oai(content_type = "application/x-ndjson")]
     Lines(Binary<Body>),
     #[oai(content_type = "text/csv; charset=utf-8")]
@@ -48,7 +52,7 @@ enum File {
 }
 
 #[derive(ApiResponse)]
-enum Exported {
+pub(crate) enum Exported {
     /// The events, newest first, at most 100,000. A transfer that ends without its last chunk was cut off.
     #[oai(status = 200)]
     File(File, #[oai(header = "Content-Disposition")] String),
@@ -73,7 +77,7 @@ impl Format {
 
 /// The parameters of a search with the form of the file. The document has them from the search.
 #[derive(Deserialize)]
-struct Wanted {
+pub(crate) struct Wanted {
     format: Option<String>,
     #[serde(flatten)]
     asking: Asking,
@@ -85,6 +89,23 @@ impl Wanted {
         let refused = || FieldError::new("format", "invalid", "must be one of: ndjson, csv");
         let format = format.ok_or_else(|| Problem::validation(vec![refused()]))?;
         Ok((format, self.asking.parse()?))
+    }
+
+    /// Records the export and begins it.
+    pub(crate) async fn export(
+        self,
+        doorbook: &Arc<Doorbook>,
+        caller: Caller,
+        context: &Context,
+    ) -> Result<Exported, Problem> {
+        let (format, filter) = self.parse()?;
+        let name = format.as_str();
+        let export = doorbook.export_trail(caller, filter, name, context).await?;
+        let file = match format {
+            Format::Lines => File::Lines(Binary(body(export, format))),
+            Format::Csv => File::Csv(Binary(body(export, format))),
+        };
+        Ok(Exported::File(file, format!("attachment; filename=\"trail.{name}\"")))
     }
 }
 
@@ -101,14 +122,7 @@ impl Exports {
     /// What a search finds, as a file. Auditors get mailboxes masked. Each export is recorded before it begins; twenty an hour.
     #[oai(path = "/api/admin/audit/export/", method = "get", operation_id = "export_audit")]
     async fn export(&self, auditor: Auditor, asked: Asked, wanted: Wanted) -> Result<Exported, Problem> {
-        let (format, filter) = wanted.parse()?;
-        let name = format.as_str();
-        let export = asked.doorbook.export_trail(auditor.0, filter, name, &asked.context).await?;
-        let file = match format {
-            Format::Lines => File::Lines(Binary(body(export, format))),
-            Format::Csv => File::Csv(Binary(body(export, format))),
-        };
-        Ok(Exported::File(file, format!("attachment; filename=\"trail.{name}\"")))
+        wanted.export(&asked.doorbook, auditor.0, &asked.context).await
     }
 }
 

@@ -1,26 +1,20 @@
 //! Accounts as auditors and admins see them. Auditors see who it is, not what it is called: addresses are masked, names and places
 //! left out. Nobody sees a password, a hash or a token.
 
-use std::time::Duration;
-
 use crate::account::{Account, Profile, Role, Status};
 use crate::clock::Timestamp;
-use crate::event::Event;
-use crate::limit::Rule;
 use crate::operator::OperatorEvent;
 use crate::service::access::{Caller, Sight};
 use crate::service::limits::identifier_bucket;
 use crate::service::sessions::SessionView;
-use crate::service::{Context, Doorbook, Refusal, retrying};
+use crate::service::{Context, Doorbook, Refusal};
 use crate::store::keys::identifiers::Bucket;
 use crate::store::query::accounts::{Filter, Loaded};
-use crate::store::query::{accounts, counters, deliveries};
+use crate::store::query::{accounts, deliveries};
 use crate::value::{AccountId, Email, Locale};
 
 /// Most accounts of one page.
 pub const ACCOUNTS_PAGE_MAX: u32 = 100;
-/// A look at an account is written into the log; who looks again within the hour adds nothing.
-const VIEWS_NOTED: Rule = Rule { max: 1, window: Duration::from_hours(1), block: Duration::ZERO };
 
 /// Which accounts are asked for. All that is given must be so.
 #[derive(Clone, Debug, Default)]
@@ -145,7 +139,8 @@ impl Doorbook {
     ) -> Result<AccountDetail, Refusal> {
         let sight = self.sight(caller).await?;
         let loaded = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
-        self.note_view(caller, account, context).await?;
+        let bucket = Bucket::new("viewed", &[caller.account.0.as_bytes(), account.0.as_bytes()]);
+        self.note_hourly(caller, &bucket, Some(account), OperatorEvent::AccountViewed, context).await?;
         let bucket = loaded.email().map(|email| identifier_bucket("login", &email));
         let blocked_until = match bucket {
             Some(bucket) => self.blocked_until(&loaded, &bucket).await?,
@@ -159,20 +154,5 @@ impl Doorbook {
         let Loaded { account: state, last_login_at, .. } = loaded;
         let account = AccountView::of(account, state, last_login_at, sight, self.policy.default_locale);
         Ok(AccountDetail { account, blocked_until, sessions, mails })
-    }
-
-    async fn note_view(&self, caller: Caller, account: AccountId, context: &Context) -> Result<(), Refusal> {
-        let bucket = Bucket::new("viewed", &[caller.account.0.as_bytes(), account.0.as_bytes()]);
-        let context = context.clone().acting(caller.account);
-        let key = self.vault.account_key(&self.db, caller.account).await?;
-        retrying(async || {
-            let (row, at) = counters::read(&self.db, &self.vault, &bucket).await?;
-            let Ok(counter) = row.counter.clone().count(VIEWS_NOTED, at) else { return Ok(()) };
-            let event = Event::Operator(OperatorEvent::AccountViewed);
-            let mut batch = self.noted(caller, Some(account), event, key.as_ref(), &context)?;
-            batch.write.put_counter(&row, &counter, counter.forgotten_at(VIEWS_NOTED, at));
-            Ok(batch.commit(self).await?)
-        })
-        .await
     }
 }

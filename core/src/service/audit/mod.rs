@@ -2,10 +2,12 @@
 
 mod cursor;
 mod export;
+mod overview;
 mod proofs;
 mod search;
 
 pub use export::Export;
+pub use overview::{COUNTED, Overview, Series, Span, Suspect};
 pub use proofs::{CHECKPOINTS_PAGE_MAX, Consistency, Inclusion, SigningKey};
 pub use search::{Filter, Page, TrailEntry};
 

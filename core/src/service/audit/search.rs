@@ -179,6 +179,12 @@ impl Doorbook {
         Ok(Page { entries, next: next.map(|position| self.cursor(position, &search)) })
     }
 
+    /// The newest events of a search, for a page that is recorded as a whole.
+    pub async fn newest(&self, caller: Caller, filter: &Filter, limit: u32) -> Result<Vec<TrailEntry>, Refusal> {
+        let sight = self.sight(caller).await?;
+        Ok(self.walk(filter, None, i64::from(limit), sight).await?.0)
+    }
+
     /// Entries below a position, and where to go on.
     pub(super) async fn walk(
         &self,

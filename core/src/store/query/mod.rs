@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod counters;
 pub mod deliveries;
 pub mod imports;
+pub mod overview;
 pub mod sessions;
 pub mod tokens;
 

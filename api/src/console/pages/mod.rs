@@ -1,0 +1,10 @@
+//! The pages, one a file.
+
+pub mod account;
+pub mod accounts;
+pub mod audit;
+pub mod checkpoints;
+pub mod event;
+pub mod overview;
+pub mod sign_in;
+pub mod system;

@@ -1,0 +1,233 @@
+//! Who looks at a page: a session of its own in two cookies, renewed as any other client renews its own. A form counts only with the
+//! session's token against forged requests and from our own origin.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use doorbook_core::service::access::{Caller, Right};
+use doorbook_core::service::login::Tokens;
+use doorbook_core::service::{Context, Doorbook, Refusal};
+use poem::endpoint::make;
+use poem::http::HeaderValue;
+use poem::http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY, SET_COOKIE};
+use poem::{Endpoint, IntoResponse, Request, Response};
+
+use super::fields::Fields;
+use super::{HOME, layout, see_other};
+use crate::config::CookieConfig;
+use crate::cookie::TokenCookie;
+use crate::middleware::cors::CallerOrigin;
+use crate::middleware::trace::TraceId;
+use crate::problem::Problem;
+use crate::routes::input::{asked, command};
+
+/// Longest refresh token and longest access token looked at, in bytes; ours have 74 and at most 1,500.
+const REFRESH_MAX: usize = 200;
+const ACCESS_MAX: usize = 4_096;
+
+/// Nothing but our own style sheet, scripts and forms. Plots are part of the page.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; \
+     frame-ancestors 'none'; base-uri 'none'",
+);
+/// A browser tells its origin with a form only where it may tell its referrer.
+const REFERRER: HeaderValue = HeaderValue::from_static("same-origin");
+
+/// The cookies of a session in the console.
+#[derive(Clone, Copy)]
+pub struct Keys {
+    refresh: TokenCookie,
+    access: TokenCookie,
+}
+
+impl Keys {
+    pub const fn new(config: CookieConfig) -> Self {
+        Self {
+            refresh: TokenCookie::new(config, "doorbook-console", REFRESH_MAX),
+            access: TokenCookie::new(config, "doorbook-console-access", ACCESS_MAX),
+        }
+    }
+
+    /// What hands a session to the browser.
+    pub fn hand(self, tokens: &Tokens) -> Vec<String> {
+        vec![
+            self.refresh.set(tokens.refresh.expose(), tokens.session_left.as_secs()),
+            self.access.set(&tokens.access, tokens.expires_in.as_secs()),
+        ]
+    }
+
+    pub fn take_away(self) -> Vec<String> {
+        vec![self.refresh.clear(), self.access.clear()]
+    }
+}
+
+/// Somebody who may read the trail.
+#[derive(Clone)]
+pub struct Visit {
+    pub doorbook: Arc<Doorbook>,
+    /// Of the caller.
+    pub context: Context,
+    pub caller: Caller,
+    pub is_admin: bool,
+    /// Goes into every form.
+    pub csrf: String,
+    pub keys: Keys,
+    pub refresh: String,
+    /// Fields of the query, or of the form.
+    pub fields: Arc<Fields>,
+}
+
+/// What is known before anybody has signed in.
+pub struct Stranger {
+    pub doorbook: Arc<Doorbook>,
+    pub context: Context,
+    pub keys: Keys,
+    pub fields: Fields,
+    pub origin: CallerOrigin,
+}
+
+/// A page for somebody who has signed in.
+pub fn page<R, F, T>(keys: Keys, show: F) -> impl Endpoint<Output = Response> + 'static
+where
+    R: IntoResponse + 'static,
+    F: Fn(Visit, Request) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<R, Problem>> + Send + 'static,
+{
+    signed_in(keys, false, show)
+}
+
+/// What a form of a page asks for.
+pub fn order<R, F, T>(keys: Keys, carry_out: F) -> impl Endpoint<Output = Response> + 'static
+where
+    R: IntoResponse + 'static,
+    F: Fn(Visit, Request) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<R, Problem>> + Send + 'static,
+{
+    signed_in(keys, true, carry_out)
+}
+
+fn signed_in<R, F, T>(keys: Keys, is_order: bool, answer: F) -> impl Endpoint<Output = Response> + 'static
+where
+    R: IntoResponse + 'static,
+    F: Fn(Visit, Request) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<R, Problem>> + Send + 'static,
+{
+    let answer = Arc::new(answer);
+    make(move |mut request| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let (path, trace) = told(&request);
+            let (visit, cookies) = match Box::pin(enter(keys, &mut request, is_order)).await {
+                Ok(entered) => entered,
+                Err(problem) if problem == Problem::unauthorized() => {
+                    let next = if is_order { HOME.to_owned() } else { target(&request) };
+                    let query = serde_urlencoded::to_string([("next", next)]).unwrap_or_default();
+                    return Ok(dressed(see_other(&format!("{HOME}login/?{query}")), &keys.take_away()));
+                }
+                Err(problem) => return Ok(dressed(layout::refused(&problem, &path, trace, None), &[])),
+            };
+            let nav = layout::Nav::of(&visit);
+            let response = match Box::pin(answer(visit, request)).await {
+                Ok(response) => response.into_response(),
+                Err(problem) => layout::refused(&problem, &path, trace, Some(&nav)),
+            };
+            Ok::<_, poem::Error>(dressed(response, &cookies))
+        }
+    })
+}
+
+/// A page for whoever comes.
+pub fn open<R, F, T>(keys: Keys, answer: F) -> impl Endpoint<Output = Response> + 'static
+where
+    R: IntoResponse + 'static,
+    F: Fn(Stranger) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<R, Problem>> + Send + 'static,
+{
+    let answer = Arc::new(answer);
+    make(move |mut request| {
+        let answer = Arc::clone(&answer);
+        async move {
+            let (path, trace) = told(&request);
+            let response = match stranger(keys, &mut request).await {
+                Ok(stranger) => answer(stranger).await.map(IntoResponse::into_response),
+                Err(problem) => Err(problem),
+            };
+            let response = response.unwrap_or_else(|problem| layout::refused(&problem, &path, trace, None));
+            Ok::<_, poem::Error>(dressed(response, &[]))
+        }
+    })
+}
+
+async fn stranger(keys: Keys, request: &mut Request) -> Result<Stranger, Problem> {
+    let asked = asked(request)?;
+    let origin = *request.data::<CallerOrigin>().ok_or_else(Problem::internal)?;
+    let is_post = request.method() == poem::http::Method::POST;
+    let fields = if is_post { Fields::of_form(request).await? } else { Fields::of_query(request)? };
+    Ok(Stranger { doorbook: asked.doorbook, context: asked.context, keys, fields, origin })
+}
+
+/// The visit, and the cookies that its renewal asks for. `unauthorized` when there is no session.
+async fn enter(keys: Keys, request: &mut Request, is_order: bool) -> Result<(Visit, Vec<String>), Problem> {
+    let refresh = keys.refresh.find(request).ok_or_else(Problem::unauthorized)?;
+    let access = keys.access.find(request);
+    let Stranger { doorbook, context, fields, origin, .. } = stranger(keys, request).await?;
+    if is_order {
+        if origin != CallerOrigin::Allowed {
+            return Err(Problem::origin_not_allowed());
+        }
+        let csrf = fields.get("csrf").ok_or_else(Problem::forged)?;
+        doorbook.check_csrf(&refresh, csrf, &context).await?;
+    }
+    let known = match &access {
+        Some(access) => doorbook.authenticate(access).await.map(Some).or_else(lapsed)?,
+        None => None,
+    };
+    let (caller, refresh, cookies) = match known {
+        Some(caller) => (caller, refresh, Vec::new()),
+        None => renew(keys, &doorbook, refresh, &context).await?,
+    };
+    doorbook.admit(caller, Right::Audit, &context).await?;
+    let is_admin = doorbook.may(caller, Right::Administer).await?;
+    let csrf = doorbook.csrf_token(&refresh).await?.expose().to_owned();
+    let context = context.acting(caller.account);
+    let fields = Arc::new(fields);
+    Ok((Visit { doorbook, context, caller, is_admin, csrf, keys, refresh, fields }, cookies))
+}
+
+/// An access token that has run out is renewed; whatever else is wrong is told.
+fn lapsed(refusal: Refusal) -> Result<Option<Caller>, Refusal> {
+    if matches!(refusal, Refusal::Unauthenticated) { Ok(None) } else { Err(refusal) }
+}
+
+async fn renew(
+    keys: Keys,
+    doorbook: &Arc<Doorbook>,
+    refresh: String,
+    context: &Context,
+) -> Result<(Caller, String, Vec<String>), Problem> {
+    let (of, context) = (Arc::clone(doorbook), context.clone());
+    let tokens = command(async move { of.refresh(&refresh, &context).await }).await?;
+    let caller = doorbook.authenticate(&tokens.access).await?;
+    Ok((caller, tokens.refresh.expose().to_owned(), keys.hand(&tokens)))
+}
+
+fn told(request: &Request) -> (String, Option<TraceId>) {
+    (request.original_uri().path().to_owned(), request.data::<TraceId>().copied())
+}
+
+/// The page asked for, to come back to.
+fn target(request: &Request) -> String {
+    request.original_uri().path_and_query().map_or_else(|| HOME.to_owned(), ToString::to_string)
+}
+
+/// What every page of the console says to the browser beside itself.
+fn dressed(mut response: Response, cookies: &[String]) -> Response {
+    let headers = response.headers_mut();
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
+    headers.insert(REFERRER_POLICY, REFERRER);
+    for cookie in cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()) {
+        headers.append(SET_COOKIE, cookie);
+    }
+    debug_assert!(headers.get(LOCATION).is_none_or(|to| to.as_bytes().starts_with(b"/admin/")));
+    response
+}
