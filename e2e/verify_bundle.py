@@ -185,6 +185,17 @@ def verify(lines, key):
                     diverged = True
                     faults.append(f"positions {agreed + 1} to {marked}, up to event {event_id}: not what was signed")
             continue
+        if list(line) == ["retired"]:
+            # Retention has dropped the event; its hash is all that is left.
+            event = line["retired"]
+            if set(event) != {"position", "event_id", "leaf_hash"}:
+                raise Refused("a line has other fields")
+            event_id = event["event_id"]
+            if event["position"] != tree.size + 1:
+                faults.append(f"position {event['position']}, event {event_id}: position {tree.size + 1} belongs here")
+                return faults
+            tree.push(0, bytes.fromhex(event["leaf_hash"]))
+            continue
         event = line["event"]
         if set(event) != EVENT_FIELDS or list(line) != ["event"]:
             raise Refused("a line has other fields")

@@ -12,6 +12,7 @@ mod jobs;
 mod keys;
 mod password;
 mod projections;
+mod retention;
 mod schema;
 mod settings;
 
@@ -75,6 +76,9 @@ enum Command {
     /// Compare what is derived from the log with a replay of it, or make it anew
     #[command(subcommand)]
     Projections(projections::Command),
+    /// Let go of months of attempts, mails and looks that have been kept for long enough
+    #[command(subcommand)]
+    Retention(retention::Command),
 }
 
 /// What a command has come to.
@@ -116,6 +120,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
         Command::Keys { command } => Box::pin(keys::run(command.unwrap_or(keys::Command::List), out)).await,
         Command::Jobs(command) => jobs::run(command, out).await,
         Command::Projections(command) => projections::run(command, out).await,
+        Command::Retention(command) => retention::run(command, out).await,
     }
 }
 

@@ -91,9 +91,11 @@ impl Event {
         match self {
             Self::Account(_)
             | Self::Session(_)
-            | Self::Operator(OperatorEvent::CheckpointSigned { .. } | OperatorEvent::KeyRotated { .. }) => {
-                RetentionClass::Keep
-            }
+            | Self::Operator(
+                OperatorEvent::CheckpointSigned { .. }
+                | OperatorEvent::EventsRetired { .. }
+                | OperatorEvent::KeyRotated { .. },
+            ) => RetentionClass::Keep,
             Self::Attempt(_) | Self::Notification(_) | Self::Operator(_) => RetentionClass::Expire,
         }
     }

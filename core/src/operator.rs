@@ -25,6 +25,12 @@ pub enum OperatorEvent {
         purpose: String,
         key_id: String,
     },
+    /// A month of what expires has been dropped: so many events, and the hash over their positions and leaf hashes in hexadecimal digits.
+    EventsRetired {
+        month: String,
+        events: u64,
+        digest: String,
+    },
     ProjectionRebuilt {
         projection: String,
         events: i64,

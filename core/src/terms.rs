@@ -154,6 +154,7 @@ const fn of_operator(event: &OperatorEvent) -> Severity {
         OperatorEvent::PersonalDataRevealed { .. }
         | OperatorEvent::AuditExported { .. }
         | OperatorEvent::SettingsLoaded { .. }
+        | OperatorEvent::EventsRetired { .. }
         | OperatorEvent::KeyRotated { .. }
         | OperatorEvent::ProjectionRebuilt { .. } => Severity::Notice,
         OperatorEvent::AuthorizationDenied { .. } => Severity::Warning,

@@ -187,6 +187,9 @@ fn operator() -> Vec<OperatorEvent> {
         E::AuditExported { .. } => [E::AuditExported { fields: vec!["account".into()], format: "csv".into() }],
         E::PersonalDataRevealed { .. } => [E::PersonalDataRevealed { event: EventId(id(4)), reason: "case 17".into() }],
         E::KeyRotated { .. } => [E::KeyRotated { purpose: "checkpoint".into(), key_id: "0123456789abcdef".into() }],
+        E::EventsRetired { .. } => [
+            E::EventsRetired { month: "2026-01".into(), events: 7, digest: "6e".repeat(32) }
+        ],
         E::ProjectionRebuilt { .. } => [E::ProjectionRebuilt { projection: "accounts".into(), events: 12 }],
         E::SettingsLoaded { .. } => [E::SettingsLoaded { process: "api".into(), hash: "0123456789abcdef".repeat(4) }],
         E::AuthorizationDenied { .. } => [E::AuthorizationDenied { action: "session_revoke".into() }],

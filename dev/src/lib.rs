@@ -2,6 +2,7 @@
 //! with the machine's own services and are gone when the run is, however it ends. Never part of a release image.
 
 pub mod advisories;
+pub mod aged;
 pub mod auc;
 pub mod browser;
 pub mod checks;

@@ -45,7 +45,9 @@ pub fn verify(file: &Path, keys: &[Verifier]) -> anyhow::Result<Report> {
         bail!("the hashes before position {from} are not all there")
     };
     let mut walker = Walker::new(edge);
-    walk(&mut lines, &trust, &mut walker)?;
+    let retired = walk(&mut lines, &trust, &mut walker)?;
+    let note = || format!("{retired} events are here by their hashes alone: retention had dropped them");
+    let notes = (retired > 0).then(note).into_iter().collect();
     let reached = walker.position();
     let beyond = |fault, first, last, about| Finding::between(fault, (first, last), (None, None), about);
     match reached.cmp(&to) {
@@ -60,7 +62,7 @@ pub fn verify(file: &Path, keys: &[Verifier]) -> anyhow::Result<Report> {
         }
     }
     let proven = if walker.findings.is_empty() { to } else { 0 };
-    Ok(Report { origin: trust.origin, from, to, proven, findings: walker.findings, notes: Vec::new() })
+    Ok(Report { origin: trust.origin, from, to, proven, findings: walker.findings, notes })
 }
 
 /// Leads the walk's tree to the root of the checkpoint over all.
@@ -77,7 +79,9 @@ fn close(walker: &mut Walker, (from, to): (u64, u64), checkpoint: &Checkpoint, b
     }
 }
 
-fn walk(lines: &mut BufReader<File>, trust: &Trust, walker: &mut Walker) -> anyhow::Result<()> {
+/// How many events are there by their hashes alone.
+fn walk(lines: &mut BufReader<File>, trust: &Trust, walker: &mut Walker) -> anyhow::Result<u64> {
+    let mut retired = 0;
     loop {
         let mut page = Vec::with_capacity(PAGE);
         while page.len() < PAGE
@@ -86,11 +90,15 @@ fn walk(lines: &mut BufReader<File>, trust: &Trust, walker: &mut Walker) -> anyh
             page.push(line);
         }
         if page.is_empty() {
-            return Ok(());
+            return Ok(retired);
         }
         for line in read_all(&page) {
             match line? {
                 Read::Event(sealed) => walker.step(sealed),
+                Read::Retired(sealed) => {
+                    retired += 1;
+                    walker.step(sealed);
+                }
                 Read::Checkpoint(note) => compare(&note, trust, walker),
             }
         }
@@ -113,6 +121,8 @@ fn compare(note: &str, trust: &Trust, walker: &mut Walker) {
 
 enum Read {
     Event(Sealed),
+    /// Its hash is all that is left.
+    Retired(Sealed),
     Checkpoint(String),
 }
 
@@ -131,6 +141,15 @@ fn read_all(page: &[String]) -> Vec<anyhow::Result<Read>> {
 fn read(line: &str) -> anyhow::Result<Read> {
     let event = match serde_json::from_str(line).context("a line is none of a bundle")? {
         Line::Checkpoint(note) => return Ok(Read::Checkpoint(note)),
+        Line::Retired(line) => {
+            let hash = line.leaf_hash.0;
+            return Ok(Read::Retired(Sealed {
+                position: line.position,
+                event_id: line.event_id,
+                hash,
+                found: Some(Ok(hash)),
+            }));
+        }
         Line::Event(event) => event,
     };
     let (position, event_id, hash): (_, _, Hash) = (event.position, event.event_id, event.leaf_hash());

@@ -3,11 +3,13 @@
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
-use doorbook_core::audit::bundle::{EventLine, FORMAT, Header, HexHash, Line};
+use doorbook_core::audit::bundle::{EventLine, FORMAT, Header, HexHash, Line, RetiredLine};
+use doorbook_core::audit::retired::Retired;
 use doorbook_core::store::audit::{self, Place};
-use doorbook_core::store::{Db, checkpoints, tree};
+use doorbook_core::store::{Db, checkpoints, retention, tree};
 
 use super::Export;
 use crate::{Outcome, settings};
@@ -23,15 +25,19 @@ pub async fn run(options: &Export, out: &mut impl Write) -> anyhow::Result<Outco
     let (from, to) = (options.from, options.to.unwrap_or(signed));
     ensure!(from <= to, "there is nothing between positions {from} and {to}");
     ensure!(to <= signed, "position {to} is under no checkpoint yet: the last one is of {signed} events");
-    let mut file = OpenOptions::new();
-    let file = file.write(true).create_new(true).mode(0o600).open(&options.file);
-    let file = file.with_context(|| format!("cannot create {}", options.file.display()))?;
-    let mut file = BufWriter::new(file);
-    write(&db, from, to, &mut file).await?;
-    file.flush()?;
-    file.get_ref().sync_all()?;
+    write_file(&db, from, to, &options.file).await?;
     writeln!(out, "positions {from} to {to} written to {}", options.file.display())?;
     Ok(Outcome::Done)
+}
+
+pub(super) async fn write_file(db: &Db, from: u64, to: u64, path: &Path) -> anyhow::Result<()> {
+    let mut file = OpenOptions::new();
+    let file = file.write(true).create_new(true).mode(0o600).open(path);
+    let file = file.with_context(|| format!("cannot create {}", path.display()))?;
+    let mut file = BufWriter::new(file);
+    write(db, from, to, &mut file).await?;
+    file.flush()?;
+    Ok(file.get_ref().sync_all()?)
 }
 
 async fn write(db: &Db, from: u64, to: u64, file: &mut impl Write) -> anyhow::Result<()> {
@@ -51,6 +57,7 @@ async fn write(db: &Db, from: u64, to: u64, file: &mut impl Write) -> anyhow::Re
         behind: hexed(tree::covering(db, to..size).await?),
     };
     line(file, &header)?;
+    let retired = retention::retired(db).await?;
     let (mut at, mut marks) = (before, Vec::new().into_iter().peekable());
     let mut read = before;
     loop {
@@ -62,7 +69,7 @@ async fn write(db: &Db, from: u64, to: u64, file: &mut impl Write) -> anyhow::Re
         for place in places {
             ensure!(place.position == at + 1, "position {} is gone: run `doorbook audit verify`", at + 1);
             at = place.position;
-            line(file, &event(place)?)?;
+            line(file, &event(place, &retired)?)?;
             if marks.peek().is_none() && read < last {
                 let page = checkpoints::after(db, read, MARKS).await?;
                 read = page.last().map_or(last, |mark| mark.size);
@@ -75,7 +82,11 @@ async fn write(db: &Db, from: u64, to: u64, file: &mut impl Write) -> anyhow::Re
     }
 }
 
-fn event(place: Place) -> anyhow::Result<Line> {
+fn event(place: Place, retired: &[Retired]) -> anyhow::Result<Line> {
+    if place.is_dropped(retired) {
+        let (position, event_id) = (u64::try_from(place.position)?, place.event_id);
+        return Ok(Line::Retired(RetiredLine { position, event_id, leaf_hash: HexHash(place.leaf_hash) }));
+    }
     let Some(leaf) = place.leaf else {
         bail!("event {} at position {} is gone: run `doorbook audit verify`", place.event_id, place.position);
     };

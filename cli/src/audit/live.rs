@@ -14,9 +14,10 @@ use doorbook_core::audit::walk::{Fault, Finding, Mark, Sealed, Source, Walker};
 use doorbook_core::service::checkpoints as keys;
 use doorbook_core::store::audit::{self, Place};
 use doorbook_core::store::checkpoints::{self, StoredCheckpoint};
-use doorbook_core::store::{Db, Pooler};
+use doorbook_core::store::{Db, Pooler, retention};
 
 use super::Verify;
+use super::gone::Gone;
 use super::report::Report;
 use super::trust::{Trust, Worth};
 use crate::settings;
@@ -43,9 +44,11 @@ pub async fn verify(options: &Verify) -> anyhow::Result<Report> {
     }
     marks.outside.make_contiguous().sort_by_key(|checkpoint| checkpoint.size);
     let last = marks.outside.back().map_or(0, |checkpoint| checkpoint.size);
+    let mut gone = Gone::new(retention::retired(&db).await?);
     let mut places = audit::places(&db, 0, head.sealed, PAGE).await?;
     while let Some(after) = places.last().map(|place| place.position) {
-        let hashing = tokio::task::spawn_blocking(move || hash_all(&places));
+        let is_gone: Vec<bool> = places.iter().map(|place| gone.count(place)).collect();
+        let hashing = tokio::task::spawn_blocking(move || hash_all(&places, &is_gone));
         let (hashed, next) = tokio::join!(hashing, audit::places(&db, after, head.sealed, PAGE));
         for sealed in hashed? {
             walker.step(sealed);
@@ -53,6 +56,7 @@ pub async fn verify(options: &Verify) -> anyhow::Result<Report> {
         }
         places = next?;
     }
+    gone.end(&mut walker, &mut marks.notes);
     for event in audit::strays(&db).await? {
         let about = "no position was given to this event: it was put in beside the order, or nothing is sealed";
         walker.findings.add(Finding::elsewhere(Fault::Inserted, Some(event), about));
@@ -96,17 +100,25 @@ fn number(number: i64) -> u64 {
 }
 
 /// The leaf hash of each event as it stands there now, on every core.
-fn hash_all(places: &[Place]) -> Vec<Sealed> {
+fn hash_all(places: &[Place], is_gone: &[bool]) -> Vec<Sealed> {
     let share = places.len().div_ceil(thread::available_parallelism().map_or(1, NonZeroUsize::get)).max(1);
-    let hash = |place: &Place| Sealed {
+    let hash = |(place, is_gone): (&Place, &bool)| Sealed {
         position: number(place.position),
         event_id: place.event_id,
         hash: place.leaf_hash,
-        found: place.leaf.as_ref().map(|leaf| leaf.hash().map_err(|error| error.to_string())),
+        // Of an event that was dropped, its hash alone is left; the signed roots say whether it is the right one.
+        found: if *is_gone {
+            Some(Ok(place.leaf_hash))
+        } else {
+            place.leaf.as_ref().map(|leaf| leaf.hash().map_err(|error| error.to_string()))
+        },
     };
     thread::scope(|scope| {
-        let parts: Vec<_> =
-            places.chunks(share).map(|part| scope.spawn(move || part.iter().map(hash).collect::<Vec<_>>())).collect();
+        let parts: Vec<_> = places
+            .chunks(share)
+            .zip(is_gone.chunks(share))
+            .map(|(part, gone)| scope.spawn(move || part.iter().zip(gone).map(hash).collect::<Vec<_>>()))
+            .collect();
         parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
     })
 }

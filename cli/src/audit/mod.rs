@@ -2,17 +2,18 @@
 
 mod bundle;
 mod export;
+mod gone;
 mod live;
 mod report;
 mod trust;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use doorbook_core::audit::note::Verifier;
 
-use crate::Outcome;
+use crate::{Outcome, settings};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -51,6 +52,12 @@ pub struct Export {
     to: Option<u64>,
     /// Must not exist yet
     file: PathBuf,
+}
+
+/// Writes these positions to a file that must not be there yet.
+pub async fn write_bundle(from: u64, to: u64, file: &Path) -> anyhow::Result<()> {
+    let db = settings::pool(&settings::load()?).await?;
+    export::write_file(&db, from, to, file).await
 }
 
 pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outcome> {

@@ -34,6 +34,8 @@ pub struct Header {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Line {
     Event(Box<EventLine>),
+    /// An event that retention has dropped.
+    Retired(RetiredLine),
     /// A checkpoint of exactly the events so far.
     Checkpoint(String),
 }
@@ -54,6 +56,15 @@ impl TryFrom<String> for HexHash {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         unhex(&text).and_then(|bytes| bytes.try_into().ok()).map(Self).ok_or("64 hexadecimal digits were expected")
     }
+}
+
+/// What is left of an event that was dropped.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetiredLine {
+    pub position: u64,
+    pub event_id: Uuid,
+    pub leaf_hash: HexHash,
 }
 
 /// An event with everything that its leaf is made of, and the hash that was sealed.

@@ -23,6 +23,7 @@ pub mod password;
 pub mod profile;
 pub mod refresh;
 pub mod register;
+pub mod retention;
 pub mod sessions;
 pub mod start;
 pub mod system;

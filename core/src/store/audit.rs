@@ -5,8 +5,10 @@ use uuid::Uuid;
 
 use super::{Db, StoreError, Tx};
 use crate::audit::leaf::Leaf;
+use crate::audit::retired::Retired;
 use crate::audit::tree::Hash;
 use crate::clock::Timestamp;
+use crate::event::RetentionClass;
 
 /// Longest time for the search for events without a position: it looks at each event once.
 const SEARCH_TIMEOUT: &str = "set local statement_timeout = '10min'";
@@ -18,13 +20,28 @@ pub struct Place {
     pub position: i64,
     pub event_id: Uuid,
     pub leaf_hash: Hash,
+    /// Retention class of the seal.
+    pub sealed_class: String,
     pub leaf: Option<Leaf>,
+}
+
+impl Place {
+    /// Whether retention may drop its event.
+    pub fn can_expire(&self) -> bool {
+        self.sealed_class == RetentionClass::Expire.as_str()
+    }
+
+    /// Whether its event was dropped with one of these months.
+    pub fn is_dropped(&self, retired: &[Retired]) -> bool {
+        self.leaf.is_none() && self.can_expire() && retired.iter().any(|retired| retired.month.holds(self.event_id))
+    }
 }
 
 struct Row {
     position: i64,
     sealed_id: Uuid,
     leaf_hash: Vec<u8>,
+    sealed_class: String,
     event_id: Option<Uuid>,
     retention_class: Option<String>,
     log_id: Option<i16>,
@@ -50,7 +67,8 @@ impl Row {
     fn place(self) -> Result<Place, StoreError> {
         let (position, event_id) = (self.position, self.sealed_id);
         let leaf_hash = super::tree::hash(&self.leaf_hash)?;
-        Ok(Place { position, event_id, leaf_hash, leaf: self.leaf() })
+        let sealed_class = self.sealed_class.clone();
+        Ok(Place { position, event_id, leaf_hash, sealed_class, leaf: self.leaf() })
     }
 
     fn leaf(self) -> Option<Leaf> {
@@ -85,7 +103,7 @@ impl Row {
 pub async fn places(db: &Db, after: i64, until: i64, limit: i64) -> Result<Vec<Place>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"select s.position, s.event_id as sealed_id, s.leaf_hash, e.event_id as "event_id?", e.retention_class as "retention_class?",
+        r#"select s.position, s.event_id as sealed_id, s.leaf_hash, s.retention_class as sealed_class, e.event_id as "event_id?", e.retention_class as "retention_class?",
                   e.log_id as "log_id?", e.tenant_id as "tenant_id?", e.stream_id as "stream_id?", e.version as "version?",
                   e.type as "name?", e.schema_version as "schema_version?", e.subject_id as "subject_id?", e.payload as "payload?",
                   e.pii as "pii?", e.pii_key_id as "pii_key_id?", e.actor_kind as "actor_kind?", e.actor_id as "actor_id?",

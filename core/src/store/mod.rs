@@ -15,6 +15,7 @@ pub mod migrations;
 pub mod project;
 pub mod query;
 pub mod rebuild;
+pub mod retention;
 pub mod seal;
 pub mod search;
 mod self_test;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::common::*;
 
 /// Both verify the file; whether it holds, and all that they say. They agree.
-async fn verify(house: &House, file: &Path, key: &str) -> (bool, String) {
+pub async fn verified_twice(house: &House, file: &Path, key: &str) -> (bool, String) {
     let file = file.to_str().unwrap();
     let ran = house.run(&["audit", "verify", "--bundle", file, "--key", key]).await;
     let programs = python::environment("e2e", "e2e/requirements.txt").await.unwrap();
@@ -32,11 +32,11 @@ async fn a_bundle_holds_for_two_implementations_and_no_change_of_it_does() {
     let (key, whole, part) = (house.key().await, house.folder.join("whole"), house.folder.join("part"));
     let ran = house.run(&["audit", "export", whole.to_str().unwrap()]).await;
     assert_eq!(ran.status, 0, "{ran:?}");
-    let (holds, said) = verify(&house, &whole, &key).await;
+    let (holds, said) = verified_twice(&house, &whole, &key).await;
     assert!(holds && said.contains("positions 1 to 1300 hold"), "{said}");
     let ran = house.run(&["audit", "export", "--from", "37", "--to", "1111", part.to_str().unwrap()]).await;
     assert_eq!(ran.status, 0, "{ran:?}");
-    assert!(verify(&house, &part, &key).await.0);
+    assert!(verified_twice(&house, &part, &key).await.0);
     let beyond = house.run(&["audit", "export", "--to", "1301", "beyond"]).await;
     assert!(beyond.status == 1 && beyond.err.contains("under no checkpoint"), "{beyond:?}");
 
@@ -76,7 +76,7 @@ async fn a_bundle_holds_for_two_implementations_and_no_change_of_it_does() {
     ];
     for (case, lines, place) in cases {
         fs::write(&changed, lines.join("\n") + "\n").unwrap();
-        let (holds, said) = verify(&house, &changed, &key).await;
+        let (holds, said) = verified_twice(&house, &changed, &key).await;
         assert!(!holds && said.contains(place), "{case}: {said}");
         assert!(
             said.contains(&id) || !matches!(case, "payload" | "time" | "actor" | "type" | "hash"),
@@ -96,7 +96,7 @@ async fn a_forger_without_the_key_proves_nothing() {
     house.reseal(7, 7).await;
     let ran = house.run(&["audit", "export", file.to_str().unwrap()]).await;
     assert_eq!(ran.status, 0, "{ran:?}");
-    let (holds, said) = verify(&house, &file, &key).await;
+    let (holds, said) = verified_twice(&house, &file, &key).await;
     assert!(!holds && said.contains("positions 1 to 50"), "{said}");
     // And signs it with a key of his own under the name of the log.
     let name = key.split('+').next().unwrap();
@@ -111,6 +111,6 @@ async fn a_forger_without_the_key_proves_nothing() {
     house.book.sign_now(std::slice::from_ref(&own)).await.unwrap();
     fs::remove_file(&file).unwrap();
     assert_eq!(house.run(&["audit", "export", file.to_str().unwrap()]).await.status, 0);
-    assert!(!verify(&house, &file, &key).await.0);
-    assert!(verify(&house, &file, &own.verifier().to_string()).await.0, "by his key it would hold");
+    assert!(!verified_twice(&house, &file, &key).await.0);
+    assert!(verified_twice(&house, &file, &own.verifier().to_string()).await.0, "by his key it would hold");
 }

@@ -3,5 +3,6 @@
 
 mod bundles;
 mod common;
+mod retention;
 mod signing;
 mod tamper;

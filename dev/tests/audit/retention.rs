@@ -1,0 +1,149 @@
+//! Months that were let go of, and what an insider makes of it.
+
+use std::time::Duration;
+
+use doorbook_dev::{Cluster, Role, Stand, aged};
+use sqlx::PgPool;
+
+use crate::bundles::verified_twice;
+use crate::common::*;
+
+const MONTH: &str = "2025-01";
+/// Enough for a checkpoint at once.
+const EVENTS: i64 = 1_100;
+
+/// Sealed, signed, written to the sink and followed, as by a worker.
+async fn house_with_an_old_month() -> House {
+    let house = house().await;
+    house.append(20).await;
+    aged::old_month(&house.superuser, MONTH, EVENTS).await.unwrap();
+    house.append(20).await;
+    house.seal().await;
+    house.sign().await;
+    house.seal().await;
+    while house.book.follow_search().await.unwrap() > 0 {}
+    house.tamper("update checkpoint_sink set written_size = (select max(size) from checkpoints)").await;
+    house
+}
+
+async fn partition_is_there(superuser: &PgPool) -> bool {
+    let sql = "select to_regclass('events_expire_202501') is not null";
+    sqlx::query_scalar(sql).fetch_one(superuser).await.unwrap()
+}
+
+/// C073. Breaks when `core/src/service/retention.rs`: `if !retention::retired(&self.db).await?.contains(&retired) {` → `if false {`.
+#[tokio::test]
+async fn a_month_that_was_kept_for_long_enough_goes_and_everything_else_is_proven_as_before() {
+    let sink = Cluster::shared().await.unwrap().run().folder().join("retention-sink");
+    let target = format!("file://{}", sink.display());
+    let stand = Stand::start_with(Cluster::shared().await.unwrap(), &[("CHECKPOINT_SINK", &target)]).await.unwrap();
+    let superuser =
+        PgPool::connect(&Cluster::shared().await.unwrap().superuser_url(stand.database.name())).await.unwrap();
+    aged::old_month(&superuser, MONTH, EVENTS).await.unwrap();
+    let folder = Cluster::shared().await.unwrap().run().folder().join("retention-files");
+    std::fs::create_dir(&folder).unwrap();
+    let mut listed = String::new();
+    for _ in 0..300 {
+        listed = stand.doorbook(&["retention", "list"]).await.unwrap();
+        if listed == format!("{MONTH}: {EVENTS} events\n") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(listed, format!("{MONTH}: {EVENTS} events\n"));
+    let done = stand.doorbook(&["retention", "apply", "--folder", folder.to_str().unwrap()]).await.unwrap();
+    assert_eq!(done, format!("{MONTH}: {EVENTS} events dropped\n"));
+    assert!(!partition_is_there(&superuser).await);
+    let left: i64 = sqlx::query_scalar(
+        "select (select count(*) from events where type = 'PasswordResetRequestedForUnknown')
+              + (select count(*) from event_search s where not exists (
+                     select 1 from event_seals p join events e on e.event_id = p.event_id where p.position = s.position))",
+    )
+    .fetch_one(&superuser)
+    .await
+    .unwrap();
+    assert_eq!(left, 0, "neither events nor what they are found by");
+    // A worker makes partitions every hour; this one must not come back.
+    let worker = stand.database.pool(Role::Worker).await.unwrap();
+    sqlx::query("select make_event_partitions(24)").execute(&worker).await.unwrap();
+    assert!(!partition_is_there(&superuser).await);
+
+    let verdict = stand.doorbook(&["audit", "verify"]).await.unwrap();
+    assert!(verdict.contains(&format!("retention has dropped the {EVENTS} events of {MONTH}")), "{verdict}");
+    let keys = stand.doorbook(&["keys"]).await.unwrap();
+    let key = keys.split_whitespace().find(|word| word.matches('+').count() >= 2).expect("a public key").to_owned();
+    let kept = folder.join(format!("events-{MONTH}.jsonl"));
+    let command = ["audit", "verify", "--key", &key, "--bundle", kept.to_str().unwrap()];
+    let whole = stand.doorbook(&command).await.unwrap();
+    assert!(whole.contains("hold") && !whole.contains("hashes alone"), "{whole}");
+    let again = stand.doorbook(&["retention", "apply", "--folder", folder.to_str().unwrap()]).await.unwrap();
+    assert!(again.starts_with("no month has been kept"), "{again}");
+}
+
+/// C073. Breaks when `cli/src/audit/export.rs`: `if place.is_dropped(retired) {` → `if false {`.
+#[tokio::test]
+async fn a_bundle_over_a_month_that_is_gone_has_its_hashes_and_holds_for_two_implementations() {
+    let house = house_with_an_old_month().await;
+    let (key, bundle) = (house.key().await, house.folder.join("bundle"));
+    let ran = house.run(&["retention", "apply", "--folder", "."]).await;
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let ran = house.run(&["audit", "export", bundle.to_str().unwrap()]).await;
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let (holds, said) = verified_twice(&house, &bundle, &key).await;
+    assert!(holds && said.contains(&format!("{EVENTS} events are here by their hashes alone")), "{said}");
+    let text = std::fs::read_to_string(&bundle).unwrap();
+    let line = text.lines().find(|line| line.contains("\"retired\"")).unwrap();
+    let hash = line.split("\"leaf_hash\":\"").nth(1).unwrap();
+    let other = line.replace(&hash[..8], "00000000");
+    std::fs::write(&bundle, text.replace(line, &other)).unwrap();
+    assert!(!verified_twice(&house, &bundle, &key).await.0);
+}
+
+/// C080. Breaks when `cli/src/audit/gone.rs`: `if left == 0 && found.of(month) == told {` → `if found.of(month) == told {`.
+#[tokio::test]
+async fn nobody_hides_the_deletion_of_an_event_behind_retention() {
+    let house = house_with_an_old_month().await;
+    // Deleted before its month goes: the month is held back.
+    let event = house.event(25).await;
+    let delete = format!("delete from events where event_id = '{event}'");
+    house.tamper(&format!("create table kept as select * from events where event_id = '{event}'; {delete}")).await;
+    let ran = house.run(&["retention", "apply", "--folder", "."]).await;
+    assert!(ran.status == 1 && ran.out.contains("gone already"), "{ran:?}");
+    assert!(partition_is_there(&house.superuser).await);
+    // Called dropped, and counted well, while the others of its month are there.
+    house
+        .tamper(&format!(
+            "insert into streams (stream_id, kind, version) values ('00000000-0000-0000-0000-000000000001', 'operator', 1);
+             insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind, trace_id)
+             select overlay(uuid7_floor(clock_timestamp())::text placing '1' from 36)::uuid, 'keep', '00000000-0000-0000-0000-000000000001', 1,
+                    'EventsRetired', jsonb_build_object('month', '{MONTH}', 'events', 1, 'digest',
+                        encode(sha256(int8send(position) || leaf_hash), 'hex')), 'operator', gen_random_uuid()
+             from event_seals where event_id = '{event}'"
+        ))
+        .await;
+    house.seal().await;
+    house.sign().await;
+    house.seal().await;
+    assert_eq!(house.verify(&[]).await, [("deleted".to_owned(), Some(25), Some(25), None)]);
+}
+
+/// C080. Breaks when `core/src/store/audit.rs`: `self.sealed_class == RetentionClass::Expire.as_str()` → `true`.
+#[tokio::test]
+async fn what_is_kept_for_ever_goes_with_no_month() {
+    let house = house_with_an_old_month().await;
+    let ran = house.run(&["retention", "apply", "--folder", "."]).await;
+    assert_eq!(ran.status, 0, "{ran:?}");
+    assert_eq!(house.verify(&[]).await, []);
+    // The insider makes an event that is kept look like one of the month.
+    let kept = house.number("select min(position) from event_seals where retention_class = 'keep'").await;
+    let moved = "overlay(event_id::text placing left(uuid7_floor('2025-01-15T00:00:00Z')::text, 13) from 1)::uuid";
+    house
+        .tamper(&format!(
+            "delete from events using event_seals s where s.position = {kept} and s.event_id = events.event_id"
+        ))
+        .await;
+    house.tamper(&format!("update event_seals set event_id = {moved} where position = {kept}")).await;
+    let found = house.verify(&[]).await;
+    let (fault, position, ..) = &found[0];
+    assert_eq!((fault.as_str(), *position, found.len()), ("deleted", Some(kept), 1), "{found:?}");
+}
