@@ -30,7 +30,10 @@ use crate::{
     openapi,
     problem::Problem,
     routes::{
-        admin::{accounts::Accounts, audit::Audit, export::Exports, orders::Orders, proofs::Proofs, step_up::StepUp},
+        admin::{
+            accounts::Accounts, audit::Audit, export::Exports, orders::Orders, past::Pasts, proofs::Proofs,
+            step_up::StepUp,
+        },
         email::Emails,
         health::{HealthApi, ReadinessProbe},
         history::History,
@@ -65,7 +68,7 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Sessions,
         History,
         // The framework takes sixteen at most in one row.
-        (Audit, Exports, Proofs, Accounts, Orders, StepUp),
+        (Audit, Pasts, Exports, Proofs, Accounts, Orders, StepUp),
     )
 }
 

@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Operation, whom it is for, and what they are answered.
-const OPERATIONS: [(&str, For, u16); 44] = [
+const OPERATIONS: [(&str, For, u16); 47] = [
     ("GET /health", For::Anyone, 200),
     ("GET /health/live", For::Anyone, 200),
     ("GET /health/ready", For::Anyone, 200),
@@ -55,6 +55,11 @@ const OPERATIONS: [(&str, For, u16); 44] = [
     ("GET /api/admin/audit/events/", For::Auditor, 200),
     // Without the form of the file.
     ("GET /api/admin/audit/export/", For::Auditor, 422),
+    // The worker that would have sealed its events is away.
+    ("GET /api/admin/audit/accounts/{id}/state/", For::Auditor, 404),
+    // Without the earlier time.
+    ("GET /api/admin/audit/accounts/{id}/difference/", For::Auditor, 422),
+    ("GET /api/admin/audit/accounts/{id}/refusals/", For::Auditor, 404),
     // The id is an account's, and no event's.
     ("GET /api/admin/audit/events/{id}/", For::Auditor, 404),
     ("POST /api/admin/audit/events/{id}/reveal/", For::Auditor, 404),

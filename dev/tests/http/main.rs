@@ -24,6 +24,7 @@ mod key_rotation;
 mod links;
 mod outages;
 mod passwords;
+mod past;
 mod problems;
 mod profile;
 mod sessions;

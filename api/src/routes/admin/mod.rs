@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod audit;
 pub mod export;
 pub mod orders;
+pub mod past;
 pub mod proofs;
 pub mod step_up;
 
