@@ -32,7 +32,7 @@ use crate::{
     routes::{
         admin::{
             accounts::Accounts, audit::Audit, export::Exports, orders::Orders, past::Pasts, proofs::Proofs,
-            step_up::StepUp,
+            step_up::StepUp, stream::Streams,
         },
         email::Emails,
         health::{HealthApi, ReadinessProbe},
@@ -68,7 +68,7 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Sessions,
         History,
         // The framework takes sixteen at most in one row.
-        (Audit, Pasts, Exports, Proofs, Accounts, Orders, StepUp),
+        (Audit, Pasts, Streams, Exports, Proofs, Accounts, Orders, StepUp),
     )
 }
 

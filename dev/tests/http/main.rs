@@ -22,6 +22,7 @@ mod input;
 mod insider;
 mod key_rotation;
 mod links;
+mod live;
 mod outages;
 mod passwords;
 mod past;

@@ -8,6 +8,7 @@ pub mod orders;
 pub mod past;
 pub mod proofs;
 pub mod step_up;
+pub mod stream;
 
 use doorbook_core::account::Role;
 use poem_openapi::{Enum, Object};

@@ -3,6 +3,7 @@
 mod cursor;
 mod difference;
 mod export;
+mod live;
 mod past;
 mod proofs;
 mod refusals;
@@ -10,6 +11,8 @@ mod search;
 
 pub use difference::{Change, Difference};
 pub use export::Export;
+pub(super) use live::Hub;
+pub use live::{Live, Stream};
 pub use past::{Awaited, EventRef, PastSession, Pending, StateView};
 pub use proofs::{CHECKPOINTS_PAGE_MAX, Consistency, Inclusion, SigningKey};
 pub use refusals::{Ended, REFUSALS_PAGE_MAX, RefusalView, RefusalsPage};
