@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use doorbook_api::config::{CookieConfig, FrameOptions, HeaderConfig, Hsts, HttpConfig, SameSite};
 use doorbook_api::edge::{self, Limits};
 use doorbook_api::ops::{self, Ops, Ready};
+use doorbook_api::routes::admin::stream::Ending;
 use doorbook_api::routes::health::{Readiness, ReadinessProbe};
 use doorbook_api::server::{App, routes};
 use doorbook_core::config::{self, Environment, Process, Settings};
@@ -58,6 +59,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (stop, stopping) = watch::channel(false);
     let opened = Arc::new(OnceLock::new());
+    let ending = Ending(stopping.clone());
     let ops = Ops { doorbook: Arc::clone(&opened), stopping };
     let ops_listener = TcpListener::bind(settings.http.api_ops_bind).await.context("API_OPS_BIND")?;
     tokio::spawn(ops::serve(ops_listener, ops.clone()));
@@ -75,7 +77,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
     };
     let Some(doorbook) = open(settings).await? else { return Ok(()) };
     let doorbook = opened.get_or_init(|| Arc::new(doorbook));
-    let app = App::new(routes(readiness(ops)), &http(settings)?)?.with_data(Arc::clone(doorbook));
+    let app = App::new(routes(readiness(ops)), &http(settings)?)?.with_data(Arc::clone(doorbook)).with_data(ending);
     let listener = TcpListener::bind(settings.http.api_bind).await.context("API_BIND")?;
     tracing::info!(address = %settings.http.api_bind, "serving");
     edge::serve(listener, Arc::new(app), Limits::within_descriptors(), stop).await;

@@ -34,6 +34,7 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("post /api/auth/email/change/confirm/", &[409, 429]),
     ("post /api/auth/email/change/undo/", &[409, 429]),
     ("get /api/admin/audit/export/", &[429]),
+    ("get /api/admin/audit/events/stream/", &[422, 429]),
     ("get /api/admin/audit/events/{id}/proof/", &[409]),
     ("post /api/admin/step-up/", &[429]),
     ("post /api/admin/accounts/{id}/disable/", &[409]),

@@ -17,6 +17,10 @@ pub enum OperatorEvent {
         fields: Vec<String>,
         format: String,
     },
+    /// One a stream and all that it is continued by.
+    AuditStreamOpened {
+        fields: Vec<String>,
+    },
     PersonalDataRevealed {
         event: EventId,
         reason: String,

@@ -153,6 +153,7 @@ const fn of_operator(event: &OperatorEvent) -> Severity {
         }
         OperatorEvent::PersonalDataRevealed { .. }
         | OperatorEvent::AuditExported { .. }
+        | OperatorEvent::AuditStreamOpened { .. }
         | OperatorEvent::SettingsLoaded { .. }
         | OperatorEvent::EventsRetired { .. }
         | OperatorEvent::KeyRotated { .. }

@@ -185,6 +185,7 @@ fn operator() -> Vec<OperatorEvent> {
         E::AccountViewed => [E::AccountViewed],
         E::AuditSearched { .. } => [E::AuditSearched { fields: vec!["address".into(), "from".into()] }],
         E::AuditExported { .. } => [E::AuditExported { fields: vec!["account".into()], format: "csv".into() }],
+        E::AuditStreamOpened { .. } => [E::AuditStreamOpened { fields: vec!["severity".into()] }],
         E::PersonalDataRevealed { .. } => [E::PersonalDataRevealed { event: EventId(id(4)), reason: "case 17".into() }],
         E::KeyRotated { .. } => [E::KeyRotated { purpose: "checkpoint".into(), key_id: "0123456789abcdef".into() }],
         E::EventsRetired { .. } => [

@@ -83,6 +83,24 @@ fn share_search(document: &mut Value) {
     export["get"]["responses"]["422"] = json!({ "$ref": "#/components/responses/Problem422" });
 }
 
+/// A stream takes what a search takes but for pages, a span of time and a mailbox, and says the events of a page one by one.
+fn share_stream(document: &mut Value) {
+    const LEFT_OUT: [&str; 5] = ["cursor", "limit", "from", "to", "email"];
+    let search = document["paths"]["/api/admin/audit/events/"]["get"]["parameters"].clone();
+    let Some(stream) = document["paths"].get_mut("/api/admin/audit/events/stream/") else { return };
+    let is_left_out = |parameter: &&Value| LEFT_OUT.iter().any(|name| parameter["name"] == *name);
+    let resume = json!({
+        "name": "Last-Event-ID", "in": "header", "required": false, "explode": true, "deprecated": false,
+        "description": "`id` of the last message of an earlier stream: this one goes on behind it.",
+        "schema": { "type": "string", "maxLength": 64 },
+    });
+    let fields = search.as_array().into_iter().flatten().filter(|parameter| !is_left_out(parameter)).cloned();
+    stream["get"]["parameters"] = fields.chain([resume]).collect();
+    stream["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"] = json!({
+        "type": "array", "format": "event-stream", "items": { "$ref": "#/components/schemas/TrailEvent" },
+    });
+}
+
 /// Completes a document that has the routes these are about; others are left as they are.
 pub fn add(document: &mut Value) {
     for (name, example) in examples() {
@@ -107,6 +125,7 @@ pub fn add(document: &mut Value) {
         }
     }
     share_search(document);
+    share_stream(document);
     if let Some(csrf) = document["paths"].get_mut("/api/auth/csrf/") {
         csrf["get"]["security"] = json!([{ "refreshCookie": [] }]);
         document["components"]["securitySchemes"]["refreshCookie"] = json!({

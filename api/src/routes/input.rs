@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use doorbook_core::clock::Timestamp;
 use doorbook_core::password::PasswordPlain;
 use doorbook_core::service::admin::parse_reason;
 use doorbook_core::service::idempotent::{IdempotencyHeader, KEY_LENGTH_MAX};
@@ -107,6 +108,12 @@ impl Faults {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
         self.keep(parse(text?).ok_or_else(|| FieldFault::new(field, "invalid", rule)))
+    }
+
+    /// An optional time.
+    pub fn time(&mut self, field: &'static str, text: Option<&str>) -> Option<Timestamp> {
+        let rule = "must be a time as RFC 3339 has it, such as 2026-01-31T12:00:00Z";
+        self.parsed(field, text, rule, Timestamp::parse_rfc3339)
     }
 
     /// Whether the refresh token shall go into a cookie.

@@ -1,5 +1,11 @@
 //! What strangers cause. One stream an identifier key and window, so that nobody can lengthen an account's own history.
 
+mod reasons;
+#[cfg(test)]
+mod spec;
+
+pub use reasons::{End, Explanation, Fact, Ground, explain};
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;

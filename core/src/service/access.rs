@@ -3,6 +3,7 @@
 use super::append::Batch;
 use super::{Context, Doorbook, Refusal};
 use crate::account::Role;
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::operator::OperatorEvent;
 use crate::store::keys::DataKey;
@@ -61,6 +62,11 @@ impl Doorbook {
     /// What a token of ours says, which is not yet believed: session and account may be over.
     pub(super) fn claims(&self, token: &str) -> Result<AccessClaims, Refusal> {
         self.access.verify(token, self.clock.now()).ok_or(Refusal::Unauthenticated)
+    }
+
+    /// When a token ends that has just been believed.
+    pub fn token_end(&self, token: &str) -> Result<Timestamp, Refusal> {
+        self.claims(token).map(|claims| claims.expires_at)
     }
 
     /// The token's holder, if the token, its session and its account are in force right now. A store that cannot answer refuses.

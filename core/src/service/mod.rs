@@ -94,6 +94,8 @@ pub struct Doorbook {
     pub(crate) vault: Vault,
     pub(crate) roots: Arc<RootRing>,
     pub(crate) access: AccessTokens,
+    /// Who listens to the trail.
+    live: audit::Hub,
 }
 
 /// Who asks, and from where.
@@ -247,7 +249,7 @@ impl Doorbook {
             return Err(StartError::AccessTokens);
         }
         let vault = Vault::open(&db, Arc::clone(&roots)).await?;
-        Ok(Self { db, clock, hasher, policy, vault, roots, access })
+        Ok(Self { db, clock, hasher, policy, vault, roots, access, live: audit::Hub::default() })
     }
 
     /// The database's time, to the millisecond: what events and projections are stamped with.

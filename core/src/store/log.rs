@@ -261,6 +261,8 @@ pub struct SealedEvent {
     pub position: i64,
     pub event_id: EventId,
     pub kind: String,
+    pub stream_id: Uuid,
+    pub version: i64,
     pub name: String,
     pub schema_version: i16,
     pub subject_id: Option<Uuid>,
@@ -294,8 +296,8 @@ impl SealedEvent {
 pub async fn sealed_after<'c>(db: impl PgExecutor<'c>, after: i64, limit: i64) -> Result<Vec<SealedEvent>, StoreError> {
     Ok(sqlx::query_as!(
         SealedEvent,
-        r#"select p.position, e.event_id as "event_id: EventId", s.kind, e.type as name, e.schema_version, e.subject_id, e.payload, e.pii,
-                  e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
+        r#"select p.position, e.event_id as "event_id: EventId", s.kind, e.stream_id, e.version, e.type as name, e.schema_version,
+                  e.subject_id, e.payload, e.pii, e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
                   e.recorded_at as "recorded_at: Timestamp"
            from event_seals p
            join events e on e.retention_class = p.retention_class and e.event_id = p.event_id
@@ -312,8 +314,8 @@ pub async fn sealed_after<'c>(db: impl PgExecutor<'c>, after: i64, limit: i64) -
 pub async fn sealed_at(db: &Db, positions: &[i64]) -> Result<Vec<SealedEvent>, StoreError> {
     Ok(sqlx::query_as!(
         SealedEvent,
-        r#"select p.position, e.event_id as "event_id: EventId", s.kind, e.type as name, e.schema_version, e.subject_id, e.payload, e.pii,
-                  e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
+        r#"select p.position, e.event_id as "event_id: EventId", s.kind, e.stream_id, e.version, e.type as name, e.schema_version,
+                  e.subject_id, e.payload, e.pii, e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
                   e.recorded_at as "recorded_at: Timestamp"
            from event_seals p
            join events e on e.retention_class = p.retention_class and e.event_id = p.event_id

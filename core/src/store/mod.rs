@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod keys;
 pub mod log;
 pub mod migrations;
+pub mod past;
 pub mod project;
 pub mod query;
 pub mod rebuild;

@@ -3,7 +3,7 @@
 //! statement is about all accounts of its batch. Which columns are derived, and so compared and rebuilt, stands in `columns`.
 
 mod compare;
-mod fold;
+pub(crate) mod fold;
 mod repair;
 mod rows;
 #[cfg(test)]

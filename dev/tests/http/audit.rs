@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 
 use crate::common::*;
 
-const EVENTS: &str = "/api/admin/audit/events/";
+pub const EVENTS: &str = "/api/admin/audit/events/";
 
 /// Somebody with a role, logged in.
-async fn official(stand: &Stand, role: &str) -> doorbook_dev::Client {
+pub async fn official(stand: &Stand, role: &str) -> doorbook_dev::Client {
     let email = empowered(stand, role).await;
     logged_in(stand, &email).await.0
 }
 
 /// Waits until a search finds something.
-async fn found(client: &doorbook_dev::Client, query: &str) -> Vec<Value> {
+pub async fn found(client: &doorbook_dev::Client, query: &str) -> Vec<Value> {
     for _ in 0..100 {
         let answer = client.get(&format!("{EVENTS}{query}")).await.unwrap();
         assert_eq!(answer.status, 200, "{answer:?}");

@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Operation, whom it is for, and what they are answered.
-const OPERATIONS: [(&str, For, u16); 45] = [
+const OPERATIONS: [(&str, For, u16); 49] = [
     ("GET /health", For::Anyone, 200),
     ("GET /health/live", For::Anyone, 200),
     ("GET /health/ready", For::Anyone, 200),
@@ -54,8 +54,15 @@ const OPERATIONS: [(&str, For, u16); 45] = [
     ("GET /api/admin/accounts/{id}/", For::Auditor, 200),
     ("POST /api/admin/step-up/", For::Auditor, 204),
     ("GET /api/admin/audit/events/", For::Auditor, 200),
+    // From where nobody was: a stream has no end to wait for.
+    ("GET /api/admin/audit/events/stream/", For::Auditor, 422),
     // Without the form of the file.
     ("GET /api/admin/audit/export/", For::Auditor, 422),
+    // The worker that would have sealed its events is away.
+    ("GET /api/admin/audit/accounts/{id}/state/", For::Auditor, 404),
+    // Without the earlier time.
+    ("GET /api/admin/audit/accounts/{id}/difference/", For::Auditor, 422),
+    ("GET /api/admin/audit/accounts/{id}/refusals/", For::Auditor, 404),
     // The id is an account's, and no event's.
     ("GET /api/admin/audit/events/{id}/", For::Auditor, 404),
     ("POST /api/admin/audit/events/{id}/reveal/", For::Auditor, 404),
@@ -190,7 +197,8 @@ impl Cast {
         let path = path.replace("{id}", target).replace("{session}", session);
         let before = self.insider.lasting(&email).await;
         let method: Method = method.parse().unwrap();
-        let answer = client.send(method, &path, body(operation, &own), &[]).await.unwrap();
+        let nowhere = [("Last-Event-ID", "nowhere")];
+        let answer = client.send(method, &path, body(operation, &own), &nowhere).await.unwrap();
         let expected = expected(operation, whom, allowed, caller);
         let refused = matches!(expected, 401 | 403 | 404) && expected != allowed;
         let words = match expected {

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use doorbook_core::clock::Timestamp;
 use doorbook_core::service::audit::{Filter, TrailEntry};
 use doorbook_core::terms::Severity;
 use doorbook_core::value::{AccountId, EventId, SessionId};
@@ -201,9 +200,7 @@ impl Asking {
         let address = faults.parsed("address", self.address.as_deref(), "must be an IP address", |it| it.parse().ok());
         let rule = "must be an IPv4 network of 24 bits or an IPv6 network of 48, such as 203.0.113.0/24";
         let network = faults.parsed("network", self.network.as_deref(), rule, network);
-        let rule = "must be a time as RFC 3339 has it, such as 2026-01-31T12:00:00Z";
-        let from = faults.parsed("from", self.from.as_deref(), rule, Timestamp::parse_rfc3339);
-        let to = faults.parsed("to", self.to.as_deref(), rule, Timestamp::parse_rfc3339);
+        let (from, to) = (faults.time("from", self.from.as_deref()), faults.time("to", self.to.as_deref()));
         let email = self.email.as_deref().and_then(|text| faults.email("email", text));
         faults.check()?;
         Ok(Filter {

@@ -6,8 +6,10 @@ pub mod audit;
 pub mod export;
 pub mod orders;
 pub mod overview;
+pub mod past;
 pub mod proofs;
 pub mod step_up;
+pub mod stream;
 
 use doorbook_core::account::Role;
 use poem_openapi::{Enum, Object};

@@ -1,14 +1,23 @@
 //! The trail as auditors and admins read it. Reading is recorded: one event a search, an event read or an export.
 
 mod cursor;
+mod difference;
 mod export;
+mod live;
 mod overview;
+mod past;
 mod proofs;
+mod refusals;
 mod search;
 
+pub use difference::{Change, Difference};
 pub use export::Export;
+pub(super) use live::Hub;
+pub use live::{Live, Stream};
 pub use overview::{COUNTED, Overview, Series, Span, Suspect};
+pub use past::{Awaited, EventRef, PastSession, Pending, StateView};
 pub use proofs::{CHECKPOINTS_PAGE_MAX, Consistency, Inclusion, SigningKey};
+pub use refusals::{Ended, REFUSALS_PAGE_MAX, RefusalView, RefusalsPage};
 pub use search::{Filter, Page, TrailEntry};
 
 use super::access::{Caller, Sight};

@@ -73,10 +73,23 @@ impl Filter {
     }
 
     /// What a cursor is bound to.
-    fn canonical(&self, caller: Caller) -> String {
+    pub(super) fn canonical(&self, caller: Caller) -> String {
         let email = self.email.as_ref().map(Email::normal_form);
         let span = (self.from.map(Timestamp::micros), self.to.map(Timestamp::micros));
         format!("{}\0{:?}\0{email:?}\0{span:?}", caller.account, self.terms())
+    }
+
+    /// Refuses what no search can mean.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        if self.name.as_ref().is_some_and(|name| name.len() > NAME_MAX) {
+            return Err(fault("type", format!("must hold at most {NAME_MAX} characters")));
+        }
+        Ok(())
+    }
+
+    /// Whether an event that can be found by these has all that is asked for, span and mailbox apart.
+    pub(super) fn is_met_by(&self, found_by: &[(Field, String)]) -> bool {
+        self.terms().iter().all(|term| found_by.contains(term))
     }
 
     fn holds(&self, at: Timestamp) -> bool {
@@ -159,9 +172,7 @@ impl Doorbook {
         limit: u32,
         context: &Context,
     ) -> Result<Page, Refusal> {
-        if filter.name.as_ref().is_some_and(|name| name.len() > NAME_MAX) {
-            return Err(fault("type", format!("must hold at most {NAME_MAX} characters")));
-        }
+        filter.check()?;
         let search = filter.canonical(caller);
         let before = match cursor {
             None => None,
