@@ -204,6 +204,43 @@ test("an export holds the events of the search", async () => {
     assert.ok(lines.length > 3 && lines.slice(1).every((line) => line.includes(",Registered,")), lines.join("\n"));
 });
 
+test("a live event arrives without a reload", async () => {
+    const page = await signedIn(AUDITOR);
+    await page.goto(`${BASE}/admin/audit/live/?type=LoginFailed`);
+    await page.getByText("Live: new events appear on top.").waitFor();
+    const rows = page.locator(".trail tbody tr.fresh");
+    assert.equal(await rows.count(), 0);
+    const answer = await fetch(`${BASE}/api/auth/login/`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ email: PERSON, password: "not the password" }),
+    });
+    assert.equal(answer.status, 401);
+    await rows.first().waitFor();
+    assert.match(await rows.first().innerText(), /LoginFailed/);
+    assert.deepEqual(page.complaints, []);
+    await shot(page, "live");
+});
+
+test("an account is seen as it was, and why its login was refused", async () => {
+    const page = await signedIn(ADMIN);
+    await accountOf(page, PERSON);
+    await page.getByRole("link", { name: "Why logins were refused" }).click();
+    await until("the refusal", async () => {
+        await page.reload();
+        return await page.getByText("wrong password").count() > 0;
+    });
+    await page.getByRole("link", { name: "The account", exact: true }).click();
+    await page.getByRole("link", { name: "As it was at another time" }).click();
+    await page.getByLabel("At", { exact: true }).fill("2020-01-01T00:00:00Z");
+    await page.getByLabel("Compared with").fill(new Date().toISOString());
+    await page.getByRole("button", { name: "Show" }).click();
+    assert.match(await page.locator(".facts").innerText(), /absent/);
+    await page.getByRole("link", { name: "Registered" }).first().waitFor();
+    assert.deepEqual(await barriers(page), []);
+    await shot(page, "past");
+});
+
 test("everything is readable in the dark and on a phone", async () => {
     const page = await signedIn(ADMIN, { colorScheme: "dark", viewport: { width: 390, height: 844 } });
     const paper = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);

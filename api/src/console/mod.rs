@@ -11,14 +11,14 @@ mod visit;
 use poem::{Response, Route, get, http::StatusCode, post};
 
 use crate::{config::CookieConfig, problem::Problem};
-use pages::{account, accounts, audit, checkpoints, event, overview, sign_in, system};
+use pages::{account, accounts, audit, checkpoints, event, overview, past, sign_in, system};
 use visit::{Keys, open, order, page};
 
 /// Where everybody begins.
 const HOME: &str = "/admin/";
 
 /// Every path with the methods that it answers.
-pub const PATHS: [(&str, &str); 15] = [
+pub const PATHS: [(&str, &str); 18] = [
     ("/admin", "GET"),
     ("/admin/login", "GET, POST"),
     ("/admin/logout", "POST"),
@@ -26,7 +26,10 @@ pub const PATHS: [(&str, &str); 15] = [
     ("/admin/accounts/:id", "GET"),
     ("/admin/accounts/:id/:order", "POST"),
     ("/admin/audit", "GET"),
+    ("/admin/accounts/:id/past", "GET"),
+    ("/admin/accounts/:id/refusals", "GET"),
     ("/admin/audit/live", "GET"),
+    ("/admin/audit/stream", "GET"),
     ("/admin/audit/export", "GET"),
     ("/admin/audit/events/:id", "GET"),
     ("/admin/audit/events/:id/reveal", "POST"),
@@ -45,9 +48,12 @@ pub fn add(route: Route, cookie: CookieConfig) -> Route {
         .at("/admin/logout", post(order(keys, sign_in::sign_out)))
         .at("/admin/accounts", get(page(keys, accounts::list)))
         .at("/admin/accounts/:id", get(page(keys, account::show)))
+        .at("/admin/accounts/:id/past", get(page(keys, past::show)))
+        .at("/admin/accounts/:id/refusals", get(page(keys, past::refusals)))
         .at("/admin/accounts/:id/:order", post(order(keys, account::order)))
         .at("/admin/audit", get(page(keys, audit::search)))
         .at("/admin/audit/live", get(page(keys, audit::live)))
+        .at("/admin/audit/stream", get(page(keys, audit::stream)))
         .at("/admin/audit/export", get(page(keys, audit::export)))
         .at("/admin/audit/events/:id", get(page(keys, event::show)))
         .at("/admin/audit/events/:id/reveal", post(order(keys, event::reveal)))

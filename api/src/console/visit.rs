@@ -73,6 +73,7 @@ pub struct Visit {
     pub csrf: String,
     pub keys: Keys,
     pub refresh: String,
+    pub access: String,
     /// Fields of the query, or of the form.
     pub fields: Arc<Fields>,
 }
@@ -178,12 +179,12 @@ async fn enter(keys: Keys, request: &mut Request, is_order: bool) -> Result<(Vis
         let csrf = fields.get("csrf").ok_or_else(Problem::forged)?;
         doorbook.check_csrf(&refresh, csrf, &context).await?;
     }
-    let known = match &access {
-        Some(access) => doorbook.authenticate(access).await.map(Some).or_else(lapsed)?,
+    let known = match access {
+        Some(access) => doorbook.authenticate(&access).await.map(Some).or_else(lapsed)?.map(|caller| (caller, access)),
         None => None,
     };
-    let (caller, refresh, cookies) = match known {
-        Some(caller) => (caller, refresh, Vec::new()),
+    let (caller, access, refresh, cookies) = match known {
+        Some((caller, access)) => (caller, access, refresh, Vec::new()),
         None => renew(keys, &doorbook, refresh, &context).await?,
     };
     doorbook.admit(caller, Right::Audit, &context).await?;
@@ -191,7 +192,7 @@ async fn enter(keys: Keys, request: &mut Request, is_order: bool) -> Result<(Vis
     let csrf = doorbook.csrf_token(&refresh).await?.expose().to_owned();
     let context = context.acting(caller.account);
     let fields = Arc::new(fields);
-    Ok((Visit { doorbook, context, caller, is_admin, csrf, keys, refresh, fields }, cookies))
+    Ok((Visit { doorbook, context, caller, is_admin, csrf, keys, refresh, access, fields }, cookies))
 }
 
 /// An access token that has run out is renewed; whatever else is wrong is told.
@@ -199,16 +200,18 @@ fn lapsed(refusal: Refusal) -> Result<Option<Caller>, Refusal> {
     if matches!(refusal, Refusal::Unauthenticated) { Ok(None) } else { Err(refusal) }
 }
 
+/// Who it is, with the tokens that are in force from now on, and their cookies.
 async fn renew(
     keys: Keys,
     doorbook: &Arc<Doorbook>,
     refresh: String,
     context: &Context,
-) -> Result<(Caller, String, Vec<String>), Problem> {
+) -> Result<(Caller, String, String, Vec<String>), Problem> {
     let (of, context) = (Arc::clone(doorbook), context.clone());
     let tokens = command(async move { of.refresh(&refresh, &context).await }).await?;
     let caller = doorbook.authenticate(&tokens.access).await?;
-    Ok((caller, tokens.refresh.expose().to_owned(), keys.hand(&tokens)))
+    let cookies = keys.hand(&tokens);
+    Ok((caller, tokens.access, tokens.refresh.expose().to_owned(), cookies))
 }
 
 fn told(request: &Request) -> (String, Option<TraceId>) {

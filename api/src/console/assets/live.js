@@ -7,7 +7,10 @@
     if (state && body && window.EventSource) {
         const stream = new EventSource(state.dataset.stream);
         stream.onopen = () => { state.textContent = "Live: new events appear on top."; };
-        stream.onerror = () => { state.textContent = "The connection was lost; trying again."; };
+        stream.onerror = () => {
+            const isOver = stream.readyState === EventSource.CLOSED;
+            state.textContent = isOver ? "The stream has ended: load the page anew." : "The connection was lost; trying again.";
+        };
         stream.onmessage = (message) => {
             const made = document.createElement("template");
             made.innerHTML = message.data;

@@ -62,7 +62,11 @@ pub async fn show(visit: Visit, request: Request) -> Result<Response, Problem> {
         section aria-labelledby="timeline" {
             h2 #timeline { "Timeline" }
             (rows(&timeline, "Nothing has been sealed yet."))
-            p .pages { a href={ "/admin/audit/?account=" (account.0) } { "Search its whole trail" } }
+            p .pages {
+                a href={ "/admin/audit/?account=" (account.0) } { "Search its whole trail" }
+                a href={ (HERE) (account) "/refusals/" } { "Why logins were refused" }
+                a href={ (HERE) (account) "/past/" } { "As it was at another time" }
+            }
         }
     };
     Ok(layout::page("Account", HERE, Some(&Nav::of(&visit)), &page))
@@ -132,7 +136,7 @@ fn intervention(path: &str, role: Option<Role>) -> Option<Intervention> {
     })
 }
 
-fn asked_for(request: &Request) -> Result<AccountId, Problem> {
+pub fn asked_for(request: &Request) -> Result<AccountId, Problem> {
     let id = request.raw_path_param("id").and_then(|id| id.parse().ok());
     id.map(AccountId).ok_or_else(Problem::not_found)
 }

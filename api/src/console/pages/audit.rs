@@ -12,6 +12,7 @@ use crate::console::visit::Visit;
 use crate::problem::{FieldError, Problem};
 use crate::routes::admin::audit::Asking;
 use crate::routes::admin::export::{Exported, Wanted};
+use crate::routes::admin::stream::{Ending, messages, resume};
 
 /// Entries of a page.
 const PAGE: u32 = 50;
@@ -86,7 +87,8 @@ pub async fn search(visit: Visit, _: Request) -> Result<Response, Problem> {
 
 /// New events as they are sealed. The script asks for them; without it, the page says how else to see them.
 pub async fn live(visit: Visit, _: Request) -> Result<Response, Problem> {
-    let newest = visit.doorbook.newest(visit.caller, &visit.fields.read::<Asking>()?.parse()?, PAGE).await?;
+    let filter = visit.fields.read::<Asking>()?.parse()?;
+    let newest = visit.doorbook.search_trail(visit.caller, &filter, None, PAGE, &visit.context).await?.entries;
     let content = html! {
         p #live-state role="status" data-stream={ "/admin/audit/stream/?" (visit.fields.query(&[])) } {
             "Without scripts this page shows what was newest when it was loaded."
@@ -94,6 +96,16 @@ pub async fn live(visit: Visit, _: Request) -> Result<Response, Problem> {
         (rows(&newest, "Nothing yet."))
     };
     Ok(layout::page("Live trail", HERE, Some(&Nav::of(&visit)), &content))
+}
+
+/// What the script of the live page asks for: the stream of the API, each event as a row of the table.
+pub async fn stream(visit: Visit, request: Request) -> Result<Response, Problem> {
+    let ending = request.data::<Ending>().cloned().ok_or_else(Problem::internal)?;
+    let (filter, resume) = (visit.fields.read::<Asking>()?.parse()?, resume(&request)?);
+    let until = visit.doorbook.token_end(&visit.access)?;
+    let Visit { doorbook, caller, context, .. } = visit;
+    let opened = doorbook.open_stream(caller, filter, resume.as_deref(), until, &context).await?;
+    Ok(messages(opened, ending, |entry| row(&entry).into_string()))
 }
 
 pub async fn export(visit: Visit, _: Request) -> Result<Exported, Problem> {

@@ -6,5 +6,6 @@ pub mod audit;
 pub mod checkpoints;
 pub mod event;
 pub mod overview;
+pub mod past;
 pub mod sign_in;
 pub mod system;

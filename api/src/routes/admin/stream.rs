@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use doorbook_core::clock::Timestamp;
-use doorbook_core::service::audit::{Filter, Live, Stream};
+use doorbook_core::service::audit::{Filter, Live, Stream, TrailEntry};
 use futures::stream;
 use poem::web::Query;
 use poem::web::sse::{Event, SSE};
-use poem::{Body, FromRequest, IntoResponse as _, Request, RequestBody};
+use poem::{Body, FromRequest, IntoResponse as _, Request, RequestBody, Response};
 use poem_openapi::payload::Binary;
 use poem_openapi::types::ToJSON as _;
 use poem_openapi::{ApiResponse, OpenApi, ResponseContent};
@@ -26,6 +26,9 @@ pub struct Streams;
 const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Where a client goes on that was cut off. Source: the specification of Server-Sent Events.
 const LAST_EVENT_ID: &str = "Last-Event-ID";
+/// Tells nginx to pass each message on at once.
+const BUFFERING: &str = "X-Accel-Buffering";
+const NO_BUFFERING: &str = "no";
 
 /// Whether the process is told to end, for whatever does not end by itself.
 #[derive(Clone)]
@@ -57,17 +60,22 @@ struct Wanted {
 impl<'a> FromRequest<'a> for Wanted {
     async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
         let Query(asking) = Query::<Asking>::from_request(request, body).await.map_err(|_| Problem::bad_request())?;
-        let resume = match request.headers().get(LAST_EVENT_ID).map(|id| id.to_str().map(str::to_owned)) {
-            None => None,
-            Some(Ok(id)) => Some(id).filter(|id| !id.is_empty()),
-            Some(Err(_)) => {
-                let fault = FieldError::new(LAST_EVENT_ID, "invalid", "is not from a stream of this search");
-                return Err(Problem::validation(vec![fault]).into());
-            }
-        };
+        let resume = resume(request)?;
         let until = asked(request)?.doorbook.token_end(bearer_token(request)?).map_err(Problem::from)?;
         let ending = request.data::<Ending>().cloned().ok_or_else(Problem::internal)?;
         Ok(Self { filter: asking.parse()?, resume, until, ending })
+    }
+}
+
+/// Where to go on, of a client that was cut off.
+pub(crate) fn resume(request: &Request) -> Result<Option<String>, Problem> {
+    match request.headers().get(LAST_EVENT_ID).map(|id| id.to_str().map(str::to_owned)) {
+        None => Ok(None),
+        Some(Ok(id)) => Ok(Some(id).filter(|id| !id.is_empty())),
+        Some(Err(_)) => {
+            let fault = FieldError::new(LAST_EVENT_ID, "invalid", "is not from a stream of this search");
+            Err(Problem::validation(vec![fault]))
+        }
     }
 }
 
@@ -82,22 +90,24 @@ impl Streams {
     async fn stream(&self, auditor: Auditor, asked: Asked, wanted: Wanted) -> Result<Opened, Problem> {
         let Wanted { filter, resume, until, ending } = wanted;
         let opened = asked.doorbook.open_stream(auditor.0, filter, resume.as_deref(), until, &asked.context).await?;
-        Ok(Opened::Stream(Messages::Sse(Binary(body(opened, ending))), "no".to_owned()))
+        let messages = messages(opened, ending, |entry| TrailEvent::from(entry).to_json_string());
+        Ok(Opened::Stream(Messages::Sse(Binary(messages.into_body())), NO_BUFFERING.to_owned()))
     }
 }
 
-fn body(opened: Stream, ending: Ending) -> Body {
-    let messages = stream::unfold((opened, ending), |(mut opened, mut ending)| async move {
+/// The stream as an answer; each event is told as `write` writes it.
+pub(crate) fn messages(opened: Stream, ending: Ending, write: fn(TrailEntry) -> String) -> Response {
+    let messages = stream::unfold((opened, ending), move |(mut opened, mut ending)| async move {
         let next = tokio::select! {
             // An error means that the sender is gone, and with it the process.
             _ = ending.0.wait_for(|ending| *ending) => None,
             next = opened.next() => next,
         };
         let message = match next? {
-            Live::Event(entry, id) => Event::message(TrailEvent::from(*entry).to_json_string()).id(id),
+            Live::Event(entry, id) => Event::message(write(*entry)).id(id),
             Live::Progress(id) => Event::message("").id(id),
         };
         Some((message, (opened, ending)))
     });
-    SSE::new(messages).keep_alive(HEARTBEAT).into_response().into_body()
+    SSE::new(messages).keep_alive(HEARTBEAT).with_header(BUFFERING, NO_BUFFERING).into_response()
 }
