@@ -65,7 +65,7 @@ fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
     filter
 }
 
-/// C069. Breaks when `core/src/store/search.rs`: `where o.field = r.field and o.term = r.term and o.position = l.position` → `where o.position = l.position`.
+/// C069. Breaks when `core/src/service/audit/search.rs`: `Ok(Some(Walk { lead, others: terms.collect(), from, before }))` → `Ok(Some(Walk { lead, others: Vec::new(), from, before }))`.
 #[tokio::test]
 async fn a_search_by_any_combination_finds_what_holds_and_nothing_else() {
     let house = house().await;

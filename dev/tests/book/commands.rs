@@ -122,7 +122,7 @@ async fn some_flow(book: Arc<Doorbook>, n: u64) {
 
 /// A process that dies takes its tasks and its connections with it: tasks are aborted at any instant, and what the server is just
 /// doing for them is rolled back.
-/// C086. Breaks when `core/src/service/append.rs`: `self.write.events(self.events);` → `let mut events = crate::store::write::Write::new(); events.events(self.events); events.run(&doorbook.db).await?;`.
+/// C086. Breaks when `core/src/service/append.rs`: `let now = self.into_write().run(&doorbook.db).await?;` → `let mut this = self; let mut events = Write::new(); events.events(std::mem::take(&mut this.events)); events.run(&doorbook.db).await?; let now = this.into_write().run(&doorbook.db).await?;`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_that_is_killed_leaves_all_or_nothing() {
     /// Flows that die together.

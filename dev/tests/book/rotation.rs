@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use doorbook_core::failpoint::Gate;
 use doorbook_core::service::Doorbook;
 use doorbook_core::store::Db;
 use doorbook_core::store::keys::Vault;
@@ -92,6 +93,22 @@ const ONE_ROW_EACH: &str = "select count(*) from accounts a where (select count(
 
 /// C040. Breaks when `core/src/store/project/accounts.rs`: `"select 1 from key_guards where purpose = 'email_lookup' and version = {version} and {{after}} for share"` → `"select 1 from key_guards where purpose = 'email_lookup' and version <> -{version} and {{after}} for share"`.
 #[tokio::test]
+async fn who_was_registering_while_the_key_changed_is_decided_anew_by_the_new_one() {
+    let house = house().await;
+    let (rotation, book) = (Rotation::of(&house).await, house.book().await);
+    let (gate, mut hold) = Gate::new(&["register.deciding"]);
+    let slow = Arc::clone(&book);
+    let registering = tokio::spawn(gate.around(async move { register(&slow, "ana@example.com").await }));
+    assert!(hold.arrived().await.is_some());
+    rotation.whole().await;
+    (0..20).for_each(|_| hold.pass());
+    registering.await.unwrap().unwrap();
+    assert_eq!(house.number(ONE_ROW_EACH).await, 0);
+    let fresh = house.book().await;
+    login(&fresh, "ana@example.com", PASSWORD).await.unwrap();
+}
+
+#[tokio::test]
 async fn no_address_gets_two_accounts_while_the_key_it_is_found_by_is_changed() {
     let house = house().await;
     let (rotation, books) = (Rotation::of(&house).await, [house.book().await, house.book().await]);
@@ -118,7 +135,7 @@ async fn no_address_gets_two_accounts_while_the_key_it_is_found_by_is_changed() 
     }
 }
 
-/// C040. Breaks when `core/src/store/query/accounts.rs`: `e.email_key = any($1) and e.state = 'current' limit 1` → `e.email_key = ($1::bytea[])[1] and e.state = 'reserved' limit 1`.
+/// C040. Breaks when `core/src/store/keys/lookup.rs`: `self.keys.iter().map(|(key, _)| key.to_vec()).collect()` → `self.keys.iter().rev().take(1).map(|(key, _)| key.to_vec()).collect()`.
 #[tokio::test]
 async fn people_are_found_at_every_step_also_by_a_process_that_knows_of_none() {
     let house = house().await;
@@ -163,7 +180,7 @@ async fn people_are_found_at_every_step_also_by_a_process_that_knows_of_none() {
     assert_eq!(house.number("select count(*) from accounts").await, 4, "a taken address stays taken");
 }
 
-/// C040. Breaks when `core/src/store/keys/rotate.rs`: `e.state = 'reserved' and t.account_id = e.account_id and t.kind = 'undo'` → `e.state = 'current' and t.account_id = e.account_id and t.kind = 'undo'`.
+/// C040. Breaks when `core/src/store/keys/rotate.rs`: `for (token, detail) in row.detail_ids.iter().zip(&row.details) {` → `for (token, detail) in row.detail_ids.iter().zip(&row.details).take(0) {`.
 #[tokio::test]
 async fn an_address_that_is_kept_for_its_owner_stays_so_and_the_change_can_be_undone() {
     let house = house().await;
