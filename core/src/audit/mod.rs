@@ -4,5 +4,6 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod leaf;
 pub mod note;
+pub mod receipt;
 pub mod tree;
 pub mod walk;
