@@ -21,8 +21,8 @@ async fn an_owner_leaves_with_the_password_and_stays_with_the_mailed_token() {
     let wrong = leave(&client, OTHER_PASSWORD).await;
     assert_eq!((wrong.status, faults(&wrong)), (422, vec![("password".into(), "password_incorrect".into())]));
     assert_eq!(client.get("/api/auth/profile/").await.unwrap().status, 200);
-    let taken = leave(&client, PASSWORD).await;
-    assert_eq!(taken.status, 202, "{taken:?}");
+    let accepted = leave(&client, PASSWORD).await;
+    assert_eq!(accepted.status, 202, "{accepted:?}");
     let in_three_days = "select count(*) from accounts where status = 'leaving'
                          and erase_at between now() + interval '71 hours' and now() + interval '73 hours'";
     assert_eq!(sqlx::query_scalar::<_, i64>(in_three_days).fetch_one(&insider.owner).await.unwrap(), 1);
