@@ -196,9 +196,9 @@ impl AccountEvent {
             | Self::PasswordResetForced { .. }
             | Self::EmailChangeUndone { .. }
             | Self::AccountDisabled { .. }
-            | Self::AllSessionsRevoked { .. }
             | Self::DeletionRequested { .. }
-            | Self::AccountErased { .. } => Some(None),
+            | Self::AccountErased { .. }
+            | Self::AllSessionsRevoked { .. } => Some(None),
             _ => None,
         }
     }
