@@ -31,7 +31,6 @@ use crate::{
     problem::Problem,
     routes::{
         admin::{accounts::Accounts, audit::Audit, export::Exports, orders::Orders, proofs::Proofs, step_up::StepUp},
-        deletion::Deletions,
         email::Emails,
         health::{HealthApi, ReadinessProbe},
         history::History,
@@ -60,7 +59,7 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Logins,
         TokenRoutes,
         KeyRoutes,
-        (Profiles, Deletions),
+        Profiles,
         Passwords,
         Emails,
         Sessions,

@@ -1,7 +1,6 @@
 //! The documented routes, one file a resource. A route parses, calls one use case and says what came of it.
 
 pub mod admin;
-pub mod deletion;
 pub mod email;
 pub mod health;
 pub mod history;

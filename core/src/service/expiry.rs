@@ -2,7 +2,7 @@
 
 use super::append::Batch;
 use super::{Context, Doorbook, Refusal};
-use crate::account::{Command, decide};
+use crate::account::{Command, Status, decide};
 use crate::event::{Actor, Event};
 use crate::session::SessionEvent;
 use crate::store::StoreError;
@@ -64,7 +64,9 @@ impl Doorbook {
             // The end of a time to undo is no event of its own: the change named it. So did the request of a deletion.
             Some(TokenKind::Undo | TokenKind::Cancel) | None => None,
         };
+        // A link that was asked for beside an erasure is of nobody any more.
         let owner = accounts::by_id(&self.db, &self.vault, row.account_id).await?;
+        let owner = owner.filter(|owner| owner.account.status != Status::Erased);
         let mut batch = Batch::new(context, self.now());
         if let (Some(owner), Some(command)) = (&owner, command) {
             batch.account(owner, decide(&owner.account, command)?, None)?;

@@ -269,6 +269,10 @@ async fn whatever_happens_beside_an_erasure_nothing_of_the_person_outlives_it() 
             assert!(!outlived, "round {round}: a session of who is gone");
         }
     }
+    // A link that was made beside an erasure runs out like any other.
+    house.alter("update tokens set expires_at = clock_timestamp() where state = 'open'").await;
+    while worker(&house).await.expire(&system()).await.unwrap() > 0 {}
+    assert_eq!(house.number("select count(*) from tokens where state = 'open'").await, 0);
     house.assert_whole().await;
 }
 

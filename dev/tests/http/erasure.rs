@@ -11,7 +11,7 @@ async fn leave(client: &Client, password: &str) -> Answer {
     client.send(Method::DELETE, "/api/auth/profile/", Some(json!({ "password": password })), &[]).await.unwrap()
 }
 
-/// Breaks when `api/src/routes/deletion.rs`: `asked.doorbook.request_deletion(signed.0, &password, header.as_ref(), &context).await` → `Ok::<_, doorbook_core::service::Refusal>(doorbook_core::clock::Timestamp::from_seconds(0))`.
+/// Breaks when `api/src/routes/profile.rs`: `asked.doorbook.request_deletion(signed.0, &password, header.as_ref(), &context).await` → `Ok::<_, doorbook_core::service::Refusal>(doorbook_core::clock::Timestamp::from_seconds(0))`.
 #[tokio::test]
 async fn an_owner_leaves_with_the_password_and_stays_with_the_mailed_token() {
     let stand = stand(&[("ACCOUNT_DELETION_GRACE_DAYS", "3")]).await;
