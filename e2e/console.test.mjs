@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 
 import { chromium } from "playwright-core";
 
-const { BASE, ADMIN, AUDITOR, PASSWORD, PERSON, CHROMIUM, SHOTS } = process.env;
+const { BASE, ADMIN, AUDITOR, PASSWORD, PERSON, LEAVER, CHROMIUM, SHOTS } = process.env;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 // Chromium asks hosts of its own for updates otherwise.
 const QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -239,6 +239,24 @@ test("an account is seen as it was, and why its login was refused", async () => 
     await page.getByRole("link", { name: "Registered" }).first().waitFor();
     assert.deepEqual(await barriers(page), []);
     await shot(page, "past");
+});
+
+test("an account is erased for a reason, and the receipt says until when backups hold its key", async () => {
+    const page = await signedIn(ADMIN);
+    await accountOf(page, LEAVER);
+    const address = page.url();
+    await page.locator("summary", { hasText: "Erase" }).click();
+    await page.locator(".order[open]").getByLabel("Reason").fill("asked for by letter");
+    await page.locator(".order[open]").getByRole("button").click();
+    await page.getByRole("heading", { name: "Receipt of the erasure" }).waitFor();
+    assert.match(await page.locator("pre").first().innerText(), /doorbook erasure\/v1[\s\S]*key-backups-until/);
+    await shot(page, "erased");
+    await page.goto(address);
+    assert.ok(!(await page.locator("main").innerText()).includes(LEAVER));
+    await page.goto(`${BASE}/admin/accounts/`);
+    await page.getByLabel("E-mail address").fill(LEAVER);
+    await page.getByRole("button", { name: "Search" }).click();
+    await page.getByText("No account is like that.").waitFor();
 });
 
 test("everything is readable in the dark and on a phone", async () => {

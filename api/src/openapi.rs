@@ -27,6 +27,8 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("get /api/auth/csrf/", &[401]),
     ("post /api/auth/logout/all/", &[409]),
     ("patch /api/auth/profile/", &[409]),
+    ("delete /api/auth/profile/", &[409, 429]),
+    ("post /api/auth/profile/deletion/cancel/", &[409, 429]),
     ("post /api/auth/password/change/", &[409, 429]),
     ("post /api/auth/password/reset/", &[409, 429]),
     ("post /api/auth/password/reset/confirm/", &[409, 429]),
@@ -45,6 +47,7 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("delete /api/admin/accounts/{id}/sessions/{session}/", &[409]),
     ("post /api/admin/accounts/{id}/roles/grant/", &[409]),
     ("post /api/admin/accounts/{id}/roles/revoke/", &[409]),
+    ("post /api/admin/accounts/{id}/erase/", &[409]),
 ];
 
 /// The service whose routes and document belong together.

@@ -51,6 +51,8 @@ pub enum Command {
     ForceReset(Target),
     /// End all its sessions
     RevokeSessions(Target),
+    /// Delete its key and all that is about its person, at once and for good, and print a signed receipt
+    Erase(Target),
 }
 
 #[derive(Subcommand)]
@@ -105,6 +107,7 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outco
         Command::Unlock(target) => (Intervention::Unlock, target),
         Command::ForceReset(target) => (Intervention::ForceReset, target),
         Command::RevokeSessions(target) => (Intervention::RevokeSessions, target),
+        Command::Erase(target) => (Intervention::Erase, target),
     };
     change(&target.email, &Order::new(what, target.reason), out).await
 }
@@ -166,6 +169,9 @@ async fn change(email: &Email, order: &Order, out: &mut impl Write) -> anyhow::R
     let account = find(&doorbook, email).await?;
     let changed = doorbook.command_account(account, order, &operator()).await.map_err(explain)?;
     writeln!(out, "account {account}: {}", if changed { "done" } else { "it is so already" })?;
+    if order.what == Intervention::Erase {
+        write!(out, "{}", doorbook.erasure_receipt(account).await.map_err(explain)?.note)?;
+    }
     Ok(Outcome::Done)
 }
 

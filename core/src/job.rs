@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// Sends one delivery; `ref` is its id.
 pub const MAIL: &str = "mail";
-/// Appends expiry events of tokens and sessions.
+/// Appends expiry events of tokens and sessions, and erases accounts whose owners asked for it.
 pub const EXPIRE: &str = "expire";
-/// Deletes what counts nothing any more.
+/// Deletes what counts nothing any more, unverified accounts and keys of strangers' days among it.
 pub const PURGE: &str = "purge";
 /// Makes the event partitions of the months ahead.
 pub const PARTITIONS: &str = "partitions";

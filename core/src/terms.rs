@@ -109,13 +109,17 @@ const fn of_account(event: &AccountEvent) -> Severity {
         | E::EmailChanged { .. }
         | E::AccountUnlocked { .. }
         | E::AccountEnabled { .. }
+        | E::DeletionCancelled { .. }
         | E::AllSessionsRevoked { .. } => Severity::Notice,
         E::EmailChangeUndone { .. }
         | E::AccountLocked { .. }
         | E::AccountDisabled { .. }
         | E::PasswordResetForced { .. }
         | E::RoleGranted { .. }
-        | E::RoleRevoked { .. } => Severity::Warning,
+        | E::RoleRevoked { .. }
+        | E::DeletionRequested { .. }
+        | E::AccountErased { .. }
+        | E::DataKeyShredded { .. } => Severity::Warning,
     }
 }
 

@@ -2,14 +2,14 @@
 //! stands here, and whatever changes an old one fails against the file.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
 
-use doorbook_core::account::{AccountEvent, Profile, Role};
+use doorbook_core::account::{AccountEvent, ErasureCause, Profile, Role};
 use doorbook_core::attempt::{AttemptEvent, LoginFailure};
 use doorbook_core::clock::Timestamp;
 use doorbook_core::event::{Event, Personal};
 use doorbook_core::notification::NotificationEvent;
 use doorbook_core::operator::OperatorEvent;
 use doorbook_core::session::{LoginMethod, RevokeReason, SessionEvent};
-use doorbook_core::value::{CredentialId, DeviceId, EventId, Locale, SessionId, TokenId};
+use doorbook_core::value::{CredentialId, DataKeyId, DeviceId, EventId, Locale, SessionId, TokenId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -118,6 +118,24 @@ fn account() -> Vec<AccountEvent> {
         E::RoleGranted { role: Role::Auditor, .. } => [E::RoleGranted { role: Role::Auditor, reason: reason() }],
         E::RoleRevoked { .. } => [E::RoleRevoked { role: Role::Admin, reason: reason() }],
         E::AllSessionsRevoked { .. } => [E::AllSessionsRevoked { reason: reason() }],
+        E::DeletionRequested { .. } => [
+            E::DeletionRequested { token: token(), erase_at: Timestamp::from_micros(1_800_000_000_123_000) }
+        ],
+        E::DeletionCancelled { token: Some(_), .. } => [E::DeletionCancelled { token: Some(token()), reason: None }],
+        E::DeletionCancelled { token: None, .. } => [
+            E::DeletionCancelled { token: None, reason: Some(reason()) },
+            E::DeletionCancelled { token: None, reason: None },
+        ],
+        E::AccountErased { cause: ErasureCause::Requested, .. } => [
+            E::AccountErased { cause: ErasureCause::Requested, reason: None }
+        ],
+        E::AccountErased { cause: ErasureCause::Ordered, .. } => [
+            E::AccountErased { cause: ErasureCause::Ordered, reason: Some(reason()) }
+        ],
+        E::AccountErased { cause: ErasureCause::Unverified, .. } => [
+            E::AccountErased { cause: ErasureCause::Unverified, reason: None }
+        ],
+        E::DataKeyShredded { .. } => [E::DataKeyShredded { data_key: DataKeyId(id(5)) }],
     })
 }
 

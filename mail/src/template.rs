@@ -71,6 +71,8 @@ pub enum Template {
     EmailChanged { origin: Origin, new_address: String, reset_page: Link },
     /// To the address that is the account's again.
     EmailChangeUndone { origin: Origin, reset_page: Link },
+    /// The account will be erased in so many days; the link takes that back.
+    DeletionRequested { origin: Origin, cancel: Link, valid_days: u32 },
     /// A spent refresh token came back, so its session was ended.
     TokenReused { origin: Origin, reset_page: Link },
 }
@@ -109,6 +111,7 @@ impl Template {
             Self::EmailChangeNotice { .. } => "email_change_notice",
             Self::EmailChanged { .. } => "email_changed",
             Self::EmailChangeUndone { .. } => "email_change_undone",
+            Self::DeletionRequested { .. } => "deletion_requested",
             Self::TokenReused { .. } => "token_reused",
         }
     }
@@ -144,6 +147,7 @@ impl Template {
             | Self::EmailChangeUndone { reset_page, .. }
             | Self::TokenReused { reset_page, .. } => reset_page,
             Self::EmailChangeNotice { undo, .. } => undo,
+            Self::DeletionRequested { cancel, .. } => cancel,
         }
     }
 }

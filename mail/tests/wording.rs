@@ -10,7 +10,7 @@ fn link(path: &str) -> Link {
     Link::from(format!("https://app.example.com/{path}").parse::<url::Url>().unwrap())
 }
 
-fn every_template() -> [Template; 12] {
+fn every_template() -> [Template; 13] {
     let address = Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)));
     let origin = Origin { at: datetime!(2026-11-03 23:05 -03:00), address };
     let unknown = Origin { address: None, ..origin };
@@ -24,6 +24,7 @@ fn every_template() -> [Template; 12] {
         Template::PasswordChanged { origin, reset_page: link("reset-password") },
         Template::PasswordResetDone { origin: unknown, reset_page: link("reset-password") },
         Template::EmailChangeUndone { origin, reset_page: link("reset-password") },
+        Template::DeletionRequested { origin, cancel: link("cancel-deletion?token=abc"), valid_days: 14 },
         Template::TokenReused { origin, reset_page: link("reset-password") },
         Template::EmailChangeConfirm { link: link("confirm-email?token=abc"), valid_hours: 24 },
         Template::EmailChangeNotice {

@@ -1,6 +1,7 @@
 use super::state::{Profile, Role};
+use crate::account::event::ErasureCause;
 use crate::clock::Timestamp;
-use crate::value::{CredentialId, Locale, SessionId, TokenId};
+use crate::value::{CredentialId, DataKeyId, Locale, SessionId, TokenId};
 
 /// An account of another service, as it was there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,4 +105,18 @@ pub enum Command {
     },
     /// An operator's word that the address is the owner's.
     VouchForEmail,
+    /// The owner wants it gone at that time; until then the token takes it back.
+    RequestDeletion {
+        token: TokenId,
+        erase_at: Timestamp,
+    },
+    CancelDeletion {
+        token: TokenId,
+    },
+    /// `data_key`: what goes with it, if it still has one.
+    Erase {
+        cause: ErasureCause,
+        reason: Option<String>,
+        data_key: Option<DataKeyId>,
+    },
 }

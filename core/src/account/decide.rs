@@ -49,9 +49,7 @@ pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, 
         Command::ConfirmEmailChange { token, new_email } => {
             Ok(vec![AccountEvent::EmailChanged { token, profile: Some(with_email(account, new_email)?) }])
         }
-        Command::UndoEmailChange { token, old_email } => {
-            Ok(vec![AccountEvent::EmailChangeUndone { token, profile: Some(with_email(account, old_email)?) }])
-        }
+        Command::UndoEmailChange { token, old_email } => Ok(undone(account, token, with_email(account, old_email)?)),
         Command::ExpireVerification { token } => Ok(vec![AccountEvent::EmailVerificationExpired { token }]),
         Command::ExpireReset { token } => Ok(vec![AccountEvent::PasswordResetExpired { token }]),
         Command::ExpireEmailChange { token } => Ok(vec![AccountEvent::EmailChangeExpired { token }]),
@@ -64,9 +62,7 @@ pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, 
         Command::Disable { reason } => {
             Ok(unless(account.status == Status::Disabled, AccountEvent::AccountDisabled { reason }))
         }
-        Command::Enable { reason } => {
-            Ok(unless(account.status == Status::Active, AccountEvent::AccountEnabled { reason }))
-        }
+        Command::Enable { reason } => Ok(enabled(account, reason)),
         Command::GrantRole { role, reason } => {
             Ok(unless(account.roles.contains(&role), AccountEvent::RoleGranted { role, reason }))
         }
@@ -74,18 +70,32 @@ pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, 
             Ok(unless(!account.roles.contains(&role), AccountEvent::RoleRevoked { role, reason }))
         }
         Command::RevokeAllSessions { reason } => Ok(vec![AccountEvent::AllSessionsRevoked { reason }]),
+        Command::RequestDeletion { token, erase_at } => Ok(vec![AccountEvent::DeletionRequested { token, erase_at }]),
+        Command::CancelDeletion { token } => {
+            let cancelled = AccountEvent::DeletionCancelled { token: Some(token), reason: None };
+            Ok(unless(account.erase_at.is_none(), cancelled))
+        }
+        Command::Erase { .. } if account.status == Status::Erased => Ok(vec![]),
+        Command::Erase { cause, reason, data_key } => {
+            let shredded = data_key.map(|data_key| AccountEvent::DataKeyShredded { data_key });
+            Ok(std::iter::once(AccountEvent::AccountErased { cause, reason }).chain(shredded).collect())
+        }
     }
 }
 
 /// Which commands an account in this state takes at all.
 fn admit(status: Status, command: &Command) -> Result<(), Rejection> {
     match (status, command) {
-        (Status::Absent, Command::Register { .. } | Command::Import(_)) => Ok(()),
+        (Status::Absent, Command::Register { .. } | Command::Import(_))
+        | (Status::Erased, Command::Erase { .. })
+        // Whoever had the address before may take back what a thief has asked for.
+        | (Status::Leaving, Command::UndoEmailChange { .. }) => Ok(()),
         (Status::Absent, _) => Err(Rejection::Absent),
         (_, Command::Register { .. } | Command::Import(_)) => Err(Rejection::Exists),
+        (Status::Erased, _) => Err(Rejection::Erased),
         // What an operator does, and what time does, is done to disabled accounts too.
         (
-            Status::Disabled,
+            Status::Disabled | Status::Leaving,
             Command::Enable { .. }
             | Command::Disable { .. }
             | Command::GrantRole { .. }
@@ -94,10 +104,12 @@ fn admit(status: Status, command: &Command) -> Result<(), Rejection> {
             | Command::Unlock { .. }
             | Command::ExpireVerification { .. }
             | Command::ExpireReset { .. }
-            | Command::ExpireEmailChange { .. },
+            | Command::ExpireEmailChange { .. }
+            | Command::CancelDeletion { .. }
+            | Command::Erase { .. },
         )
         | (Status::Active, _) => Ok(()),
-        (Status::Disabled, _) => Err(Rejection::Disabled),
+        (Status::Disabled | Status::Leaving, _) => Err(Rejection::Disabled),
     }
 }
 
@@ -122,6 +134,21 @@ fn import(account: Imported) -> AccountEvent {
 
 fn unless(already: bool, event: AccountEvent) -> Vec<AccountEvent> {
     if already { vec![] } else { vec![event] }
+}
+
+/// Ends what keeps the owner out: first a ban, then his own wish to leave.
+fn enabled(account: &Account, reason: String) -> Vec<AccountEvent> {
+    match account.status {
+        Status::Leaving => vec![AccountEvent::DeletionCancelled { token: None, reason: Some(reason) }],
+        status => unless(status == Status::Active, AccountEvent::AccountEnabled { reason }),
+    }
+}
+
+/// Whoever takes the account back does not want it gone.
+fn undone(account: &Account, token: TokenId, profile: Profile) -> Vec<AccountEvent> {
+    let cancelled = account.erase_at.map(|_| AccountEvent::DeletionCancelled { token: None, reason: None });
+    let undone = AccountEvent::EmailChangeUndone { token, profile: Some(profile) };
+    std::iter::once(undone).chain(cancelled).collect()
 }
 
 fn next_version(account: &Account) -> u32 {

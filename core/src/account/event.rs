@@ -3,7 +3,19 @@ use serde::{Deserialize, Serialize};
 use super::state::{Profile, Role};
 use crate::clock::Timestamp;
 use crate::event::Personal;
-use crate::value::{CredentialId, Locale, SessionId, TokenId};
+use crate::value::{CredentialId, DataKeyId, Locale, SessionId, TokenId};
+
+/// Why an account was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErasureCause {
+    /// Its owner asked for it, and let the time to take it back run out.
+    Requested,
+    /// An admin or an operator did it.
+    Ordered,
+    /// Nobody ever confirmed its address or logged in.
+    Unverified,
+}
 
 /// Facts about an account. `profile` and `new_email` are personal data: they are sealed beside the payload, and `None` once the
 /// account's data key is gone.
@@ -118,6 +130,27 @@ pub enum AccountEvent {
     AllSessionsRevoked {
         reason: String,
     },
+    /// Its owner wants it gone: all sessions end, nobody logs in, and at that time it is erased.
+    DeletionRequested {
+        token: TokenId,
+        erase_at: Timestamp,
+    },
+    /// By the mailed link, or for somebody else's reason; neither: with a change of address that was undone.
+    DeletionCancelled {
+        token: Option<TokenId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Whatever was about its person is gone, but for what the next event says.
+    AccountErased {
+        cause: ErasureCause,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// What this key has sealed opens for nobody any more.
+    DataKeyShredded {
+        data_key: DataKeyId,
+    },
 }
 
 impl AccountEvent {
@@ -163,6 +196,8 @@ impl AccountEvent {
             | Self::PasswordResetForced { .. }
             | Self::EmailChangeUndone { .. }
             | Self::AccountDisabled { .. }
+            | Self::DeletionRequested { .. }
+            | Self::AccountErased { .. }
             | Self::AllSessionsRevoked { .. } => Some(None),
             _ => None,
         }

@@ -9,5 +9,5 @@ mod state;
 
 pub use command::{Command, Imported};
 pub use decide::{Rejection, decide};
-pub use event::AccountEvent;
+pub use event::{AccountEvent, ErasureCause};
 pub use state::{Account, Credential, Profile, Role, Status, evolve};

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::value::{CredentialId, Locale, SessionId, TokenId};
+use crate::value::{CredentialId, DataKeyId, Locale, SessionId, TokenId};
 
 const NOON: Timestamp = Timestamp::from_seconds(1_800_000_000);
 
@@ -83,7 +83,7 @@ fn a_reset_verifies_the_mailbox_and_lifts_a_lock() {
 }
 
 #[test]
-fn change_reset_forced_reset_disable_undo_and_revoke_all_end_sessions_and_nothing_else_does() {
+fn change_reset_disable_undo_deletion_erasure_and_revoke_all_end_sessions_and_nothing_else_does() {
     let ending = [
         AccountEvent::PasswordChanged { credential: credential(9), version: 2, kept_session: session() },
         AccountEvent::PasswordReset { token: token(), credential: credential(9), version: 2 },
@@ -91,6 +91,8 @@ fn change_reset_forced_reset_disable_undo_and_revoke_all_end_sessions_and_nothin
         AccountEvent::AccountDisabled { reason: "left".into() },
         AccountEvent::AllSessionsRevoked { reason: "asked".into() },
         AccountEvent::EmailChangeUndone { token: token(), profile: Some(profile()) },
+        leaving(),
+        erased(),
     ];
     for event in ending {
         assert_eq!(evolve(given([registered()]).0, &event, NOON).session_epoch, 1, "{event:?}");
@@ -100,6 +102,8 @@ fn change_reset_forced_reset_disable_undo_and_revoke_all_end_sessions_and_nothin
         AccountEvent::EmailVerified { token: None },
         AccountEvent::EmailChanged { token: token(), profile: Some(profile()) },
         AccountEvent::RoleGranted { role: Role::Admin, reason: "first".into() },
+        AccountEvent::DeletionCancelled { token: Some(token()), reason: None },
+        AccountEvent::DataKeyShredded { data_key: data_key() },
     ] {
         assert_eq!(evolve(given([registered()]).0, &event, NOON).session_epoch, 0, "{event:?}");
     }
@@ -164,6 +168,95 @@ fn an_erased_profile_can_still_be_replayed() {
         erased.when(Command::ConfirmEmailChange { token: token(), new_email: "b@example.com".into() }),
         Err(Rejection::Erased)
     );
+}
+
+const LATER: Timestamp = Timestamp::from_seconds(1_801_209_600);
+
+fn data_key() -> DataKeyId {
+    DataKeyId(Uuid::from_u128(4))
+}
+
+fn leaving() -> AccountEvent {
+    AccountEvent::DeletionRequested { token: token(), erase_at: LATER }
+}
+
+fn erased() -> AccountEvent {
+    AccountEvent::AccountErased { cause: ErasureCause::Requested, reason: None }
+}
+
+fn erase() -> Command {
+    Command::Erase { cause: ErasureCause::Requested, reason: None, data_key: Some(data_key()) }
+}
+
+#[test]
+fn an_account_that_is_leaving_takes_no_command_of_its_owner_but_the_one_that_keeps_it() {
+    let given = given([registered(), leaving()]);
+    assert_eq!((given.0.status, given.0.erase_at), (Status::Leaving, Some(LATER)));
+    for command in [
+        Command::RequestReset { token: token() },
+        Command::ResetPassword { token: token(), credential: credential(9) },
+        Command::UpdateProfile { locale: None, first_name: Some("B".into()), last_name: None },
+        Command::RequestDeletion { token: token(), erase_at: LATER },
+    ] {
+        assert_eq!(given.when(command.clone()), Err(Rejection::Disabled), "{command:?}");
+    }
+    assert_eq!(
+        given.when(Command::CancelDeletion { token: token() }),
+        Ok(vec![AccountEvent::DeletionCancelled { token: Some(token()), reason: None }])
+    );
+}
+
+#[test]
+fn a_deletion_that_was_taken_back_is_as_if_nobody_had_asked() {
+    let kept = given([registered(), leaving(), AccountEvent::DeletionCancelled { token: Some(token()), reason: None }]);
+    assert_eq!((kept.0.status, kept.0.erase_at, kept.0.profile.clone()), (Status::Active, None, Some(profile())));
+    assert_eq!(kept.when(Command::CancelDeletion { token: token() }), Ok(vec![]));
+}
+
+#[test]
+fn whoever_undoes_a_change_of_address_takes_a_thiefs_deletion_back_with_it() {
+    let undo = Command::UndoEmailChange { token: token(), old_email: "ana@example.com".into() };
+    let undone = AccountEvent::EmailChangeUndone { token: token(), profile: Some(profile()) };
+    assert_eq!(
+        given([registered(), leaving()]).when(undo.clone()),
+        Ok(vec![undone.clone(), AccountEvent::DeletionCancelled { token: None, reason: None }])
+    );
+    assert_eq!(given([registered()]).when(undo), Ok(vec![undone]));
+}
+
+#[test]
+fn an_admin_enables_an_account_that_is_leaving_by_taking_its_deletion_back() {
+    let enable = || Command::Enable { reason: "asked by phone".into() };
+    let taken_back = AccountEvent::DeletionCancelled { token: None, reason: Some("asked by phone".into()) };
+    assert_eq!(given([registered(), leaving()]).when(enable()), Ok(vec![taken_back.clone()]));
+    // A ban goes first, the wish stays.
+    let banned = given([registered(), leaving(), AccountEvent::AccountDisabled { reason: "fraud".into() }]);
+    let enabled = AccountEvent::AccountEnabled { reason: "asked by phone".into() };
+    assert_eq!(banned.when(enable()), Ok(vec![enabled.clone()]));
+    assert_eq!(evolve(banned.0, &enabled, NOON).status, Status::Leaving);
+}
+
+#[test]
+fn an_erasure_names_the_key_that_goes_and_is_the_end_of_every_account() {
+    let gone = vec![erased(), AccountEvent::DataKeyShredded { data_key: data_key() }];
+    let disabled = AccountEvent::AccountDisabled { reason: "left".into() };
+    for history in [vec![registered()], vec![registered(), leaving()], vec![registered(), disabled]] {
+        assert_eq!(given(history).when(erase()), Ok(gone.clone()));
+    }
+    let admin = AccountEvent::RoleGranted { role: Role::Admin, reason: "first".into() };
+    let end = given([registered(), admin, leaving(), erased()]);
+    assert_eq!((end.0.status, end.0.erase_at), (Status::Erased, None));
+    assert!(end.0.profile.is_none() && end.0.credential.is_none() && end.0.roles.is_empty());
+    assert_eq!(end.when(erase()), Ok(vec![]));
+    for command in [
+        Command::Enable { reason: "back".into() },
+        Command::RequestReset { token: token() },
+        Command::GrantRole { role: Role::Admin, reason: "back".into() },
+        Command::CancelDeletion { token: token() },
+    ] {
+        assert_eq!(end.when(command.clone()), Err(Rejection::Erased), "{command:?}");
+    }
+    assert_eq!(end.when(register()), Err(Rejection::Exists));
 }
 
 fn brought_over() -> Imported {

@@ -32,6 +32,10 @@ pub enum Status {
     Absent,
     Active,
     Disabled,
+    /// Its owner has asked for its deletion and may still take that back.
+    Leaving,
+    /// Nothing about its person is left.
+    Erased,
 }
 
 impl Status {
@@ -40,11 +44,14 @@ impl Status {
             Self::Absent => "absent",
             Self::Active => "active",
             Self::Disabled => "disabled",
+            Self::Leaving => "leaving",
+            Self::Erased => "erased",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Disabled].into_iter().find(|status| status.as_str() == text)
+        let stored = [Self::Active, Self::Disabled, Self::Leaving, Self::Erased];
+        stored.into_iter().find(|status| status.as_str() == text)
     }
 }
 
@@ -88,6 +95,8 @@ pub struct Account {
     pub credential: Option<Credential>,
     /// Since when the password opens nothing and must be reset.
     pub reset_required_at: Option<Timestamp>,
+    /// When it will be erased, unless that is taken back.
+    pub erase_at: Option<Timestamp>,
     /// Rises with each event that ends sessions; a session lives only in the epoch it was begun in.
     pub session_epoch: i64,
 }
@@ -107,26 +116,7 @@ pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Acco
             account.password_changed_at = Some(at);
             account.credential = Some(Credential { id: *credential, version: 1 });
         }
-        AccountEvent::AccountImported {
-            locale,
-            credential,
-            disabled,
-            email_verified,
-            roles,
-            joined_at,
-            profile,
-            ..
-        } => {
-            account.status = if *disabled { Status::Disabled } else { Status::Active };
-            account.locale = Some(*locale);
-            account.roles = roles.iter().copied().collect();
-            account.profile.clone_from(profile);
-            account.email_verified_at = email_verified.then_some(at);
-            account.created_at = Some(joined_at.unwrap_or(at));
-            // When the password was set is not known; what matters is that it was not set here.
-            account.password_changed_at = None;
-            account.credential = credential.map(|id| Credential { id, version: 1 });
-        }
+        AccountEvent::AccountImported { .. } => import(&mut account, event, at),
         AccountEvent::EmailVerified { .. } => account.email_verified_at = Some(at),
         AccountEvent::ProfileUpdated { locale, profile } => {
             account.locale = Some(*locale);
@@ -150,6 +140,8 @@ pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Acco
         AccountEvent::AccountLocked { .. } => account.locked_at = Some(at),
         AccountEvent::AccountUnlocked { .. } => account.locked_at = None,
         AccountEvent::AccountDisabled { .. } => account.status = Status::Disabled,
+        // Whoever had asked for its deletion before it was disabled has not taken that back.
+        AccountEvent::AccountEnabled { .. } if account.erase_at.is_some() => account.status = Status::Leaving,
         AccountEvent::AccountEnabled { .. } => account.status = Status::Active,
         AccountEvent::RoleGranted { role, .. } => {
             account.roles.insert(*role);
@@ -157,13 +149,54 @@ pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Acco
         AccountEvent::RoleRevoked { role, .. } => {
             account.roles.remove(role);
         }
+        AccountEvent::DeletionRequested { erase_at, .. } => {
+            account.status = Status::Leaving;
+            account.erase_at = Some(*erase_at);
+        }
+        AccountEvent::DeletionCancelled { .. } => {
+            account.erase_at = None;
+            if account.status == Status::Leaving {
+                account.status = Status::Active;
+            }
+        }
+        AccountEvent::AccountErased { .. } => erase(&mut account),
         AccountEvent::EmailVerificationRequested { .. }
         | AccountEvent::EmailVerificationExpired { .. }
         | AccountEvent::PasswordResetRequested { .. }
         | AccountEvent::PasswordResetExpired { .. }
         | AccountEvent::EmailChangeRequested { .. }
         | AccountEvent::EmailChangeExpired { .. }
-        | AccountEvent::AllSessionsRevoked { .. } => {}
+        | AccountEvent::AllSessionsRevoked { .. }
+        | AccountEvent::DataKeyShredded { .. } => {}
     }
     account
+}
+
+fn import(account: &mut Account, event: &AccountEvent, at: Timestamp) {
+    let AccountEvent::AccountImported {
+        locale, credential, disabled, email_verified, roles, joined_at, profile, ..
+    } = event
+    else {
+        return;
+    };
+    account.status = if *disabled { Status::Disabled } else { Status::Active };
+    account.locale = Some(*locale);
+    account.roles = roles.iter().copied().collect();
+    account.profile.clone_from(profile);
+    account.email_verified_at = email_verified.then_some(at);
+    account.created_at = Some(joined_at.unwrap_or(at));
+    // When the password was set is not known; what matters is that it was not set here.
+    account.password_changed_at = None;
+    account.credential = credential.map(|id| Credential { id, version: 1 });
+}
+
+/// What is left tells when it was, and of nobody.
+fn erase(account: &mut Account) {
+    account.status = Status::Erased;
+    account.profile = None;
+    account.credential = None;
+    account.roles.clear();
+    account.locked_at = None;
+    account.reset_required_at = None;
+    account.erase_at = None;
 }

@@ -4,6 +4,7 @@ pub mod bundle;
 pub mod checkpoint;
 pub mod leaf;
 pub mod note;
+pub mod receipt;
 pub mod retired;
 pub mod tree;
 pub mod walk;

@@ -204,7 +204,7 @@ mod table {
     DEFAULT_LOCALE = text(Value("en"), "en or es", "Language of those who ask for none.");
     STRANGER_DATA_DAYS = whole(Value("30"), 1, 3_650, "Life of the personal data of people without an account.");
     UNVERIFIED_ACCOUNT_DAYS = whole(Value("30"), 1, 3_650, "Unverified accounts that never logged in are erased after it.");
-    ACCOUNT_DELETION_GRACE_DAYS = whole(Value("14"), 1, 365, "Time in which a deletion may be taken back. Checked only: accounts cannot delete themselves in this release.");
+    ACCOUNT_DELETION_GRACE_DAYS = whole(Value("14"), 1, 365, "Time in which a deletion may be taken back.");
     RETENTION_ATTEMPTS_DAYS = whole(Value("365"), 1, 3_650, "Life of events about attempts: `doorbook retention` lets go of whole months of it.");
     RETENTION_NOTIFICATIONS_DAYS = whole(Value("365"), 1, 3_650, "Life of events about mails, in the same months: the longer of the two counts.");
 }

@@ -129,7 +129,7 @@ impl Doorbook {
                 batch.write.claim_email(owner.id, &old_key, now);
             }
             // Undos of other changes stay usable: each old address may take the account back.
-            batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Change, TokenKind::Verify], now);
+            batch.write.void_tokens(owner.id, &UNDONE, now);
             for cause in ids {
                 batch.mail(&MailOrder::notice("email_change_undone", owner.id), cause, owner.data_key.as_ref())?;
             }
@@ -141,6 +141,9 @@ impl Doorbook {
         .await
     }
 }
+
+/// Links that a change of address may have let a thief ask for.
+const UNDONE: [TokenKind; 4] = [TokenKind::Reset, TokenKind::Change, TokenKind::Verify, TokenKind::Cancel];
 
 /// The address a token is about.
 fn detail<'a>(row: &TokenRow, owner: &'a Loaded) -> Result<(Email, &'a DataKey), Refusal> {

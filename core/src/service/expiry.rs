@@ -2,7 +2,7 @@
 
 use super::append::Batch;
 use super::{Context, Doorbook, Refusal};
-use crate::account::{Command, decide};
+use crate::account::{Command, Status, decide};
 use crate::event::{Actor, Event};
 use crate::session::SessionEvent;
 use crate::store::StoreError;
@@ -28,7 +28,7 @@ impl Doorbook {
     pub async fn expire(&self, context: &Context) -> Result<usize, Refusal> {
         let mut closed = 0;
         for row in tokens::run_out(&self.db, BATCH).await? {
-            closed += usize::from(won(self.expire_token(&row, context).await)?);
+            closed += usize::from(won(self.run_out(&row, context).await)?);
         }
         for (session, account, version) in sessions::run_out(&self.db, BATCH).await? {
             let mut batch = Batch::new(context, self.now());
@@ -48,16 +48,25 @@ impl Doorbook {
         Ok(closed)
     }
 
+    async fn run_out(&self, row: &TokenRow, context: &Context) -> Result<(), Refusal> {
+        if row.kind == TokenKind::Cancel.as_str() && self.end_grace(row, context).await? {
+            return Ok(());
+        }
+        self.expire_token(row, context).await
+    }
+
     async fn expire_token(&self, row: &TokenRow, context: &Context) -> Result<(), Refusal> {
         let token = row.token_id;
         let command = match TokenKind::parse(&row.kind) {
             Some(TokenKind::Reset) => Some(Command::ExpireReset { token }),
             Some(TokenKind::Verify) => Some(Command::ExpireVerification { token }),
             Some(TokenKind::Change) => Some(Command::ExpireEmailChange { token }),
-            // The end of a time to undo is no event of its own: the change named it.
-            Some(TokenKind::Undo) | None => None,
+            // The end of a time to undo is no event of its own: the change named it. So did the request of a deletion.
+            Some(TokenKind::Undo | TokenKind::Cancel) | None => None,
         };
+        // A link that was asked for beside an erasure is of nobody any more.
         let owner = accounts::by_id(&self.db, &self.vault, row.account_id).await?;
+        let owner = owner.filter(|owner| owner.account.status != Status::Erased);
         let mut batch = Batch::new(context, self.now());
         if let (Some(owner), Some(command)) = (&owner, command) {
             batch.account(owner, decide(&owner.account, command)?, None)?;

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod checkpoints;
 pub mod csrf;
 pub mod email_change;
+pub mod erasure;
 pub mod expiry;
 mod figures;
 pub mod health;
@@ -81,6 +82,14 @@ pub struct Policy {
     pub registration_mode: RegistrationMode,
     pub default_locale: Locale,
     pub password: PasswordPolicy,
+    /// Time in which a deletion may be taken back.
+    pub deletion_grace: Duration,
+    /// After it an unverified account that never logged in is erased.
+    pub unverified_lifetime: Duration,
+    /// Life of the personal data of people without an account.
+    pub stranger_lifetime: Duration,
+    /// How long a backup of keys is kept.
+    pub key_backup_lifetime: Duration,
     /// How the line about a failed login names the address.
     pub log_email: LogEmail,
 }

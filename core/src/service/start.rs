@@ -93,6 +93,10 @@ fn policy(settings: &Settings) -> Result<Policy, SettingsError> {
             min_length: usize::try_from(settings.password.min_length).unwrap_or(usize::MAX),
             validators: validators(settings)?,
         },
+        deletion_grace: settings.account.deletion_grace,
+        unverified_lifetime: settings.account.unverified_account_lifetime,
+        stranger_lifetime: settings.account.stranger_data_lifetime,
+        key_backup_lifetime: settings.secrets.key_backup_age_max,
         log_email: settings.logging.email,
     })
 }

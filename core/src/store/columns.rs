@@ -72,6 +72,7 @@ pub const TABLES: &[Table] = &[
             "password_changed_at",
             "last_login_at",
             "reset_required_at",
+            "erase_at",
         ],
         kept: &[kept(&["tenant_id"], TENANT)],
     },

@@ -4,6 +4,7 @@
 pub mod backup;
 pub mod change;
 pub mod dependants;
+pub mod erasure;
 pub mod identifiers;
 pub mod lookup;
 pub mod rotate;

@@ -9,6 +9,7 @@ use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::sleep;
 
+use super::keys::erasure;
 use super::{Db, ROLES_SQL, StoreError, db, epoch, self_test};
 
 /// All migrations, compiled in: a release needs no files beside it.
@@ -199,6 +200,8 @@ pub async fn apply(url: &str, known: &[Migration]) -> Result<Migrated, MigrateEr
     drop(owner);
     if migrated == Migrated::UpToDate {
         epoch::ensure(&db).await?;
+        // What a restore of the keys has brought back is gone again before anything is served.
+        erasure::reapply(&db).await?;
     }
     lock.commit().await?;
     pool.close().await;

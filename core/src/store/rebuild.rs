@@ -21,7 +21,7 @@ use self::repair::Repairs;
 use self::rows::load;
 use super::keys::{DataKey, Vault};
 use super::{Db, StoreError, Tx};
-use crate::account::Profile;
+use crate::account::{Profile, Status};
 use crate::event::{Event, Personal};
 use crate::value::{AccountId, Email, EventId};
 
@@ -197,6 +197,9 @@ fn judge(id: AccountId, case: &Case, vault: &Vault, report: &mut Report) -> Open
     for fault in &case.faults {
         report.note(format!("accounts {id}: {fault}"));
     }
+    if case.key.is_some() && case.replay.account.status == Status::Erased {
+        report.note(format!("keys.data_keys {id}: has outlived the erasure of its account"));
+    }
     let opened = open(id, case, vault, report);
     compare(id, &case.live, &opened, &case.replay, report);
     opened
@@ -283,6 +286,9 @@ async fn replay(db: &mut Tx, ids: &[Uuid], cases: &mut Cases) -> Result<(), Stor
             }
         }
         if rows.len() < PAGE {
+            for case in cases.values_mut() {
+                case.replay.end();
+            }
             return Ok(());
         }
     }

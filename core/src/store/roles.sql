@@ -17,7 +17,7 @@ grant usage on schema public to doorbook_api, doorbook_worker, doorbook_auditor,
 grant usage on schema keys to doorbook_api, doorbook_worker, doorbook_shredder;
 grant execute on function log_epoch(), write_conflict(text) to doorbook_api, doorbook_worker, doorbook_shredder;
 grant execute on function uuid7_floor(timestamptz) to doorbook_api, doorbook_worker, doorbook_auditor;
-grant execute on function make_event_partitions(integer) to doorbook_worker;
+grant execute on function make_event_partitions(integer), shred_stranger_keys(integer) to doorbook_worker;
 
 grant select on events, event_seals, epochs, streams to doorbook_api, doorbook_worker, doorbook_auditor, doorbook_shredder;
 grant insert (event_id, retention_class, log_id, tenant_id, stream_id, version, type, schema_version, subject_id, payload, pii, pii_key_id,
@@ -42,14 +42,14 @@ grant select, insert, update, delete on heartbeats to doorbook_worker;
 grant select on heartbeats to doorbook_api, doorbook_auditor;
 grant select on deliveries, jobs to doorbook_auditor;
 grant select (account_id, tenant_id, locale, status, roles, email_verified_at, locked_at, created_at, password_changed_at, last_login_at,
-    reset_required_at) on accounts to doorbook_auditor;
+    reset_required_at, erase_at) on accounts to doorbook_auditor;
 
 grant select, insert, update on followers, event_hours to doorbook_worker;
 grant select, insert, delete on event_search to doorbook_worker;
 grant select on followers, event_hours, event_search to doorbook_api, doorbook_auditor;
 grant select, update (held) on key_guards to doorbook_api, doorbook_worker;
 grant select, insert, update on loaded_settings to doorbook_api, doorbook_worker;
-grant select, update (version) on role_guards to doorbook_api;
+grant select, update (version) on role_guards to doorbook_api, doorbook_worker;
 grant select, insert on keys.service_keys, keys.data_keys to doorbook_api;
 grant select, insert on keys.service_keys to doorbook_worker;
 grant select on keys.data_keys to doorbook_worker;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::keys::Vault;
+use super::keys::{Vault, erasure};
 use super::{Db, StoreError, Tx, follow, log};
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
@@ -21,6 +21,8 @@ struct Rows {
     fields: Vec<i16>,
     terms: Vec<i64>,
     positions: Vec<i64>,
+    /// Accounts whose key went, and that key.
+    shredded: Vec<(Uuid, Uuid)>,
     hours: BTreeMap<(Timestamp, String), (i64, i64, i64)>,
 }
 
@@ -30,6 +32,9 @@ impl Rows {
             self.fields.push(field.number());
             self.terms.push(vault.search_term(field, &value));
             self.positions.push(event.position);
+        }
+        if let Some((account, key)) = event.subject_id.zip(erasure::shredded(&event.name, &event.payload)) {
+            self.shredded.push((account, key));
         }
         let hour = Timestamp::from_seconds(event.recorded_at.seconds().div_euclid(3_600) * 3_600);
         let (count, _, last) =
@@ -72,12 +77,39 @@ pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
             Ok(0)
         }
         _ => {
+            let shredded = std::mem::take(&mut rows.shredded);
             insert(&mut tx, rows).await?;
+            for (account, key) in shredded {
+                forget(&mut tx, vault, account, key).await?;
+            }
             follow::moved(&mut tx, FOLLOWER, position).await?;
             tx.commit().await?;
             Ok(count)
         }
     }
+}
+
+/// Takes away what events could be found by that a deleted key had sealed: those about its account, and those that its holder did.
+async fn forget(tx: &mut Tx, vault: &Vault, account: Uuid, key: Uuid) -> Result<(), StoreError> {
+    let term = |field| vault.search_term(field, &account.to_string());
+    let personal = Field::PERSONAL.map(Field::number);
+    sqlx::query!(
+        "delete from event_search s using (
+             select p.position from event_search a
+             join event_seals p on p.log_id = 1 and p.position = a.position
+             join events e on e.retention_class = p.retention_class and e.event_id = p.event_id
+             where ((a.field = $1 and a.term = $2) or (a.field = $3 and a.term = $4)) and e.pii_key_id = $5
+         ) sealed where s.position = sealed.position and s.field = any($6)",
+        Field::Account.number(),
+        term(Field::Account),
+        Field::Actor.number(),
+        term(Field::Actor),
+        key,
+        &personal
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 async fn insert(tx: &mut Tx, rows: Rows) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ pub enum Use {
     Verify,
     Change,
     Undo,
+    Cancel,
     Device,
     Cursor,
     Idempotency,
@@ -20,12 +21,13 @@ pub enum Use {
 }
 
 impl Use {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Refresh,
         Self::Reset,
         Self::Verify,
         Self::Change,
         Self::Undo,
+        Self::Cancel,
         Self::Device,
         Self::Cursor,
         Self::Idempotency,
@@ -39,6 +41,7 @@ impl Use {
             Self::Verify => b"doorbook/verify/v1",
             Self::Change => b"doorbook/change/v1",
             Self::Undo => b"doorbook/undo/v1",
+            Self::Cancel => b"doorbook/cancel/v1",
             Self::Device => b"doorbook/device/v1",
             Self::Cursor => b"doorbook/cursor/v1",
             Self::Idempotency => b"doorbook/idempotency/v1",

@@ -47,6 +47,7 @@ const fn prefix(purpose: Use) -> &'static str {
         Use::Verify => "dbv_",
         Use::Change => "dbe_",
         Use::Undo => "dbu_",
+        Use::Cancel => "dbc_",
         Use::Device => "dbd_",
         Use::Cursor => "dbx_",
         Use::Idempotency => "dby_",

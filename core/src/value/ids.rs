@@ -30,7 +30,7 @@ macro_rules! id {
 }
 
 id! {
-    AccountId, SessionId, CredentialId, DeviceId, TokenId, JobId, DeliveryId,
+    AccountId, SessionId, CredentialId, DataKeyId, DeviceId, TokenId, JobId, DeliveryId,
     /// UUIDv7 whose milliseconds are the event's time.
     EventId,
     StreamId,

@@ -8,6 +8,6 @@ pub mod name;
 
 pub use client::ClientOrigin;
 pub use email::Email;
-pub use ids::{AccountId, CredentialId, DeliveryId, DeviceId, EventId, JobId, SessionId, StreamId, TokenId};
+pub use ids::{AccountId, CredentialId, DataKeyId, DeliveryId, DeviceId, EventId, JobId, SessionId, StreamId, TokenId};
 pub use locale::Locale;
 pub use name::PersonName;

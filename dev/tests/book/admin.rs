@@ -77,7 +77,7 @@ async fn nobody_takes_the_last_admin_away_not_even_an_operator() {
     let house = house().await;
     let book = house.book().await;
     let caller = admin(&book, ADMINS[0]).await;
-    for what in [Intervention::Disable, Intervention::RevokeRole(Role::Admin)] {
+    for what in [Intervention::Disable, Intervention::RevokeRole(Role::Admin), Intervention::Erase] {
         assert!(matches!(orders(&book, caller, caller.account, what).await, Err(Refusal::LastAdmin)), "{what:?}");
         let refused = book.command_account(caller.account, &Order::new(what, "test"), &operator()).await;
         assert!(matches!(refused, Err(Refusal::LastAdmin)), "{what:?}");
@@ -173,6 +173,7 @@ async fn what_is_dangerous_needs_a_password_given_within_ten_minutes() {
         Intervention::ForceReset,
         Intervention::GrantRole(Role::Auditor),
         Intervention::RevokeRole(Role::Auditor),
+        Intervention::Erase,
     ];
     house.age_sessions(601).await;
     for what in dangerous {

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbook_core::service::access::Caller;
+use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::profile::ProfileChange;
-use doorbook_core::service::{Doorbook, Refusal};
+use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::value::{Locale, PersonName};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -118,6 +119,10 @@ async fn some_flow(book: Arc<Doorbook>, n: u64) {
     let _ = book.request_email_change(caller, &password(PASSWORD), &new, None, &acting).await;
     let _ = book.change_password(caller, &password(PASSWORD), &password(PASSWORD), None, &acting).await;
     let _ = book.logout(session.refresh.expose(), &acting).await;
+    if n % 3 == 2 {
+        let erase = Order::new(Intervention::Erase, "test");
+        let _ = book.command_account(caller.account, &erase, &Context::operator(uuid::Uuid::nil())).await;
+    }
 }
 
 /// A process that dies takes its tasks and its connections with it: tasks are aborted at any instant, and what the server is just

@@ -73,6 +73,10 @@ pub fn policy() -> Policy {
             min_length: 8,
             validators: vec![Validator::Similarity, Validator::Length, Validator::Common, Validator::Numeric],
         },
+        deletion_grace: Duration::from_hours(14 * 24),
+        unverified_lifetime: Duration::from_hours(30 * 24),
+        stranger_lifetime: Duration::from_hours(30 * 24),
+        key_backup_lifetime: Duration::from_hours(30 * 24),
         log_email: doorbook_core::config::LogEmail::Masked,
     }
 }

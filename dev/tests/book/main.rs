@@ -7,6 +7,7 @@ mod audit;
 mod commands;
 mod common;
 mod email_change;
+mod erasure;
 mod expiry;
 mod flows;
 mod idempotency;

@@ -153,6 +153,8 @@ async fn each_service_reads_and_writes_only_the_keys_and_secrets_it_needs() {
         (Role::Api, "update keys.data_keys set wrapped = ''"),
         (Role::Api, "delete from keys.data_keys"),
         (Role::Api, "select make_event_partitions(30)"),
+        (Role::Api, "select shred_stranger_keys(30)"),
+        (Role::Shredder, "select shred_stranger_keys(30)"),
         (Role::Api, "delete from accounts"),
         (Role::Api, "delete from credentials"),
         (Role::Api, "update _sqlx_migrations set success = false"),
@@ -173,6 +175,7 @@ async fn each_service_reads_and_writes_only_the_keys_and_secrets_it_needs() {
         (Role::Auditor, "select status, roles from accounts"),
         (Role::Shredder, "delete from keys.data_keys"),
         (Role::Worker, "select make_event_partitions(24)"),
+        (Role::Worker, "select shred_stranger_keys(30)"),
     ] {
         assert_eq!(refusal(&house.database.pool(role).await.unwrap(), sql).await, None, "{role:?}: {sql}");
     }

@@ -10,14 +10,15 @@ const SHOTS: &str = "console-screenshots";
 #[tokio::test]
 async fn admins_and_auditors_do_their_work_in_a_browser() {
     let stand = Stand::start(Cluster::shared().await.unwrap()).await.unwrap();
-    let (admin, auditor, person) =
-        (somebody(&stand, "admin").await, somebody(&stand, "auditor").await, person(&stand).await);
+    let (admin, auditor) = (somebody(&stand, "admin").await, somebody(&stand, "auditor").await);
+    let (person, leaver) = (person(&stand).await, person(&stand).await);
     let target = std::env::current_exe().unwrap().ancestors().nth(3).unwrap().join(SHOTS);
     let environment = [
         ("BASE", stand.base.as_str()),
         ("ADMIN", &admin),
         ("AUDITOR", &auditor),
         ("PERSON", &person),
+        ("LEAVER", &leaver),
         ("PASSWORD", PASSWORD),
         ("SHOTS", target.to_str().unwrap()),
     ];

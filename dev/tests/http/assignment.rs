@@ -32,7 +32,7 @@ pub fn surplus() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// C057. Breaks when `api/src/routes/profile.rs`: `#[serde(deny_unknown_fields)]` → ``.
+/// C057. Breaks when `api/src/routes/profile.rs`: `#[serde(deny_unknown_fields)]\npub struct ProfileBody {` → `pub struct ProfileBody {`.
 #[tokio::test]
 async fn a_field_that_is_not_the_clients_to_set_is_refused_and_changes_nothing() {
     let stand = stand(&[]).await;

@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Operation, whom it is for, and what they are answered.
-const OPERATIONS: [(&str, For, u16); 49] = [
+const OPERATIONS: [(&str, For, u16); 52] = [
     ("GET /health", For::Anyone, 200),
     ("GET /health/live", For::Anyone, 200),
     ("GET /health/ready", For::Anyone, 200),
@@ -41,9 +41,12 @@ const OPERATIONS: [(&str, For, u16); 49] = [
     ("POST /api/auth/email/verify/resend/", For::Anyone, 202),
     ("POST /api/auth/email/change/confirm/", For::Anyone, 422),
     ("POST /api/auth/email/change/undo/", For::Anyone, 422),
+    ("POST /api/auth/profile/deletion/cancel/", For::Anyone, 422),
     ("POST /api/auth/logout/all/", For::Owner, 204),
     ("GET /api/auth/profile/", For::Owner, 200),
     ("PATCH /api/auth/profile/", For::Owner, 200),
+    // With a password that is not theirs: nobody of the cast is to leave.
+    ("DELETE /api/auth/profile/", For::Owner, 422),
     ("POST /api/auth/password/change/", For::Owner, 204),
     ("POST /api/auth/email/change/", For::Owner, 202),
     ("GET /api/auth/sessions/", For::Owner, 200),
@@ -78,6 +81,7 @@ const OPERATIONS: [(&str, For, u16); 49] = [
     ("DELETE /api/admin/accounts/{id}/sessions/{session}/", For::Admin, 204),
     ("POST /api/admin/accounts/{id}/roles/grant/", For::Admin, 204),
     ("POST /api/admin/accounts/{id}/roles/revoke/", For::Admin, 204),
+    ("POST /api/admin/accounts/{id}/erase/", For::Admin, 200),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +135,7 @@ fn body(operation: &str, email: &str) -> Option<Value> {
         "/api/auth/password/reset/confirm/" => {
             json!({ "token": token, "new_password": PASSWORD, "new_password_confirm": PASSWORD })
         }
+        "/api/auth/profile/" if method == "DELETE" => json!({ "password": OTHER_PASSWORD }),
         "/api/auth/profile/" => json!({ "first_name": "Ana" }),
         "/api/auth/password/change/" => {
             json!({ "current_password": PASSWORD, "new_password": PASSWORD, "new_password_confirm": PASSWORD })

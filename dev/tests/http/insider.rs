@@ -50,6 +50,7 @@ impl Insider {
         let purpose = match kind {
             "reset" => Use::Reset,
             "verify" => Use::Verify,
+            "cancel" => Use::Cancel,
             other => panic!("no test asks for a token of kind {other}"),
         };
         opaque::derive(&self.roots, purpose, &key_id, id, 0, &salt).unwrap().expose().to_owned()

@@ -15,6 +15,7 @@ mod cookies;
 mod crashes;
 mod django;
 mod edge;
+mod erasure;
 mod floods;
 mod guesses;
 mod imports;

@@ -14,7 +14,7 @@ use crate::common::*;
 const OTHER_PASSWORD: &str = "amber lighthouse 42";
 
 /// Kind, who acted, and whether the event names the account, the session and the client it came from.
-const KINDS: [(&str, &str, &str); 46] = [
+const KINDS: [(&str, &str, &str); 50] = [
     ("Registered", "stranger", "account origin"),
     ("RegistrationAttemptedForTakenEmail", "stranger", "account origin"),
     ("EmailVerificationRequested", "stranger", "account origin"),
@@ -61,6 +61,10 @@ const KINDS: [(&str, &str, &str); 46] = [
     ("AccountImported", "operator", "account"),
     ("KeyRotated", "operator", ""),
     ("ProjectionRebuilt", "operator", ""),
+    ("DeletionRequested", "account", "account session origin"),
+    ("DeletionCancelled", "account", "account origin"),
+    ("AccountErased", "operator", "account"),
+    ("DataKeyShredded", "operator", "account"),
 ];
 
 /// One example of every kind that this release can write.
@@ -214,6 +218,20 @@ async fn operate(house: &mut House, owner: &PgPool) {
     house.stand.start_worker().await.unwrap();
 }
 
+/// Asks to be deleted, stays, and is erased by an operator.
+async fn leave(house: &House) {
+    let email = house.registered().await;
+    let login = house.login(&email, PASSWORD).await;
+    let client = house.client().with_token(login.text("access"));
+    let password = Some(json!({ "password": PASSWORD }));
+    let left = client.send(reqwest::Method::DELETE, "/api/auth/profile/", password, &[]).await.unwrap();
+    assert_eq!(left.status, 202, "{left:?}");
+    let token = house.mailed(&email, "dbc_").await;
+    let cancel = post(house, "", "/api/auth/profile/deletion/cancel/", json!({ "token": token })).await;
+    assert_eq!(cancel.status, 204, "{cancel:?}");
+    house.stand.doorbook(&["account", "erase", &email, "--reason", "a test"]).await.unwrap();
+}
+
 /// Three tokens and a session, whose time is over at once.
 async fn expire(house: &House, owner: &PgPool) {
     let email = house.registered().await;
@@ -238,6 +256,7 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
     live(&house).await;
     suffer(&house).await;
     administer(&house, &owner).await;
+    leave(&house).await;
     expire(&house, &owner).await;
     let last = "select count(distinct type) from events where type like '%Expired' or type like 'Mail%'";
     until("what the worker writes is in the trail", async || {

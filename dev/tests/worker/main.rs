@@ -4,6 +4,7 @@
 mod common;
 mod crash;
 mod delivery;
+mod erasure;
 mod expiry;
 mod issued;
 mod needed;

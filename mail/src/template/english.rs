@@ -29,6 +29,7 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         }
         Template::EmailChanged { origin, new_address, .. } => email_changed(site, origin, &masked(new_address)),
         Template::EmailChangeUndone { origin, .. } => email_change_undone(site, origin),
+        Template::DeletionRequested { origin, valid_days, .. } => deletion_requested(site, origin, *valid_days),
         Template::TokenReused { origin, .. } => token_reused(site, origin),
     }
 }
@@ -173,6 +174,26 @@ fn email_change_undone(site: &str, origin: &Origin) -> Wording {
         ],
         action: "Reset password",
         after: vec![],
+    }
+}
+
+fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
+    let days = counted(valid_days, "day", "days");
+    Wording {
+        subject: format!("Your account at {site} will be deleted"),
+        before: vec![
+            format!(
+                "{} somebody who gave your password asked to delete your account at {site}. All sessions were logged \
+                 out, nobody can log in any more, and in {days} everything we know about you will be erased for good.",
+                on_from(origin)
+            ),
+            "If you want to leave, you need do nothing. If you want to keep the account, open this link:".to_owned(),
+        ],
+        action: "Keep my account",
+        after: vec![
+            format!("The link works for {days}. Afterwards nobody can bring the account back."),
+            "If it was not you who asked, choose a new password as soon as you have kept the account.".to_owned(),
+        ],
     }
 }
 

@@ -29,6 +29,7 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         }
         Template::EmailChanged { origin, new_address, .. } => email_changed(site, origin, &masked(new_address)),
         Template::EmailChangeUndone { origin, .. } => email_change_undone(site, origin),
+        Template::DeletionRequested { origin, valid_days, .. } => deletion_requested(site, origin, *valid_days),
         Template::TokenReused { origin, .. } => token_reused(site, origin),
     }
 }
@@ -173,6 +174,27 @@ fn email_change_undone(site: &str, origin: &Origin) -> Wording {
         ],
         action: "Restablecer contraseña",
         after: vec![],
+    }
+}
+
+fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
+    let days = counted(valid_days, "día", "días");
+    Wording {
+        subject: format!("Tu cuenta en {site} se va a eliminar"),
+        before: vec![
+            format!(
+                "{} alguien que conocía tu contraseña pidió eliminar tu cuenta en {site}. Se han cerrado todas las \
+                 sesiones, ya nadie puede entrar y dentro de {days} se borrará para siempre todo lo que sabemos de ti.",
+                on_from(origin)
+            ),
+            "Si quieres irte, no tienes que hacer nada. Si quieres conservar la cuenta, abre este enlace:".to_owned(),
+        ],
+        action: "Conservar mi cuenta",
+        after: vec![
+            format!("El enlace es válido durante {days}. Después nadie podrá recuperar la cuenta."),
+            "Si no fuiste tú quien lo pidió, elige una contraseña nueva en cuanto hayas conservado la cuenta."
+                .to_owned(),
+        ],
     }
 }
 

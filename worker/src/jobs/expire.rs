@@ -1,4 +1,5 @@
-//! Appends the events of tokens and sessions that time has ended. Nothing waits for it: time is checked at use.
+//! Appends the events of tokens and sessions that time has ended, and erases accounts whose grace period it has. Nothing waits for it:
+//! time is checked at use.
 
 use doorbook_core::service::{Context, Doorbook};
 use doorbook_core::store::jobs::Claimed;

@@ -148,6 +148,7 @@ fn template(mail: &ReadyMail, frontend: &Frontend) -> Result<Template, ComposeEr
         }
         "email_changed" => Template::EmailChanged { origin, new_address: new_address(), reset_page: reset_page() },
         "email_change_undone" => Template::EmailChangeUndone { origin, reset_page: reset_page() },
+        "deletion_requested" => Template::DeletionRequested { origin, cancel: link("cancel-deletion")?, valid_days },
         "token_reused" => Template::TokenReused { origin, reset_page: reset_page() },
         unknown => return Err(ComposeError::Wording(unknown.to_owned())),
     })
@@ -266,6 +267,12 @@ mod tests {
                 TokenKind::Undo,
                 Use::Undo,
                 "https://app.example.com/account/undo-email?token=dbu_",
+            ),
+            (
+                "deletion_requested",
+                TokenKind::Cancel,
+                Use::Cancel,
+                "https://app.example.com/account/cancel-deletion?token=dbc_",
             ),
         ] {
             let mail = mail(name, Some((kind, purpose)));

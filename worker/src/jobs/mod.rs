@@ -51,7 +51,7 @@ pub async fn run(doorbook: &Doorbook, post: &Post, job: &Claimed) -> Verdict {
     match job.kind.as_str() {
         job::MAIL => mail::run(doorbook, post, job).await,
         job::EXPIRE => expire::run(doorbook, job).await,
-        job::PURGE => purge::run(doorbook).await,
+        job::PURGE => purge::run(doorbook, job).await,
         job::PARTITIONS => partitions::run(doorbook).await,
         unknown => Verdict::Dead { error: format!("this release knows no job of kind {unknown:?}") },
     }

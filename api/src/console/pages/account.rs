@@ -45,6 +45,11 @@ const FORCE_RESET: Offer = Offer {
     name: "Force a reset",
     effect: "Ends all sessions; the owner is mailed a link to set another password.",
 };
+const ERASE: Offer = Offer {
+    path: "erase",
+    name: "Erase",
+    effect: "At once and for good: nothing tells any more who it was. Its events and their proofs stay.",
+};
 const REVOKE_SESSIONS: Offer =
     Offer { path: "revoke-sessions", name: "End all sessions", effect: "Whoever is logged in must log in again." };
 
@@ -52,12 +57,27 @@ pub async fn show(visit: Visit, request: Request) -> Result<Response, Problem> {
     let account = asked_for(&request)?;
     let (doorbook, context, caller) = (visit.doorbook.clone(), visit.context.clone(), visit.caller);
     let detail = command(async move { doorbook.view_account(caller, account, &context).await }).await?;
+    let receipt = match detail.account.status {
+        Status::Erased if visit.is_admin => Some(visit.doorbook.erasure_receipt(account).await?),
+        _ => None,
+    };
     let filter = Filter { account: Some(account), ..Filter::default() };
     let timeline = visit.doorbook.newest(visit.caller, &filter, TIMELINE).await?;
     let page = html! {
         @if visit.fields.get("done").is_some() { p .message role="status" { "Done. It stands in the trail, with your reason." } }
         (facts(&detail))
-        @if visit.is_admin { (orders(&visit, &detail.account)) }
+        @if let Some(receipt) = &receipt {
+            section aria-labelledby="receipt" {
+                h2 #receipt { "Receipt of the erasure" }
+                p {
+                    "Erased " (time(receipt.erased_at)) ". Backups of the keys from before are to be deleted by "
+                    (time(receipt.backups_until)) "; until then they still hold its key."
+                }
+                pre { (receipt.note) }
+            }
+        } @else if visit.is_admin {
+            (orders(&visit, &detail.account))
+        }
         section aria-labelledby="sessions" { h2 #sessions { "Live sessions" } (sessions(&visit, &detail)) }
         section aria-labelledby="timeline" {
             h2 #timeline { "Timeline" }
@@ -129,6 +149,7 @@ fn intervention(path: &str, role: Option<Role>) -> Option<Intervention> {
         ("enable", _) => Intervention::Enable,
         ("unlock", _) => Intervention::Unlock,
         ("force-reset", _) => Intervention::ForceReset,
+        ("erase", _) => Intervention::Erase,
         ("revoke-sessions", _) => Intervention::RevokeSessions,
         ("grant-role", Some(role)) => Intervention::GrantRole(role),
         ("revoke-role", Some(role)) => Intervention::RevokeRole(role),
@@ -190,7 +211,7 @@ fn facts(detail: &AccountDetail) -> Markup {
 
 fn orders(visit: &Visit, account: &AccountView) -> Markup {
     let status = if account.status == Status::Active { DISABLE } else { ENABLE };
-    let offers = [status, UNLOCK, FORCE_RESET, REVOKE_SESSIONS];
+    let offers = [status, UNLOCK, FORCE_RESET, REVOKE_SESSIONS, ERASE];
     html! {
         section aria-labelledby="orders" {
             h2 #orders { "Actions" }

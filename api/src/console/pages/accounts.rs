@@ -14,7 +14,7 @@ use crate::routes::input::Faults;
 
 const PAGE: u32 = 50;
 const HERE: &str = "/admin/accounts/";
-const STATUSES: [Status; 2] = [Status::Active, Status::Disabled];
+const STATUSES: [Status; 4] = [Status::Active, Status::Disabled, Status::Leaving, Status::Erased];
 const ROLES: [Role; 2] = [Role::Auditor, Role::Admin];
 
 pub async fn list(visit: Visit, _: Request) -> Result<Response, Problem> {
@@ -47,7 +47,12 @@ fn filter(fields: &Fields) -> Result<AccountFilter, Problem> {
     let mut faults = Faults::default();
     let id = faults.parsed("id", fields.get("id"), "must be a UUID", |id| id.parse().ok());
     let email = fields.get("email").and_then(|text| faults.email("email", text));
-    let status = faults.parsed("status", fields.get("status"), "must be one of: active, disabled", Status::parse);
+    let status = faults.parsed(
+        "status",
+        fields.get("status"),
+        "must be one of: active, disabled, leaving, erased",
+        Status::parse,
+    );
     let role = faults.parsed("role", fields.get("role"), "must be one of: auditor, admin", Role::parse);
     faults.check()?;
     Ok(AccountFilter { id: id.map(AccountId), email, status, role })

@@ -24,6 +24,8 @@ const PAGE_DEFAULT: u32 = 50;
 pub enum StatusName {
     Active,
     Disabled,
+    Leaving,
+    Erased,
 }
 
 impl From<StatusName> for Status {
@@ -31,6 +33,8 @@ impl From<StatusName> for Status {
         match name {
             StatusName::Active => Self::Active,
             StatusName::Disabled => Self::Disabled,
+            StatusName::Leaving => Self::Leaving,
+            StatusName::Erased => Self::Erased,
         }
     }
 }
@@ -47,12 +51,14 @@ pub struct AdminAccountAnswer {
     locale: String,
     /// `auditor`, `admin` or none.
     roles: Vec<String>,
-    /// `active` or `disabled`.
+    /// `active`, `disabled`, `leaving` (its owner has asked for its deletion) or `erased`.
     status: String,
     /// Since when too many failed logins in a row keep everybody out. RFC 3339, UTC, as all times.
     locked_at: Option<String>,
     /// Since when a new password must be set first.
     reset_required_at: Option<String>,
+    /// When it will be erased, unless its owner takes that back.
+    erase_at: Option<String>,
     created_at: Option<String>,
     last_login_at: Option<String>,
     password_changed_at: Option<String>,
@@ -117,6 +123,7 @@ impl From<AccountView> for AdminAccountAnswer {
             status: view.status.as_str().to_owned(),
             locked_at: view.locked_at.map(Timestamp::rfc3339),
             reset_required_at: view.reset_required_at.map(Timestamp::rfc3339),
+            erase_at: view.erase_at.map(Timestamp::rfc3339),
             created_at: view.created_at.map(Timestamp::rfc3339),
             last_login_at: view.last_login_at.map(Timestamp::rfc3339),
             password_changed_at: view.password_changed_at.map(Timestamp::rfc3339),

@@ -5,6 +5,7 @@ use doorbook_core::service::access::Caller;
 use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::value::{AccountId, SessionId};
 use poem_openapi::param::{Header, Path};
+use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
 
@@ -54,6 +55,16 @@ impl Call {
     }
 }
 
+/// That an account was erased.
+#[derive(Object)]
+pub struct ErasureAnswer {
+    erased_at: String,
+    /// Backups of keys that were taken before the erasure are to be deleted by then: until then the data could be brought back from them.
+    key_backups_until: String,
+    /// Both, the account and the event, as a signed note (C2SP); by the service's key that signs checkpoints.
+    receipt: String,
+}
+
 #[OpenApi(tag = "Chapter::Administration")]
 impl Orders {
     /// Disable an account
@@ -74,6 +85,8 @@ impl Orders {
     }
 
     /// Enable an account
+    ///
+    /// Of an account that its owner has asked to delete, it takes that back.
     #[oai(path = "/api/admin/accounts/:id/enable/", method = "post", operation_id = "enable_account")]
     async fn enable(
         &self,
@@ -189,5 +202,30 @@ impl Orders {
     ) -> Result<Done, Problem> {
         let call = Call { caller: admin.0, asked, key: key.0, account: AccountId(id.0) };
         call.give(Intervention::RevokeRole(body.0.role.into()), &body.0.reason).await
+    }
+
+    /// Erase an account
+    ///
+    /// At once and for good: its key and all that is about its person go, its events stay and tell no more who it was, and its address may
+    /// register anew. Needs a login or a step-up within ten minutes. Given again, it answers with the same receipt. The last active admin
+    /// stays: 409.
+    #[oai(path = "/api/admin/accounts/:id/erase/", method = "post", operation_id = "erase_account")]
+    async fn erase(
+        &self,
+        admin: Admin,
+        asked: Asked,
+        id: Path<uuid::Uuid>,
+        #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
+        body: Strict<ReasonBody>,
+    ) -> Result<Json<ErasureAnswer>, Problem> {
+        let (doorbook, account) = (asked.doorbook.clone(), AccountId(id.0));
+        let call = Call { caller: admin.0, asked, key: key.0, account };
+        call.give(Intervention::Erase, &body.0.reason).await?;
+        let receipt = doorbook.erasure_receipt(account).await?;
+        Ok(Json(ErasureAnswer {
+            erased_at: receipt.erased_at.rfc3339(),
+            key_backups_until: receipt.backups_until.rfc3339(),
+            receipt: receipt.note,
+        }))
     }
 }

@@ -71,7 +71,7 @@ impl From<PastSession> for PastSessionAnswer {
 /// Something that waited for its owner.
 #[derive(Object)]
 pub struct PendingAnswer {
-    /// `verification`, `reset`, `email_change`, or `email_change_undo`: the address was changed and could still be taken back.
+    /// `verification`, `reset`, `email_change`, `email_change_undo`: the address was changed and could still be taken back; or `deletion`, likewise.
     what: String,
     since: String,
     /// The address that a change would lead to; masked for auditors.

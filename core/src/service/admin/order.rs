@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::account::{Command, Rejection, Role, decide};
+use crate::account::{Command, ErasureCause, Rejection, Role, Status, decide};
 use crate::clock::Timestamp;
 use crate::limit::Admission;
 use crate::service::access::Caller;
@@ -15,7 +15,7 @@ use crate::store::keys::identifiers::Bucket;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::{accounts, counters, sessions};
-use crate::value::{AccountId, EventId, SessionId, TokenId};
+use crate::value::{AccountId, DataKeyId, EventId, SessionId, TokenId};
 
 /// Devices whose blocks an unlock lifts, the newest first.
 const DEVICES_MAX: i64 = 100;
@@ -32,13 +32,15 @@ pub enum Intervention {
     RevokeSessions,
     GrantRole(Role),
     RevokeRole(Role),
+    /// Deletes its key and all that is about its person, at once and for good.
+    Erase,
 }
 
 impl Intervention {
     /// Whether a session that somebody has walked away from must not be enough.
     const fn needs_step_up(self) -> bool {
         match self {
-            Self::Disable | Self::ForceReset | Self::GrantRole(_) | Self::RevokeRole(_) => true,
+            Self::Disable | Self::ForceReset | Self::GrantRole(_) | Self::RevokeRole(_) | Self::Erase => true,
             Self::Enable | Self::Unlock | Self::RevokeSessions => false,
         }
     }
@@ -160,6 +162,11 @@ impl Doorbook {
             Intervention::RevokeSessions => Command::RevokeAllSessions { reason },
             Intervention::GrantRole(role) => Command::GrantRole { role, reason },
             Intervention::RevokeRole(role) => Command::RevokeRole { role, reason },
+            Intervention::Erase => Command::Erase {
+                cause: ErasureCause::Ordered,
+                reason: Some(reason),
+                data_key: loaded.data_key.as_ref().map(|key| DataKeyId(key.id)),
+            },
         })
     }
 
@@ -189,11 +196,16 @@ impl Doorbook {
                     batch.mail(&order, *cause, loaded.data_key.as_ref())?;
                 }
             }
+            // Where it ends the owner's wish to leave.
+            Intervention::Enable if loaded.account.status == Status::Leaving => {
+                batch.write.void_tokens(loaded.id, &[TokenKind::Cancel], batch.now);
+            }
             Intervention::Disable
             | Intervention::Enable
             | Intervention::RevokeSessions
             | Intervention::GrantRole(_)
-            | Intervention::RevokeRole(_) => {}
+            | Intervention::RevokeRole(_)
+            | Intervention::Erase => {}
         }
         Ok(())
     }

@@ -176,6 +176,7 @@ fn own_fields(replay: &Replay, pending: &[Pending], sight: Sight) -> Vec<Field> 
         since("email_change_pending_since", Awaited::EmailChange),
         personal("email_change_pending_to", new_email.clone(), past::masked(new_email, sight)),
         since("email_change_undo_since", Awaited::EmailChangeUndo),
+        since("deletion_since", Awaited::Deletion),
     ]
 }
 

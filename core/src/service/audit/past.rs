@@ -53,6 +53,8 @@ pub enum Awaited {
     EmailChange,
     /// The address was changed, and its former owner could still take it back.
     EmailChangeUndo,
+    /// The owner has asked for the account to be erased, and may take that back.
+    Deletion,
 }
 
 impl Awaited {
@@ -62,6 +64,7 @@ impl Awaited {
             Self::Reset => "reset",
             Self::EmailChange => "email_change",
             Self::EmailChangeUndo => "email_change_undo",
+            Self::Deletion => "deletion",
         }
     }
 }
@@ -284,6 +287,7 @@ pub(super) fn pending(replay: &Replay, story: &[Happened], at: Timestamp) -> Vec
             TokenKind::Verify => Awaited::Verification,
             TokenKind::Reset => Awaited::Reset,
             TokenKind::Change => Awaited::EmailChange,
+            TokenKind::Cancel => Awaited::Deletion,
             TokenKind::Undo => continue,
         };
         let new_email = story.iter().rev().find_map(|happened| match &happened.event {

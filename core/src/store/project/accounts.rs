@@ -56,6 +56,7 @@ impl Write {
             ("locked_at", self.bind(account.locked_at)),
             ("password_changed_at", self.bind(account.password_changed_at)),
             ("reset_required_at", self.bind(account.reset_required_at)),
+            ("erase_at", self.bind(account.erase_at)),
         ];
         let set: Vec<String> = columns.iter().map(|(column, bind)| format!("{column} = {bind}")).collect();
         self.step(

@@ -10,6 +10,7 @@ pub enum TokenKind {
     Verify,
     Change,
     Undo,
+    Cancel,
 }
 
 impl TokenKind {
@@ -19,11 +20,13 @@ impl TokenKind {
             Self::Verify => "verify",
             Self::Change => "change",
             Self::Undo => "undo",
+            Self::Cancel => "cancel",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Reset, Self::Verify, Self::Change, Self::Undo].into_iter().find(|kind| kind.as_str() == text)
+        let all = [Self::Reset, Self::Verify, Self::Change, Self::Undo, Self::Cancel];
+        all.into_iter().find(|kind| kind.as_str() == text)
     }
 
     pub const fn purpose(self) -> Use {
@@ -32,6 +35,7 @@ impl TokenKind {
             Self::Verify => Use::Verify,
             Self::Change => Use::Change,
             Self::Undo => Use::Undo,
+            Self::Cancel => Use::Cancel,
         }
     }
 }

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -39,6 +40,7 @@ struct Row {
     password_changed_at: Option<Timestamp>,
     last_login_at: Option<Timestamp>,
     reset_required_at: Option<Timestamp>,
+    erase_at: Option<Timestamp>,
     credential_id: Option<Uuid>,
     credential_version: Option<i32>,
     secret: Option<String>,
@@ -81,6 +83,7 @@ impl Row {
             password_changed_at: self.password_changed_at,
             credential,
             reset_required_at: self.reset_required_at,
+            erase_at: self.erase_at,
             session_epoch: self.session_epoch,
         };
         Ok(Loaded {
@@ -118,7 +121,7 @@ async fn find(db: &Db, vault: &Vault, email_keys: &[Vec<u8>], account: Uuid) -> 
                   coalesce(a.roles, '{}') as "roles!", a.email_verified_at as "email_verified_at?: Timestamp",
                   a.locked_at as "locked_at?: Timestamp", coalesce(a.created_at, 'epoch') as "created_at!: Timestamp",
                   a.password_changed_at as "password_changed_at?: Timestamp", a.last_login_at as "last_login_at?: Timestamp",
-                  a.reset_required_at as "reset_required_at?: Timestamp",
+                  a.reset_required_at as "reset_required_at?: Timestamp", a.erase_at as "erase_at?: Timestamp",
                   c.credential_id as "credential_id?", c.version as "credential_version?", c.secret as "secret?",
                   case when a.account_id is null then $3 else k.key_id end as key_id,
                   case when a.account_id is null then $5 else k.wrapped end as wrapped,
@@ -158,7 +161,7 @@ pub async fn in_force(
                   a.email_verified_at as "email_verified_at?: Timestamp", a.locked_at as "locked_at?: Timestamp",
                   coalesce(a.created_at, 'epoch') as "created_at!: Timestamp",
                   a.password_changed_at as "password_changed_at?: Timestamp", a.last_login_at as "last_login_at?: Timestamp",
-                  a.reset_required_at as "reset_required_at?: Timestamp",
+                  a.reset_required_at as "reset_required_at?: Timestamp", a.erase_at as "erase_at?: Timestamp",
                   null::uuid as credential_id, null::int as credential_version, null::text as secret,
                   k.key_id as "key_id?", k.wrapped as "wrapped?", k.wrapped_by as "wrapped_by?", t.now as "now!: Timestamp"
            from (select clock_timestamp() as now) t
@@ -227,6 +230,21 @@ pub async fn admins_but(db: &Db, account: AccountId) -> Result<OtherAdmins, Stor
     .await?)
 }
 
+/// Active accounts without roles that are older than `life`, never verified and never logged in to, oldest first, at most `limit`. By
+/// the age of their ids: an account that was brought over is as old as it is here.
+pub async fn unverified(db: &Db, life: Duration, limit: i64) -> Result<Vec<AccountId>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select account_id as "id: AccountId" from accounts
+           where email_verified_at is null and last_login_at is null and status = 'active' and roles = '{}'
+             and account_id < uuid7_floor(now() - $1 * interval '1 second')
+           order by account_id limit $2"#,
+        life.as_secs_f64(),
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
 /// Which accounts a list is about. All that is given must be so.
 #[derive(Clone, Copy)]
 pub struct Filter {
@@ -252,7 +270,7 @@ pub async fn listed(db: &Db, vault: &Vault, filter: &Filter, limit: i64) -> Resu
                   s.logins as "logins!", a.profile, a.locale as "locale!", a.status as "status!", a.roles as "roles!",
                   a.email_verified_at as "email_verified_at?: Timestamp", a.locked_at as "locked_at?: Timestamp",
                   a.created_at as "created_at!: Timestamp", a.password_changed_at as "password_changed_at?: Timestamp",
-                  a.last_login_at as "last_login_at?: Timestamp", a.reset_required_at as "reset_required_at?: Timestamp",
+                  a.last_login_at as "last_login_at?: Timestamp", a.reset_required_at as "reset_required_at?: Timestamp", a.erase_at as "erase_at?: Timestamp",
                   null::uuid as "credential_id?", null::integer as "credential_version?", null::text as "secret?",
                   k.key_id as "key_id?", k.wrapped as "wrapped?", k.wrapped_by as "wrapped_by?", clock_timestamp() as "now!: Timestamp"
            from accounts a join streams s on s.stream_id = a.account_id left join keys.data_keys k on k.account_id = a.account_id

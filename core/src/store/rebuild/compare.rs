@@ -38,6 +38,7 @@ pub struct AccountRow {
     pub password_changed_at: Option<Timestamp>,
     pub last_login_at: Option<Timestamp>,
     pub reset_required_at: Option<Timestamp>,
+    pub erase_at: Option<Timestamp>,
 }
 
 pub struct CredentialRow {
@@ -165,6 +166,7 @@ fn account_row(row: &mut Row<'_>, live: &AccountRow, opened: &Opened, replay: &R
     row.column("password_changed_at", &live.password_changed_at, &account.password_changed_at);
     row.column("last_login_at", &live.last_login_at, &replay.last_login_at);
     row.column("reset_required_at", &live.reset_required_at, &account.reset_required_at);
+    row.column("erase_at", &live.erase_at, &account.erase_at);
 }
 
 fn credential(id: AccountId, live: &Live, replay: &Replay, report: &mut Report) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::account::{Account, AccountEvent, evolve};
+use crate::account::{Account, AccountEvent, Status, evolve};
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
 use crate::session::SessionEvent;
@@ -179,6 +179,13 @@ impl Replay {
         Ok(())
     }
 
+    /// Asked when all events have been told: of an account that was erased no rows are left but its own.
+    pub fn end(&mut self) {
+        if self.account.status == Status::Erased {
+            (self.sessions, self.tokens, self.devices) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        }
+    }
+
     /// The epoch a session belongs to and how it may be marked. Asked after all events.
     pub fn fate<'a>(&'a self, id: SessionId, session: &'a Session) -> Fate<'a> {
         let begun_in = usize::try_from(session.begun_in).unwrap_or(usize::MAX);
@@ -197,7 +204,7 @@ impl Replay {
     }
 
     fn token(&mut self, event: &AccountEvent, at: Timestamp) {
-        use TokenKind::{Change, Reset, Undo, Verify};
+        use TokenKind::{Cancel, Change, Reset, Undo, Verify};
         match event {
             AccountEvent::EmailVerificationRequested { token } => self.open(*token, Verify, at),
             AccountEvent::PasswordResetRequested { token } => self.open(*token, Reset, at),
@@ -221,8 +228,14 @@ impl Replay {
             }
             AccountEvent::EmailChangeUndone { token, .. } => {
                 self.close(*token, Undo, TokenState::Used);
-                self.void(&[Reset, Change, Verify]);
+                self.void(&[Reset, Change, Verify, Cancel]);
             }
+            AccountEvent::DeletionRequested { token, .. } => {
+                self.void(&[Reset, Change]);
+                self.open(*token, Cancel, at);
+            }
+            AccountEvent::DeletionCancelled { token: Some(token), .. } => self.close(*token, Cancel, TokenState::Used),
+            AccountEvent::DeletionCancelled { token: None, .. } => self.void(&[Cancel]),
             AccountEvent::Registered { .. }
             | AccountEvent::AccountImported { .. }
             | AccountEvent::EmailVerified { token: None }
@@ -234,7 +247,9 @@ impl Replay {
             | AccountEvent::AccountEnabled { .. }
             | AccountEvent::RoleGranted { .. }
             | AccountEvent::RoleRevoked { .. }
-            | AccountEvent::AllSessionsRevoked { .. } => {}
+            | AccountEvent::AllSessionsRevoked { .. }
+            | AccountEvent::AccountErased { .. }
+            | AccountEvent::DataKeyShredded { .. } => {}
         }
     }
 

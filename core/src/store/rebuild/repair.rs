@@ -37,6 +37,7 @@ struct Accounts {
     password_changed_at: Vec<Option<Timestamp>>,
     last_login_at: Vec<Option<Timestamp>>,
     reset_required_at: Vec<Option<Timestamp>>,
+    erase_at: Vec<Option<Timestamp>>,
 }
 
 #[derive(Default)]
@@ -140,21 +141,24 @@ impl Accounts {
         self.password_changed_at.push(account.password_changed_at);
         self.last_login_at.push(case.replay.last_login_at);
         self.reset_required_at.push(account.reset_required_at);
+        self.erase_at.push(account.erase_at);
         Ok(())
     }
 
     async fn write(&self, db: &mut Tx) -> Result<(), StoreError> {
         sqlx::query!(
             "insert into accounts (account_id, profile, locale, status, roles, email_verified_at, locked_at, created_at,
-                                   password_changed_at, last_login_at, reset_required_at)
-             select id, profile, locale, status, string_to_array(roles, ','), verified, locked, created, changed, last_login, reset_required
+                                   password_changed_at, last_login_at, reset_required_at, erase_at)
+             select id, profile, locale, status, string_to_array(roles, ','), verified, locked, created, changed, last_login, reset_required,
+                    erase
              from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::timestamptz[],
-                         $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[])
-                  as r(id, profile, locale, status, roles, verified, locked, created, changed, last_login, reset_required)
+                         $8::timestamptz[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::timestamptz[])
+                  as r(id, profile, locale, status, roles, verified, locked, created, changed, last_login, reset_required, erase)
              on conflict (account_id) do update set profile = excluded.profile, locale = excluded.locale, status = excluded.status,
                  roles = excluded.roles, email_verified_at = excluded.email_verified_at, locked_at = excluded.locked_at,
                  created_at = excluded.created_at, password_changed_at = excluded.password_changed_at,
-                 last_login_at = excluded.last_login_at, reset_required_at = excluded.reset_required_at",
+                 last_login_at = excluded.last_login_at, reset_required_at = excluded.reset_required_at,
+                 erase_at = excluded.erase_at",
             &self.id,
             &self.profile as &[Option<Vec<u8>>],
             &self.locale,
@@ -165,7 +169,8 @@ impl Accounts {
             &self.created_at as &[Timestamp],
             &self.password_changed_at as &[Option<Timestamp>],
             &self.last_login_at as &[Option<Timestamp>],
-            &self.reset_required_at as &[Option<Timestamp>]
+            &self.reset_required_at as &[Option<Timestamp>],
+            &self.erase_at as &[Option<Timestamp>]
         )
         .execute(db)
         .await?;

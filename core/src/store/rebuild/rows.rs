@@ -32,7 +32,7 @@ async fn load_account_rows(db: &mut Tx, ids: &[Uuid], cases: &mut Cases) -> Resu
         r#"select account_id as "account_id: AccountId", profile, locale, status, roles,
                   email_verified_at as "email_verified_at: Timestamp", locked_at as "locked_at: Timestamp",
                   created_at as "created_at: Timestamp", password_changed_at as "password_changed_at: Timestamp",
-                  last_login_at as "last_login_at: Timestamp", reset_required_at as "reset_required_at: Timestamp"
+                  last_login_at as "last_login_at: Timestamp", reset_required_at as "reset_required_at: Timestamp", erase_at as "erase_at: Timestamp"
            from accounts where account_id = any($1)"#,
         ids
     )

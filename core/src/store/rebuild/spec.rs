@@ -8,7 +8,7 @@ use super::compare::{
     AccountRow, CredentialRow, DeviceRow, EmailRow, Live, Opened, SessionRow, StreamRow, TokenRow, compare,
 };
 use super::fold::{Past, Replay, TokenState};
-use crate::account::{AccountEvent, Profile, Role};
+use crate::account::{AccountEvent, ErasureCause, Profile, Role, Status};
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
 use crate::session::{LoginMethod, SessionEvent};
@@ -136,6 +136,36 @@ fn a_forced_reset_voids_an_open_change_of_address_and_its_link_is_spent_like_any
 }
 
 #[test]
+fn the_link_that_takes_a_deletion_back_is_spent_by_it_and_void_without_it() {
+    let mut history = History::of_ana();
+    let (request, erase_at) = (TokenId(Uuid::from_u128(0xf)), minute(9));
+    history.account(1, AccountEvent::PasswordResetRequested { token: LINK });
+    history.account(2, AccountEvent::DeletionRequested { token: request, erase_at });
+    assert_eq!((history.state(LINK), history.state(request)), (TokenState::Void, TokenState::Open));
+    history.account(3, AccountEvent::DeletionCancelled { token: Some(request), reason: None });
+    assert_eq!(history.state(request), TokenState::Used);
+    let another = TokenId(Uuid::from_u128(0x10));
+    history.account(4, AccountEvent::DeletionRequested { token: another, erase_at });
+    history.account(5, AccountEvent::DeletionCancelled { token: None, reason: Some("asked by phone".into()) });
+    assert_eq!(history.state(another), TokenState::Void);
+}
+
+#[test]
+fn an_erased_account_has_no_rows_left_but_its_own() {
+    let mut history = History::of_ana();
+    history.login(LAPTOP, 1, 0);
+    history.account(2, AccountEvent::EmailVerificationRequested { token: LINK });
+    history.account(3, AccountEvent::AccountErased { cause: ErasureCause::Ordered, reason: Some("test".into()) });
+    // Told after the account's own events: streams come in any order.
+    history.login(PHONE, 2, 0);
+    let mut replay = history.0;
+    replay.end();
+    assert!(replay.sessions.is_empty() && replay.tokens.is_empty() && replay.devices.is_empty());
+    assert_eq!((replay.account.profile, replay.account.credential), (None, None));
+    assert_eq!((replay.account.status, replay.logins), (Status::Erased, 2));
+}
+
+#[test]
 fn a_missing_version_is_a_fault() {
     let mut history = History::of_ana();
     let past = Past {
@@ -163,6 +193,7 @@ fn live() -> Live {
             password_changed_at: Some(minute(0)),
             last_login_at: Some(minute(1)),
             reset_required_at: None,
+            erase_at: None,
         }),
         credential: Some(CredentialRow {
             account_id: ANA,
@@ -258,7 +289,8 @@ fn distorted() -> (Live, Opened) {
     let account = live.account.as_mut().unwrap();
     (account.locale, account.status, account.roles) = ("es".into(), "disabled".into(), vec![]);
     (account.email_verified_at, account.locked_at, account.created_at) = (Some(off), None, off);
-    (account.password_changed_at, account.last_login_at, account.reset_required_at) = (Some(off), None, Some(off));
+    (account.password_changed_at, account.last_login_at) = (Some(off), None);
+    (account.reset_required_at, account.erase_at) = (Some(off), Some(off));
     let credential = live.credential.as_mut().unwrap();
     (credential.kind, credential.credential_id) = ("passkey".into(), CredentialId(Uuid::nil()));
     (credential.version, credential.updated_at) = (9, off);
