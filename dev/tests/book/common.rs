@@ -205,6 +205,10 @@ pub fn password(text: &str) -> PasswordPlain {
 }
 
 pub async fn register(book: &Doorbook, address: &str) -> Result<(), Refusal> {
+    register_from(book, address, &anywhere()).await
+}
+
+pub async fn register_from(book: &Doorbook, address: &str, context: &Context) -> Result<(), Refusal> {
     let registration = Registration {
         email: email(address),
         password: password(PASSWORD),
@@ -213,7 +217,7 @@ pub async fn register(book: &Doorbook, address: &str) -> Result<(), Refusal> {
         locale: None,
         idempotency: None,
     };
-    book.register(registration, &anywhere()).await
+    book.register(registration, context).await
 }
 
 pub async fn login(book: &Doorbook, address: &str, text: &str) -> Result<Tokens, Refusal> {
