@@ -6,8 +6,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use anyhow::{Context as _, bail, ensure};
 use doorbook_core::audit::bundle::{EventLine, FORMAT, Header, HexHash, Line};
+use doorbook_core::service::Context;
 use doorbook_core::store::audit::{self, Place};
 use doorbook_core::store::{Db, checkpoints, tree};
+use doorbook_core::token::random;
+use uuid::Uuid;
 
 use super::Export;
 use crate::{Outcome, settings};
@@ -18,8 +21,9 @@ const PAGE: i64 = 2_000;
 const MARKS: i64 = 20;
 
 pub async fn run(options: &Export, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    let db = settings::pool(&settings::load()?).await?;
-    let signed = u64::try_from(checkpoints::head(&db).await?.size)?;
+    let doorbook = settings::doorbook().await?;
+    let db = &doorbook.db;
+    let signed = u64::try_from(checkpoints::head(db).await?.size)?;
     let (from, to) = (options.from, options.to.unwrap_or(signed));
     ensure!(from <= to, "there is nothing between positions {from} and {to}");
     ensure!(to <= signed, "position {to} is under no checkpoint yet: the last one is of {signed} events");
@@ -27,7 +31,8 @@ pub async fn run(options: &Export, out: &mut impl Write) -> anyhow::Result<Outco
     let file = file.write(true).create_new(true).mode(0o600).open(&options.file);
     let file = file.with_context(|| format!("cannot create {}", options.file.display()))?;
     let mut file = BufWriter::new(file);
-    write(&db, from, to, &mut file).await?;
+    doorbook.note_bundle(&Context::operator(Uuid::from_bytes(random()))).await?;
+    write(db, from, to, &mut file).await?;
     file.flush()?;
     file.get_ref().sync_all()?;
     writeln!(out, "positions {from} to {to} written to {}", options.file.display())?;
