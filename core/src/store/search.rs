@@ -223,28 +223,27 @@ pub async fn subjects(db: &Db, field: Field, term: i64, limit: i64) -> Result<Ve
     .await?)
 }
 
+/// The events that name an address: only they are looked at for a newer one.
+const NAMING: [&str; 6] =
+    ["Registered", "AccountImported", "ProfileUpdated", "EmailChangeRequested", "EmailChanged", "EmailChangeUndone"];
+
 /// Accounts of a page, and where to go on: `None` when there is nothing further down.
 pub struct Holders {
     pub found: Vec<Uuid>,
     pub next: Option<EventId>,
 }
 
-/// Accounts that have something to do with a value, each at the newest event that says so, below a position, newest first, at most
+/// Accounts that have something to do with a domain, each at the newest event that says so, below a position, newest first, at most
 /// `limit`. Walks `walk` events.
-pub async fn holders(
-    db: &Db,
-    field: Field,
-    term: i64,
-    before: i64,
-    walk: i64,
-    limit: i64,
-) -> Result<Holders, StoreError> {
+pub async fn of_domain(db: &Db, term: i64, before: i64, walk: i64, limit: i64) -> Result<Holders, StoreError> {
+    let names = NAMING.map(str::to_owned);
     let rows = sqlx::query!(
         r#"select e.event_id as "event_id: EventId", e.subject_id, e.subject_id is not null and not exists (
                select 1 from events f
                join event_seals q on q.log_id = 1 and q.event_id = f.event_id
                join event_search n on n.field = $1 and n.term = $2 and n.position = q.position
-               where f.subject_id = e.subject_id and q.position > l.position
+               where f.retention_class = 'keep' and f.subject_id = e.subject_id and f.event_id > e.event_id
+                 and f.type = any($5) and q.position > l.position
            ) as "newest!"
            from (
                select s.position from event_search s
@@ -253,10 +252,11 @@ pub async fn holders(
            join event_seals p on p.log_id = 1 and p.position = l.position
            join events e on e.retention_class = p.retention_class and e.event_id = p.event_id
            order by l.position desc"#,
-        field.number(),
+        Field::EmailDomain.number(),
         term,
         before,
-        walk
+        walk,
+        &names
     )
     .fetch_all(db)
     .await?;
