@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use doorbook_core::service::Context;
 use doorbook_core::service::retention::Ended;
+use doorbook_core::service::{Context, Doorbook};
 use doorbook_core::token::random;
 use uuid::Uuid;
 
@@ -47,7 +47,7 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outco
             return Ok(Outcome::Found);
         }
         if let Some(span) = month.span {
-            write_out(&folder, month, span).await?;
+            write_out(&doorbook, &folder, month, span).await?;
         }
         doorbook.retire(&owner, month, &Context::operator(Uuid::from_bytes(random()))).await?;
         writeln!(out, "{}: {} events dropped", month.month, month.events)?;
@@ -64,7 +64,7 @@ fn list(ended: &[Ended], out: &mut impl Write) -> anyhow::Result<Outcome> {
 }
 
 /// Writes all positions that a month's events lie between. A file that is there already was written whole.
-async fn write_out(folder: &Path, month: &Ended, (first, last): (i64, i64)) -> anyhow::Result<()> {
+async fn write_out(doorbook: &Doorbook, folder: &Path, month: &Ended, (first, last): (i64, i64)) -> anyhow::Result<()> {
     let whole = folder.join(format!("events-{}.jsonl", month.month));
     if whole.exists() {
         return Ok(());
@@ -73,6 +73,6 @@ async fn write_out(folder: &Path, month: &Ended, (first, last): (i64, i64)) -> a
     if part.exists() {
         std::fs::remove_file(&part).with_context(|| format!("cannot remove {}", part.display()))?;
     }
-    audit::write_bundle(u64::try_from(first)?, u64::try_from(last)?, &part).await?;
+    audit::write_bundle(doorbook, u64::try_from(first)?, u64::try_from(last)?, &part).await?;
     std::fs::rename(&part, &whole).with_context(|| format!("cannot rename {}", part.display()))
 }

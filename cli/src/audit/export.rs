@@ -8,8 +8,11 @@ use std::path::Path;
 use anyhow::{Context as _, bail, ensure};
 use doorbook_core::audit::bundle::{EventLine, FORMAT, Header, HexHash, Line, RetiredLine};
 use doorbook_core::audit::retired::Retired;
+use doorbook_core::service::{Context, Doorbook};
 use doorbook_core::store::audit::{self, Place};
 use doorbook_core::store::{Db, checkpoints, retention, tree};
+use doorbook_core::token::random;
+use uuid::Uuid;
 
 use super::Export;
 use crate::{Outcome, settings};
@@ -20,22 +23,24 @@ const PAGE: i64 = 2_000;
 const MARKS: i64 = 20;
 
 pub async fn run(options: &Export, out: &mut impl Write) -> anyhow::Result<Outcome> {
-    let db = settings::pool(&settings::load()?).await?;
-    let signed = u64::try_from(checkpoints::head(&db).await?.size)?;
+    let doorbook = settings::doorbook().await?;
+    let signed = u64::try_from(checkpoints::head(&doorbook.db).await?.size)?;
     let (from, to) = (options.from, options.to.unwrap_or(signed));
     ensure!(from <= to, "there is nothing between positions {from} and {to}");
     ensure!(to <= signed, "position {to} is under no checkpoint yet: the last one is of {signed} events");
-    write_file(&db, from, to, &options.file).await?;
+    write_bundle(&doorbook, from, to, &options.file).await?;
     writeln!(out, "positions {from} to {to} written to {}", options.file.display())?;
     Ok(Outcome::Done)
 }
 
-pub(super) async fn write_file(db: &Db, from: u64, to: u64, path: &Path) -> anyhow::Result<()> {
+/// Writes these positions to a file that must not be there yet. That it is done stands in the log before.
+pub async fn write_bundle(doorbook: &Doorbook, from: u64, to: u64, path: &Path) -> anyhow::Result<()> {
     let mut file = OpenOptions::new();
     let file = file.write(true).create_new(true).mode(0o600).open(path);
     let file = file.with_context(|| format!("cannot create {}", path.display()))?;
     let mut file = BufWriter::new(file);
-    write(db, from, to, &mut file).await?;
+    doorbook.note_bundle(&Context::operator(Uuid::from_bytes(random()))).await?;
+    write(&doorbook.db, from, to, &mut file).await?;
     file.flush()?;
     Ok(file.get_ref().sync_all()?)
 }

@@ -8,12 +8,14 @@ mod report;
 mod trust;
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use doorbook_core::audit::note::Verifier;
 
-use crate::{Outcome, settings};
+use crate::Outcome;
+
+pub use export::write_bundle;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -52,12 +54,6 @@ pub struct Export {
     to: Option<u64>,
     /// Must not exist yet
     file: PathBuf,
-}
-
-/// Writes these positions to a file that must not be there yet.
-pub async fn write_bundle(from: u64, to: u64, file: &Path) -> anyhow::Result<()> {
-    let db = settings::pool(&settings::load()?).await?;
-    export::write_file(&db, from, to, file).await
 }
 
 pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outcome> {

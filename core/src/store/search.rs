@@ -9,6 +9,7 @@ use super::{Db, StoreError, Tx, follow, log};
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
 use crate::terms::{self, Field};
+use crate::value::EventId;
 
 /// Name of its follower.
 pub const FOLLOWER: &str = "search";
@@ -252,6 +253,55 @@ pub async fn subjects(db: &Db, field: Field, term: i64, limit: i64) -> Result<Ve
     )
     .fetch_all(db)
     .await?)
+}
+
+/// The events that name an address: only they are looked at for a newer one.
+const NAMING: [&str; 6] =
+    ["Registered", "AccountImported", "ProfileUpdated", "EmailChangeRequested", "EmailChanged", "EmailChangeUndone"];
+
+/// Accounts of a page, and where to go on: `None` when there is nothing further down.
+pub struct Holders {
+    pub found: Vec<Uuid>,
+    pub next: Option<EventId>,
+}
+
+/// Accounts that have something to do with a domain, each at the newest event that says so, below a position, newest first, at most
+/// `limit`. Walks `walk` events.
+pub async fn of_domain(db: &Db, term: i64, before: i64, walk: i64, limit: i64) -> Result<Holders, StoreError> {
+    let names = NAMING.map(str::to_owned);
+    let rows = sqlx::query!(
+        r#"select e.event_id as "event_id: EventId", e.subject_id, e.subject_id is not null and not exists (
+               select 1 from events f
+               join event_seals q on q.log_id = 1 and q.event_id = f.event_id
+               join event_search n on n.field = $1 and n.term = $2 and n.position = q.position
+               where f.retention_class = 'keep' and f.subject_id = e.subject_id and f.event_id > e.event_id
+                 and f.type = any($5) and q.position > l.position
+           ) as "newest!"
+           from (
+               select s.position from event_search s
+               where s.field = $1 and s.term = $2 and s.position < $3 order by s.position desc limit $4
+           ) l
+           join event_seals p on p.log_id = 1 and p.position = l.position
+           join events e on e.retention_class = p.retention_class and e.event_id = p.event_id
+           order by l.position desc"#,
+        Field::EmailDomain.number(),
+        term,
+        before,
+        walk,
+        &names
+    )
+    .fetch_all(db)
+    .await?;
+    let (mut found, mut last, mut rest) = (Vec::new(), None, i64::try_from(rows.len()).unwrap_or(i64::MAX) >= walk);
+    for row in rows {
+        if i64::try_from(found.len()).unwrap_or(i64::MAX) >= limit {
+            rest = true;
+            break;
+        }
+        last = Some(row.event_id);
+        found.extend(row.subject_id.filter(|_| row.newest));
+    }
+    Ok(Holders { found, next: last.filter(|_| rest) })
 }
 
 /// Positions that hold every event recorded in these hours, and few others: from the first, to before the second. `None`: no event is.

@@ -114,3 +114,16 @@ async fn a_forger_without_the_key_proves_nothing() {
     assert!(!verified_twice(&house, &file, &key).await.0);
     assert!(verified_twice(&house, &file, &own.verifier().to_string()).await.0, "by his key it would hold");
 }
+
+/// C069. Breaks when `cli/src/audit/export.rs`: `doorbook.note_bundle(&Context::operator(Uuid::from_bytes(random()))).await?;` → ``.
+#[tokio::test]
+async fn an_operator_who_takes_the_log_away_stands_in_it() {
+    let house = House::with_log(50).await;
+    let file = house.folder.join("taken");
+    let beyond = house.run(&["audit", "export", "--to", "9999", file.to_str().unwrap()]).await;
+    let ran = house.run(&["audit", "export", file.to_str().unwrap()]).await;
+    assert_eq!((beyond.status, ran.status), (1, 0), "{beyond:?} {ran:?}");
+    let told = "select actor_kind || payload::text from events where type = 'AuditExported'";
+    let told: Vec<String> = sqlx::query_scalar(told).fetch_all(&house.superuser).await.unwrap();
+    assert_eq!(told, [r#"operator{"fields": ["position"], "format": "bundle"}"#]);
+}

@@ -69,6 +69,67 @@ async fn an_auditor_sees_addresses_masked_and_no_names_or_places() {
     assert_eq!(insider.events(&email, "AccountViewed").await, 2, "one for each who looked");
 }
 
+/// Breaks when `core/src/store/search.rs`: `found.extend(row.subject_id.filter(|_| row.newest));` → `found.extend(row.subject_id);`.
+#[tokio::test]
+async fn accounts_are_found_by_the_domain_of_the_address_that_they_have_now() {
+    let mut stand = stand(&[]).await;
+    stand.start_worker().await.unwrap();
+    let insider = Insider::of(&stand).await;
+    let (admin, _) = admin(&stand).await;
+    let (auditor, _) = logged_in(&stand, &empowered(&stand, "auditor").await).await;
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        let email = format!("staff{n}@corp.example");
+        registered_as(&stand, &email, PASSWORD).await;
+        ids.push(insider.account(&email).await.to_string());
+    }
+    // An event that names the address again makes no second account.
+    let (user, _) = logged_in(&stand, "staff1@corp.example").await;
+    assert_eq!(user.patch("/api/auth/profile/", json!({ "first_name": "Ana" })).await.unwrap().status, 200);
+    done(&admin, &ids[3], "disable").await;
+    let of = async |client: &Client, query: &str| {
+        let (mut walked, mut before) = (Vec::new(), String::new());
+        loop {
+            let page = client.get(&format!("{ACCOUNTS}?email_domain=Corp.Example{query}{before}")).await.unwrap();
+            walked.extend(listed(&page));
+            let Some(next) = page.body["next"].as_str() else { return walked };
+            before = format!("&before={next}");
+        }
+    };
+    let by_address = [&ids[1], &ids[4], &ids[3], &ids[2], &ids[0]].map(Clone::clone);
+    for _ in 0..100 {
+        if of(&admin, "").await == by_address {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    for query in ["", "&limit=1", "&limit=2", "&limit=5"] {
+        assert_eq!(of(&admin, query).await, by_address, "{query}");
+        assert_eq!(of(&auditor, query).await, by_address, "{query}");
+    }
+    assert_eq!(of(&admin, "&status=disabled").await, [ids[3].clone()]);
+    assert_eq!(of(&admin, &format!("&id={}", ids[2])).await, [ids[2].clone()]);
+    assert_eq!(of(&admin, "&email=nobody@example.com").await, [""; 0]);
+    let masked = auditor.get(&format!("{ACCOUNTS}?email_domain=corp.example&limit=1")).await.unwrap();
+    assert_eq!(masked.body["accounts"][0]["email"], "s•••@corp.example");
+    assert_eq!(of(&admin, "&role=admin").await, [""; 0]);
+    for (query, field) in [
+        ("email_domain=nodots", "email_domain"),
+        ("email_domain=", "email_domain"),
+        (&format!("email_domain=corp.example&before={}", uuid::Uuid::nil()), "before"),
+    ] {
+        let refused = admin.get(&format!("{ACCOUNTS}?{query}")).await.unwrap();
+        assert_eq!((refused.status, faults(&refused)[0].0.as_str()), (422, field), "{query}");
+    }
+    // Its data key gone, an account has no address any more.
+    sqlx::query("delete from keys.data_keys where account_id = $1::text::uuid")
+        .bind(&ids[0])
+        .execute(&insider.owner)
+        .await
+        .unwrap();
+    assert_eq!(of(&admin, "").await, by_address[..4]);
+}
+
 #[tokio::test]
 async fn accounts_are_listed_page_by_page_and_found_by_id_address_status_and_role() {
     let stand = stand(&[]).await;

@@ -139,7 +139,7 @@ async fn an_export_holds_what_the_search_finds_and_is_recorded() {
 }
 
 /// The body of an export.
-async fn text(client: &doorbook_dev::Client, query: &str) -> String {
+pub async fn text(client: &doorbook_dev::Client, query: &str) -> String {
     let answer = client.get(&format!("/api/admin/audit/export/?{query}")).await.unwrap();
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.body.as_str().unwrap().to_owned()

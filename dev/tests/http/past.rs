@@ -6,7 +6,7 @@ use doorbook_dev::Client;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::audit::{EVENTS, found, official};
+use crate::audit::{EVENTS, found, official, text};
 use crate::common::*;
 use crate::insider::Insider;
 
@@ -220,4 +220,33 @@ async fn questions_about_the_past_are_refused_by_name_and_stand_in_the_log() {
         assert_eq!(auditor.send(Method::POST, &path(question), None, &[]).await.unwrap().status, 405, "{question}");
     }
     assert_eq!(auditor.get(EVENTS).await.unwrap().status, 200);
+}
+
+/// C070. Breaks when `core/src/service/audit/past.rs`: `let state = replay.account;` → `let mut state = replay.account; if let (Some(profile), Some(now)) = (&mut state.profile, crate::store::query::accounts::by_id(&self.db, &self.vault, account).await?) { profile.last_name = now.secret.unwrap_or_default(); }`.
+#[tokio::test]
+async fn nothing_that_is_told_of_the_past_holds_a_password_a_hash_or_a_token() {
+    let mut stand = stand(&[]).await;
+    stand.start_worker().await.unwrap();
+    let insider = Insider::of(&stand).await;
+    let admin = official(&stand, "admin").await;
+    let email = registered(&stand).await;
+    let id = insider.account(&email).await.to_string();
+    let (_, tokens) = logged_in(&stand, &email).await;
+    assert_eq!(login(&stand, &email, OTHER_PASSWORD).await.status, 401);
+    let hash = insider.stored_hash(&email).await;
+    let mut canaries = vec![PASSWORD.to_owned(), OTHER_PASSWORD.to_owned(), insider.mailed(&email, "verify").await];
+    canaries.extend([hash.clone(), hash.rsplit('$').next().unwrap().to_owned()]);
+    canaries.extend(["access", "refresh"].map(|name| tokens.text(name).to_owned()));
+    order(&admin, &id, "force-reset", json!({})).await;
+    canaries.push(insider.mailed(&email, "reset").await);
+    told(&admin, &id, "state/", last_is("PasswordResetForced")).await;
+    let mut answers = Vec::new();
+    for question in ["state/", "difference/?from=2020-01-01T00:00:00Z", "refusals/"] {
+        answers.push(told(&admin, &id, question, |_| true).await.to_string());
+    }
+    answers.push(json!(found(&admin, &format!("?account={id}&limit=200")).await).to_string());
+    answers.push(text(&admin, &format!("format=ndjson&account={id}")).await);
+    for (canary, answer) in canaries.iter().flat_map(|canary| answers.iter().map(move |answer| (canary, answer))) {
+        assert!(!answer.contains(canary.as_str()), "{canary} in {answer}");
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use doorbook_core::limit::CONSECUTIVE_FAILURES_MAX;
 use doorbook_dev::sink::{Fault, Stage};
 use doorbook_dev::{Answer, Role};
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -14,7 +15,7 @@ use crate::common::*;
 const OTHER_PASSWORD: &str = "amber lighthouse 42";
 
 /// Kind, who acted, and whether the event names the account, the session and the client it came from.
-const KINDS: [(&str, &str, &str); 50] = [
+const KINDS: [(&str, &str, &str); 51] = [
     ("Registered", "stranger", "account origin"),
     ("RegistrationAttemptedForTakenEmail", "stranger", "account origin"),
     ("EmailVerificationRequested", "stranger", "account origin"),
@@ -43,6 +44,7 @@ const KINDS: [(&str, &str, &str); 50] = [
     ("AccountViewed", "account", "account session origin"),
     ("AuditSearched", "account", "session origin"),
     ("AuditExported", "account", "session origin"),
+    ("AuditStreamOpened", "account", "session origin"),
     ("PersonalDataRevealed", "account", "account session origin"),
     ("PasswordResetForced", "account", "account session origin"),
     ("MailQueued", "stranger", "account"),
@@ -188,6 +190,9 @@ async fn administer(house: &House, owner: &PgPool) {
     assert_eq!(client.post(&format!("{account}force-reset/"), reason.clone()).await.unwrap().status, 204);
     assert_eq!(client.get("/api/admin/audit/events/").await.unwrap().status, 200);
     assert_eq!(client.get("/api/admin/audit/export/?format=csv").await.unwrap().status, 200);
+    // A stream has no end to wait for.
+    let stream = client.send(Method::HEAD, "/api/admin/audit/events/stream/", None, &[]).await.unwrap();
+    assert_eq!(stream.status, 200);
     let sealed = "select p.event_id from event_seals p join events e on e.event_id = p.event_id where e.subject_id is not null limit 1";
     let event: Uuid = sqlx::query_scalar(sealed).fetch_one(owner).await.unwrap();
     let reveal = format!("/api/admin/audit/events/{event}/reveal/");
@@ -288,8 +293,14 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
             continue;
         };
         // What is done to, or read of, an account that is somebody else's.
-        let of_officials =
-            ["AccountViewed", "AuditSearched", "AuditExported", "PersonalDataRevealed", "PasswordResetForced"];
+        let of_officials = [
+            "AccountViewed",
+            "AuditSearched",
+            "AuditExported",
+            "AuditStreamOpened",
+            "PersonalDataRevealed",
+            "PasswordResetForced",
+        ];
         // What time has ended, no request has.
         let of_request = actor != "operator" && !kind.ends_with("Expired");
         let holds = kind_of_actor == actor

@@ -131,6 +131,19 @@ impl Line {
         timeout(PATIENCE, self.read_answer(is_head)).await.unwrap_or(None)
     }
 
+    /// Whether this comes within a time, in an answer that goes on.
+    pub async fn brings(&mut self, text: &str, within: Duration) -> bool {
+        let comes = async {
+            while !String::from_utf8_lossy(&self.read).contains(text) {
+                if self.stream.read_buf(&mut self.read).await.unwrap_or(0) == 0 {
+                    return false;
+                }
+            }
+            true
+        };
+        timeout(within, comes).await.unwrap_or(false)
+    }
+
     /// Every answer that comes until the connection ends or is silent for so long.
     pub async fn answers(&mut self, silence: Duration) -> Vec<Answer> {
         let mut answers = Vec::new();

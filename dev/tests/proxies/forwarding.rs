@@ -1,5 +1,8 @@
 //! What a proxy tells the api, and what it keeps to itself.
 
+use std::time::Duration;
+
+use doorbook_dev::proxy::Front;
 use serde_json::json;
 
 use crate::common::*;
@@ -79,4 +82,34 @@ async fn the_log_names_the_client_and_not_what_it_claims_to_be() {
             assert_eq!(site.post("/api/auth/register/", &claim, &body).await.status, status, "{front:?}");
         }
     }
+}
+
+/// Longer than either configuration waits for an answer that says nothing.
+const SILENCE: Duration = Duration::from_secs(25);
+
+/// Breaks when `api/src/routes/admin/stream.rs`: `const HEARTBEAT: Duration = Duration::from_secs(15);` → `const HEARTBEAT: Duration = Duration::from_secs(60);`.
+#[tokio::test]
+async fn the_stream_of_the_trail_is_kept_through_a_silence_and_never_kept_back() {
+    let listen = async |front: Front| {
+        let mut site = Site::start(front, &[]).await;
+        site.stand.start_worker().await.unwrap();
+        let register = async |email: &str| {
+            let body = json!({ "email": email, "password": PASSWORD, "password_confirm": PASSWORD });
+            assert_eq!(site.post("/api/auth/register/", "", &body).await.status, 201, "{front:?}");
+        };
+        register("chief@example.com").await;
+        let grant = ["account", "role", "grant", "chief@example.com", "admin", "--reason", "a test"];
+        site.stand.doorbook(&grant).await.unwrap();
+        let login = json!({ "email": "chief@example.com", "password": PASSWORD });
+        let access = site.post("/api/auth/login/", "", &login).await.json()["access"].as_str().unwrap().to_owned();
+        let mut line = site.https().await;
+        let path = "/api/admin/audit/events/stream/";
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {HOST}\r\nAuthorization: Bearer {access}\r\n\r\n");
+        line.send(head.as_bytes()).await;
+        assert!(line.brings("text/event-stream", Duration::from_secs(10)).await, "{front:?}");
+        tokio::time::sleep(SILENCE).await;
+        register("late@example.com").await;
+        assert!(line.brings("late@example.com", Duration::from_secs(10)).await, "{front:?}");
+    };
+    tokio::join!(listen(Front::Nginx), listen(Front::Haproxy));
 }

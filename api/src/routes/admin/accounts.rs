@@ -3,7 +3,7 @@
 use doorbook_core::account::Status;
 use doorbook_core::clock::Timestamp;
 use doorbook_core::service::admin::{ACCOUNTS_PAGE_MAX, AccountDetail, AccountFilter, AccountView};
-use doorbook_core::value::AccountId;
+use doorbook_core::value::{AccountId, EventId};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::{Enum, Object, OpenApi};
@@ -168,7 +168,7 @@ impl From<AccountDetail> for AccountDetailAnswer {
 impl Accounts {
     /// List accounts
     ///
-    /// All that is asked for must be so. Addresses are sealed: they are found whole or not at all.
+    /// All that is asked for must be so. Addresses are sealed: they are found whole, or by their domain.
     #[oai(path = "/api/admin/accounts/", method = "get", operation_id = "list_accounts")]
     #[expect(clippy::too_many_arguments, reason = "each is one parameter of the query")]
     async fn list(
@@ -179,6 +179,10 @@ impl Accounts {
         /// The whole address.
         #[oai(validator(max_length = 254))]
         email: Query<Option<String>>,
+        /// Accounts whose address is of this domain. They come by when their address was set, and a page may be short, or empty, and
+        /// still have a next one.
+        #[oai(validator(max_length = 253))]
+        email_domain: Query<Option<String>>,
         status: Query<Option<StatusName>>,
         role: Query<Option<RoleName>>,
         /// `next` of the page before.
@@ -193,6 +197,12 @@ impl Accounts {
         let (status, role) = (status.0.map(Status::from), role.0.map(Into::into));
         let filter = AccountFilter { id: id.0.map(AccountId), email, status, role };
         let limit = limit.0.unwrap_or(PAGE_DEFAULT).min(ACCOUNTS_PAGE_MAX);
+        if let Some(domain) = email_domain.0 {
+            let before = before.0.map(EventId);
+            let page = asked.doorbook.accounts_of_domain(auditor.0, &domain, &filter, before, limit).await?;
+            let accounts = page.accounts.into_iter().map(Into::into).collect();
+            return Ok(Json(AccountsAnswer { accounts, next: page.next.map(|event| event.0) }));
+        }
         let before = before.0.map(AccountId);
         let views = asked.doorbook.search_accounts(auditor.0, &filter, before, limit).await?;
         let full = views.len() == usize::try_from(limit).unwrap_or(usize::MAX);

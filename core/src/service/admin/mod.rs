@@ -1,12 +1,14 @@
 //! What is done to accounts by others than their owners: by operators at the command line, by admins over the API. Every change has
 //! a reason.
 
+mod domain;
 mod last_admin;
 mod operator;
 mod order;
 mod step_up;
 mod view;
 
+pub use domain::DomainPage;
 pub use operator::OperatorAccount;
 pub use order::{Intervention, Order};
 pub use view::{ACCOUNTS_PAGE_MAX, AccountDetail, AccountFilter, AccountView};

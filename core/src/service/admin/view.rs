@@ -55,7 +55,7 @@ pub struct AccountDetail {
 }
 
 impl AccountView {
-    fn of(
+    pub(super) fn of(
         id: AccountId,
         account: Account,
         last_login_at: Option<Timestamp>,

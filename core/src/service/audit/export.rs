@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use super::search::{Filter, TrailEntry};
 use super::{Caller, Context, Doorbook, Refusal, Sight};
+use crate::event::Event;
 use crate::limit::Rule;
 use crate::operator::OperatorEvent;
+use crate::service::append::Batch;
 use crate::store::keys::identifiers::Bucket;
+use crate::store::log::StreamKind;
+use crate::value::{EventId, StreamId};
 
 /// Most events of one export. Who needs more asks for a span of time.
 const EVENTS_MAX: usize = 100_000;
@@ -41,6 +45,19 @@ impl Doorbook {
         self.note(caller, filter.account, exported, context).await?;
         let sight = self.sight(caller).await?;
         Ok(Export { doorbook: Arc::clone(self), filter, sight, before: None, left: EVENTS_MAX })
+    }
+}
+
+impl Doorbook {
+    /// Tells the log that an operator takes a part of it away, before he does.
+    pub async fn note_bundle(&self, context: &Context) -> Result<(), Refusal> {
+        let mut batch = Batch::new(context, self.now());
+        let stream = StreamId(EventId::new(batch.now).0);
+        batch.write.append_stream(stream, StreamKind::Operator, 1);
+        let exported =
+            OperatorEvent::AuditExported { fields: vec!["position".to_owned()], format: "bundle".to_owned() };
+        batch.event(stream, 1, None, None, Event::Operator(exported), None)?;
+        Ok(batch.commit(self).await?)
     }
 }
 

@@ -167,11 +167,11 @@ impl Doorbook {
     fn take_place(self: &Arc<Self>, account: AccountId) -> Result<Place, Refusal> {
         let mut listeners = self.live.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = listeners.open.values().sum();
-        let own = listeners.open.entry(account).or_default();
-        if *own >= STREAMS_OF_ACCOUNT_MAX || all >= STREAMS_MAX {
+        let own = listeners.open.get(&account).copied().unwrap_or(0);
+        if own >= STREAMS_OF_ACCOUNT_MAX || all >= STREAMS_MAX {
             return Err(Refusal::Limited { retry_after: RETRY_AFTER });
         }
-        *own += 1;
+        listeners.open.insert(account, own + 1);
         Ok(Place { doorbook: Arc::clone(self), account })
     }
 

@@ -135,7 +135,7 @@ impl Doorbook {
         let until = at.unwrap_or_else(|| self.clock.now());
         let story = self.story(account, until).await?;
         let asked = at.map(|_| "at".to_owned());
-        let fields = std::iter::once("state".to_owned()).chain(asked).collect();
+        let fields: Vec<_> = std::iter::once("state".to_owned()).chain(asked).collect();
         self.note(caller, Some(account), OperatorEvent::AuditSearched { fields }, context).await?;
         let sight = self.sight(caller).await?;
         let Moment { replay, sessions, block, pending, last_login_at } = self.moment(account, &story, until).await?;

@@ -263,7 +263,11 @@ pub struct Listed {
 
 /// Accounts, newest first, at most `limit`.
 pub async fn listed(db: &Db, vault: &Vault, filter: &Filter, limit: i64) -> Result<Vec<Listed>, StoreError> {
-    let ids = ids(db, filter, limit).await?;
+    of_ids(db, vault, &ids(db, filter, limit).await?).await
+}
+
+/// Those of these accounts that there are, newest first.
+pub async fn of_ids(db: &Db, vault: &Vault, ids: &[Uuid]) -> Result<Vec<Listed>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
         r#"select true as "found!", a.account_id as "account_id!", s.version as "stream_version!", s.session_epoch as "session_epoch!",
@@ -275,7 +279,7 @@ pub async fn listed(db: &Db, vault: &Vault, filter: &Filter, limit: i64) -> Resu
                   k.key_id as "key_id?", k.wrapped as "wrapped?", k.wrapped_by as "wrapped_by?", clock_timestamp() as "now!: Timestamp"
            from accounts a join streams s on s.stream_id = a.account_id left join keys.data_keys k on k.account_id = a.account_id
            where a.account_id = any($1) order by a.account_id desc"#,
-        &ids
+        ids
     )
     .fetch_all(db)
     .await?;

@@ -1,0 +1,69 @@
+//! Accounts by the domain of their address. Addresses are sealed; which events name one of a domain, the search view knows by a keyed
+//! hash. It follows the log, so what happened a moment ago may be missing.
+
+use std::collections::HashMap;
+
+use super::{AccountFilter, AccountView};
+use crate::service::access::Caller;
+use crate::service::{Doorbook, FieldFault, Refusal};
+use crate::store::log;
+use crate::store::query::accounts;
+use crate::store::search::{self, Holders};
+use crate::terms::Field;
+use crate::value::{AccountId, Email, EventId};
+
+/// Events walked for one page at most: a page may be short, or empty, and still have a next one.
+const WALK_MAX: i64 = 500;
+
+#[derive(Debug)]
+pub struct DomainPage {
+    /// Those last whose address was set first.
+    pub accounts: Vec<AccountView>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<EventId>,
+}
+
+impl Doorbook {
+    /// A page of the accounts that have an address of a domain and all else that is asked for.
+    pub async fn accounts_of_domain(
+        &self,
+        caller: Caller,
+        domain: &str,
+        filter: &AccountFilter,
+        before: Option<EventId>,
+        limit: u32,
+    ) -> Result<DomainPage, Refusal> {
+        let fault = |field, message| Refusal::Invalid(vec![FieldFault::new(field, "invalid", message)]);
+        let address = Email::parse(&format!("a@{domain}"));
+        let address = address.map_err(|_| fault("email_domain", "must be a domain such as example.com"))?;
+        let holds = |view: &AccountView| {
+            let domain = view.email.as_deref().and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
+            domain == Some(address.domain())
+                && filter.status.is_none_or(|status| view.status == status)
+                && filter.role.is_none_or(|role| view.roles.contains(&role))
+        };
+        if filter.id.is_some() || filter.email.is_some() {
+            let found = self.search_accounts(caller, filter, None, 1).await?;
+            return Ok(DomainPage { accounts: found.into_iter().filter(holds).collect(), next: None });
+        }
+        let before = match before {
+            None => i64::MAX,
+            Some(event) => {
+                let position = log::positions_of(&self.db, &[event]).await?.pop();
+                position.ok_or_else(|| fault("before", "is not from a page of this search"))?
+            }
+        };
+        let sight = self.sight(caller).await?;
+        let term = self.vault.search_term(Field::EmailDomain, address.domain());
+        let Holders { found, next } =
+            search::of_domain(&self.db, term, before, WALK_MAX, i64::from(limit.max(1))).await?;
+        let mut listed: HashMap<AccountId, _> =
+            accounts::of_ids(&self.db, &self.vault, &found).await?.into_iter().map(|it| (it.id, it)).collect();
+        let locale = self.policy.default_locale;
+        let views = found.iter().filter_map(|account| {
+            let it = listed.remove(&AccountId(*account))?;
+            Some(AccountView::of(it.id, it.account, it.last_login_at, sight, locale))
+        });
+        Ok(DomainPage { accounts: views.filter(holds).collect(), next })
+    }
+}
