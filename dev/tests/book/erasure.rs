@@ -228,7 +228,7 @@ async fn the_last_admin_cannot_leave_and_an_admin_who_is_leaving_does_not_count(
     house.assert_whole().await;
 }
 
-/// C073. Breaks when `core/src/store/log.rs`: `version = {expected} and logins = {logins} and` → `version = {expected} and`.
+/// C073. Breaks when `migrations/0013_erasure.sql`: `delete from devices where account_id = new.subject_id;` → `-- Kept.`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_beside_an_erasure_nothing_of_the_person_outlives_it() {
     let house = house().await;
@@ -317,7 +317,7 @@ const LATER: &str =
     "select count(*) from event_search s join event_seals p using (position) join events e using (event_id)
                      where s.field in (6, 7, 8, 9) and e.type = 'AuditSearched'";
 
-/// Breaks when `core/src/store/query/accounts.rs`: `and account_id < uuid7_floor(now() - $1 * interval '1 second')` → `and $1::float8 > 0`.
+/// Breaks when `core/src/service/erasure.rs`: `accounts::unverified(&self.db, self.policy.unverified_lifetime, BATCH)` → `accounts::unverified(&self.db, Duration::ZERO, BATCH)`.
 #[tokio::test]
 async fn unverified_accounts_that_nobody_ever_used_are_erased_in_time_and_no_others() {
     let house = house().await;
