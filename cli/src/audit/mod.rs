@@ -4,6 +4,7 @@ mod bundle;
 mod export;
 mod gone;
 mod live;
+mod receipt;
 mod report;
 mod trust;
 
@@ -23,6 +24,8 @@ pub enum Command {
     Verify(Verify),
     /// Write a part of the log to a file that can be verified without the database
     Export(Export),
+    /// Verify a receipt of an erasure; the status is 0 only if it is genuine
+    Receipt(receipt::Options),
 }
 
 #[derive(Args)]
@@ -68,5 +71,6 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outco
             if report.holds() { written.map(|()| Outcome::Done) } else { Ok(Outcome::Found) }
         }
         Command::Export(options) => export::run(&options, out).await,
+        Command::Receipt(options) => receipt::run(&options, out).await,
     }
 }

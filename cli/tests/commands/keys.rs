@@ -66,6 +66,15 @@ async fn a_backup_brings_lost_keys_back_and_nobody_who_was_erased() {
     // Bo is erased after the backup, the row of Cy is of another database, and then the keys are lost.
     let receipt = house.run("account erase bo@example.com --reason asked").await;
     assert!(receipt.contains("\nkey-backups-until ") && receipt.contains("\n\u{2014} doorbook/"), "{receipt}");
+    let receipt = receipt.split_once('\n').unwrap().1;
+    for (name, text, status) in [
+        ("genuine", receipt.to_owned(), 0),
+        ("changed", receipt.replace("key-backups-until 2", "key-backups-until 1"), 1),
+    ] {
+        fs::write(folder.join(name), text).unwrap();
+        let verified = house.run_with(&["audit", "receipt", folder.join(name).to_str().unwrap()], &[], "").await;
+        assert_eq!(verified.status, status, "{name}: {verified:?}");
+    }
     // The log alone is believed.
     change(&house, "update accounts set status = 'active' where status = 'erased'").await;
     change(

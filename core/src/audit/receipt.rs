@@ -9,6 +9,11 @@ use crate::clock::Timestamp;
 /// What the first line says.
 const KIND: &str = "doorbook erasure/v1";
 
+/// Whether the text of a note is that of a receipt.
+pub fn is_one(text: &str) -> bool {
+    text.strip_prefix(KIND).is_some_and(|rest| rest.starts_with('\n'))
+}
+
 /// What a receipt says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -67,8 +72,10 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_is_no_checkpoint() {
+    fn a_receipt_is_no_checkpoint_and_a_checkpoint_no_receipt() {
         let signers = [Signer::from_seed("doorbook/log", &[1; 32]).unwrap()];
         assert_eq!(Checkpoint::parse(receipt().sign(&signers).text()), None);
+        let checkpoint = Checkpoint { origin: "doorbook/log".to_owned(), size: 1, root: [7; 32] };
+        assert!(is_one(receipt().sign(&signers).text()) && !is_one(checkpoint.sign(&signers).text()));
     }
 }

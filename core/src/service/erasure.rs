@@ -9,13 +9,13 @@ use crate::account::{Command, ErasureCause, Status, decide};
 use crate::audit::receipt::Receipt;
 use crate::clock::Timestamp;
 use crate::password::PasswordPlain;
-use crate::store::StoreError;
 use crate::store::checkpoints;
 use crate::store::keys::erasure;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens::TokenRow;
+use crate::store::{StoreError, search};
 use crate::value::{AccountId, DataKeyId, TokenId};
 
 /// Accounts of one read; the job comes back for more.
@@ -137,9 +137,17 @@ impl Doorbook {
         Ok(erased)
     }
 
-    /// Deletes the keys of days whose strangers' personal data is kept no longer; how many.
+    /// Deletes the keys of days whose strangers' personal data is kept no longer, and what their events could be found by; how many
+    /// days.
     pub async fn shred_strangers(&self) -> Result<i32, Refusal> {
-        Ok(erasure::shred_strangers(&self.db, days(self.policy.stranger_lifetime)).await?)
+        let days = days(self.policy.stranger_lifetime);
+        for key in erasure::strangers_due(&self.db, days).await? {
+            let mut after = key.from;
+            while let Some(last) = search::forget_strangers(&self.db, &key, after).await? {
+                after = last;
+            }
+        }
+        Ok(erasure::shred_strangers(&self.db, days).await?)
     }
 
     /// One statement: the events, the key and all rows. A conflict leaves everything as it was.

@@ -113,6 +113,30 @@ async fn forget(tx: &mut Tx, vault: &Vault, account: Uuid, key: Uuid) -> Result<
     Ok(())
 }
 
+/// Takes away what events of strangers could be found by that a key has sealed, a page of events behind `after`; the last of the page, `None`
+/// when it was the last.
+pub async fn forget_strangers(db: &Db, key: &erasure::StrangerKey, after: Uuid) -> Result<Option<Uuid>, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"with page as (
+               select event_id from events
+               where retention_class = 'expire' and event_id > $1 and event_id < $2 order by event_id limit $3
+           ), forgotten as (
+               delete from event_search s using page
+               join events e on e.retention_class = 'expire' and e.event_id = page.event_id and e.pii_key_id = $4
+               join event_seals p on p.event_id = page.event_id
+               where s.position = p.position and s.field = any($5)
+           )
+           select event_id as "last!" from page order by event_id desc limit 1"#,
+        after,
+        key.to,
+        BATCH,
+        key.id,
+        &Field::PERSONAL.map(Field::number)
+    )
+    .fetch_optional(db)
+    .await?)
+}
+
 async fn insert(tx: &mut Tx, rows: Rows) -> Result<(), StoreError> {
     sqlx::query!(
         "insert into event_search (field, term, position) select * from unnest($1::smallint[], $2::bigint[], $3::bigint[])

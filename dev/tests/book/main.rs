@@ -19,6 +19,7 @@ mod races;
 mod rebuild;
 mod refresh;
 mod restore;
+mod retention;
 mod rights;
 mod rotation;
 mod schedules;

@@ -5,6 +5,28 @@ use uuid::Uuid;
 use crate::store::{Db, StoreError};
 use crate::value::{AccountId, DataKeyId, EventId};
 
+/// A key of strangers' personal data, with the events that it can have sealed: those with ids between these.
+pub struct StrangerKey {
+    pub id: Uuid,
+    pub from: Uuid,
+    pub to: Uuid,
+}
+
+/// Keys of strangers' days that are over for more than `days`, the oldest first: one a day since the last look.
+pub async fn strangers_due(db: &Db, days: i32) -> Result<Vec<StrangerKey>, StoreError> {
+    // Whoever has taken a day's key at its end may be at work for a while.
+    Ok(sqlx::query_as!(
+        StrangerKey,
+        r#"select key_id as id, uuid7_floor(stranger_day::timestamp at time zone 'UTC') as "from!",
+                  uuid7_floor((stranger_day + 1)::timestamp at time zone 'UTC' + interval '1 hour') as "to!"
+           from keys.data_keys where stranger_day < (clock_timestamp() at time zone 'UTC')::date - $1::integer
+           order by stranger_day"#,
+        days
+    )
+    .fetch_all(db)
+    .await?)
+}
+
 /// Deletes the keys of strangers' days that are over for more than `days`; how many.
 pub async fn shred_strangers(db: &Db, days: i32) -> Result<i32, StoreError> {
     Ok(sqlx::query_scalar!(r#"select shred_stranger_keys($1) as "shredded!""#, days).fetch_one(db).await?)
