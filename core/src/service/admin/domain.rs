@@ -12,9 +12,7 @@ use crate::store::search::{self, Holders};
 use crate::terms::Field;
 use crate::value::{AccountId, Email, EventId};
 
-/// Events walked for one page at most: a page may be short, or empty, and still have a next one.
-const WALK_MAX: i64 = 500;
-
+/// A page. It may be short, or empty, and still have a next one.
 #[derive(Debug)]
 pub struct DomainPage {
     /// Those last whose address was set first.
@@ -55,8 +53,7 @@ impl Doorbook {
         };
         let sight = self.sight(caller).await?;
         let term = self.vault.search_term(Field::EmailDomain, address.domain());
-        let Holders { found, next } =
-            search::of_domain(&self.db, term, before, WALK_MAX, i64::from(limit.max(1))).await?;
+        let Holders { found, next } = search::of_domain(&self.db, term, before, i64::from(limit.max(1))).await?;
         let mut listed: HashMap<AccountId, _> =
             accounts::of_ids(&self.db, &self.vault, &found).await?.into_iter().map(|it| (it.id, it)).collect();
         let locale = self.policy.default_locale;
