@@ -31,6 +31,8 @@ pub enum Ground {
     /// Too many failures in a row, however long they took.
     Locked,
     Disabled,
+    /// Its owner has asked for its deletion.
+    Leaving,
     Erased,
     EmailNotVerified,
     ResetRequired,
@@ -46,6 +48,7 @@ impl Ground {
             Self::Blocked => "blocked",
             Self::Locked => "locked",
             Self::Disabled => "disabled",
+            Self::Leaving => "leaving",
             Self::Erased => "erased",
             Self::EmailNotVerified => "email_not_verified",
             Self::ResetRequired => "reset_required",
@@ -150,7 +153,7 @@ impl Teller {
 
     fn account(&mut self, fact: &Fact, event: &AccountEvent, next: Option<&Fact>) {
         let before = std::mem::take(&mut self.account);
-        let (was_open, was_required) = (is_open(&before), before.reset_required_at.is_some());
+        let (was_closed_by, was_required) = (closed_by(&before), before.reset_required_at.is_some());
         self.account = evolve(before, event, fact.id.at());
         match event {
             AccountEvent::Registered { .. } | AccountEvent::AccountImported { .. } => {
@@ -169,8 +172,9 @@ impl Teller {
             }
             _ => {}
         }
-        if was_open && !is_open(&self.account) {
-            self.causes.push((Ground::Disabled, fact.id));
+        let closed_by = closed_by(&self.account);
+        if closed_by != was_closed_by {
+            self.causes.extend(closed_by.map(|ground| (ground, fact.id)));
         }
         if !was_required && self.account.reset_required_at.is_some() {
             self.causes.push((Ground::ResetRequired, fact.id));
@@ -178,11 +182,11 @@ impl Teller {
         if self.account.locked_at == Some(fact.id.at()) {
             self.causes.push((Ground::Locked, fact.id));
         }
-        let (open, account) = (is_open(&self.account), &self.account);
+        let account = &self.account;
         let (locked, required) = (account.locked_at.is_some(), account.reset_required_at.is_some());
         let verified = account.email_verified_at.is_some();
         self.end(fact.id, |ground| match ground {
-            Ground::Disabled => open,
+            Ground::Disabled | Ground::Leaving => closed_by != Some(ground),
             Ground::Locked => !locked,
             Ground::ResetRequired => !required,
             Ground::EmailNotVerified => verified,
@@ -196,9 +200,12 @@ impl Teller {
         let ground = match reason {
             LoginFailure::UnknownAccount => Ground::UnknownAccount,
             LoginFailure::WrongPassword => Ground::WrongPassword,
-            LoginFailure::AccountDisabled if !is_open(&self.account) => Ground::Disabled,
-            LoginFailure::AccountDisabled if self.account.locked_at.is_some() => Ground::Locked,
-            LoginFailure::AccountDisabled => Ground::Erased,
+            LoginFailure::AccountDisabled => match closed_by(&self.account) {
+                Some(ground) => ground,
+                None if self.account.locked_at.is_some() => Ground::Locked,
+                // Its key is gone.
+                None => Ground::Erased,
+            },
             LoginFailure::EmailNotVerified => Ground::EmailNotVerified,
             LoginFailure::ResetRequired => Ground::ResetRequired,
         };
@@ -251,6 +258,12 @@ impl Teller {
     }
 }
 
-fn is_open(account: &Account) -> bool {
-    account.status == Status::Active
+/// Why an account lets nobody in, by its status.
+const fn closed_by(account: &Account) -> Option<Ground> {
+    match account.status {
+        Status::Disabled => Some(Ground::Disabled),
+        Status::Leaving => Some(Ground::Leaving),
+        Status::Erased => Some(Ground::Erased),
+        Status::Absent | Status::Active => None,
+    }
 }
