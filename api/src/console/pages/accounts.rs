@@ -2,7 +2,7 @@
 
 use doorbook_core::account::{Role, Status};
 use doorbook_core::service::admin::{AccountFilter, AccountView};
-use doorbook_core::value::AccountId;
+use doorbook_core::value::{AccountId, EventId};
 use maud::{Markup, html};
 use poem::{Request, Response};
 
@@ -20,27 +20,44 @@ const ROLES: [Role; 2] = [Role::Auditor, Role::Admin];
 pub async fn list(visit: Visit, _: Request) -> Result<Response, Problem> {
     let nav = Nav::of(&visit);
     let fields = &visit.fields;
-    let filter = match filter(fields) {
-        Ok(filter) => filter,
-        Err(problem) => {
+    let found = match filter(fields) {
+        Ok(filter) => search(&visit, &filter).await,
+        Err(problem) => Err(problem),
+    };
+    let (found, next) = match found {
+        Ok(found) => found,
+        Err(problem) if !problem.words().2.is_empty() => {
             let mut response = layout::page("Accounts", HERE, Some(&nav), &form(fields, problem.words().2));
             response.set_status(problem.status());
             return Ok(response);
         }
+        Err(problem) => return Err(problem),
     };
-    let before = fields.get("before").and_then(|id| id.parse().ok()).map(AccountId);
-    let found = visit.doorbook.search_accounts(visit.caller, &filter, before, PAGE).await?;
-    let next = found.last().filter(|_| found.len() >= PAGE as usize).map(|last| last.id.0.to_string());
+    let empty =
+        if next.is_some() { "None on this page. Go on: there may be more." } else { "No account is like that." };
     let content = html! {
         (form(fields, &[]))
         section aria-label="Accounts found" {
-            @if found.is_empty() { p .empty { "No account is like that." } } @else { (table(&found)) }
+            @if found.is_empty() { p .empty { (empty) } } @else { (table(&found)) }
             @if let Some(next) = next {
                 p .pages { a rel="next" href={ (HERE) "?" (fields.query(&[("before", &next)])) } { "Earlier" } }
             }
         }
     };
     Ok(layout::page("Accounts", HERE, Some(&nav), &content))
+}
+
+/// A page, and where the next one begins.
+async fn search(visit: &Visit, filter: &AccountFilter) -> Result<(Vec<AccountView>, Option<String>), Problem> {
+    let before = visit.fields.get("before").and_then(|id| id.parse().ok());
+    if let Some(domain) = visit.fields.get("email_domain") {
+        let before = before.map(EventId);
+        let page = visit.doorbook.accounts_of_domain(visit.caller, domain, filter, before, PAGE).await?;
+        return Ok((page.accounts, page.next.map(|event| event.0.to_string())));
+    }
+    let found = visit.doorbook.search_accounts(visit.caller, filter, before.map(AccountId), PAGE).await?;
+    let next = found.last().filter(|_| found.len() >= PAGE as usize).map(|last| last.id.0.to_string());
+    Ok((found, next))
 }
 
 fn filter(fields: &Fields) -> Result<AccountFilter, Problem> {
@@ -72,6 +89,10 @@ fn form(fields: &Fields, errors: &[FieldError]) -> Markup {
                     label for="email" { "E-mail address" }
                     input #email type="search" name="email" value=[fields.get("email")] placeholder="the whole address" autocomplete="off";
                 }
+                div {
+                    label for="email_domain" { "E-mail domain" }
+                    input #email_domain name="email_domain" value=[fields.get("email_domain")] placeholder="example.com" autocomplete="off";
+                }
                 div { label for="id" { "Id" } input #id name="id" value=[fields.get("id")] autocomplete="off"; }
                 div {
                     label for="status" { "Status" }
@@ -93,7 +114,7 @@ fn form(fields: &Fields, errors: &[FieldError]) -> Markup {
                 }
             }
             button .primary { "Search" }
-            p .hint { "Addresses are sealed: they are found whole or not at all." }
+            p .hint { "Addresses are sealed: they are found whole, or by their domain." }
         }
     }
 }
