@@ -6,6 +6,8 @@
 create function erase_account() returns trigger
     language plpgsql security definer set search_path = public, pg_temp
     as $$
+declare
+    mail record;
 begin
     delete from keys.data_keys where account_id = new.subject_id;
     delete from account_emails where account_id = new.subject_id;
@@ -17,10 +19,11 @@ begin
     -- Nor have closed tokens: each was mailed.
     delete from tokens where token_id in (select token_id from deliveries where account_id = new.subject_id);
     delete from tokens where account_id = new.subject_id and state = 'open';
-    -- A mail's job was made in the millisecond of its delivery.
-    delete from jobs j using deliveries d
-    where d.account_id = new.subject_id and j.ref = d.delivery_id
-      and j.job_id >= uuid7_floor(d.created_at) and j.job_id < uuid7_floor(d.created_at + interval '1 millisecond');
+    -- A mail's job was made in the millisecond of its delivery. One by one: a join would read all jobs.
+    for mail in select delivery_id, created_at from deliveries where account_id = new.subject_id loop
+        delete from jobs where ref = mail.delivery_id
+            and job_id >= uuid7_floor(mail.created_at) and job_id < uuid7_floor(mail.created_at + interval '1 millisecond');
+    end loop;
     delete from deliveries where account_id = new.subject_id;
     return null;
 end $$;
