@@ -49,6 +49,8 @@ pub fn mutants(filter: Option<&str>) -> Result<()> {
             asked.push((*check, *mutation, contents));
         }
     }
+    // What was never proven comes before what was proven for other contents.
+    asked.sort_by_key(|(check, ..)| known.contains_key(&name_of(check)));
     println!("{} of {} to prove", asked.len(), named.len());
     prove(&asked, &Mutex::new(known))?;
     let known = read()?;

@@ -3,6 +3,7 @@
 
 mod bundles;
 mod common;
+mod figures;
 mod retention;
 mod signing;
 mod tamper;
