@@ -118,12 +118,15 @@ where
         let answer = Arc::clone(&answer);
         async move {
             let (path, trace) = told(&request);
+            let is_known = keys.refresh.find(&request).is_some();
             let (visit, cookies) = match Box::pin(enter(keys, &mut request, is_order)).await {
                 Ok(entered) => entered,
                 Err(problem) if problem == Problem::unauthorized() => {
                     let next = if is_order { HOME.to_owned() } else { target(&request) };
                     let query = serde_urlencoded::to_string([("next", next)]).unwrap_or_default();
-                    return Ok(dressed(see_other(&format!("{HOME}login/?{query}")), &keys.take_away()));
+                    // Whoever follows a link of another site brings no cookies, and may well have a session.
+                    let over = if is_known { keys.take_away() } else { Vec::new() };
+                    return Ok(dressed(see_other(&format!("{HOME}login/?{query}")), &over));
                 }
                 Err(problem) => return Ok(dressed(layout::refused(&problem, &path, trace, None), &[])),
             };

@@ -97,7 +97,9 @@ async fn pages(house: &House, caller: Caller, context: &Context) -> Vec<(&'stati
             let begun = Instant::now();
             let page = house.book.search_trail(caller, &filter, None, 50, context).await.unwrap();
             let took = begun.elapsed();
-            assert!(page.entries.iter().all(|entry| filter.account.is_none_or(|account| entry.account == Some(account.0))));
+            assert!(
+                page.entries.iter().all(|entry| filter.account.is_none_or(|account| entry.account == Some(account.0)))
+            );
             assert!(!page.entries.is_empty() || search.contains("account"), "{search}");
             match times.iter_mut().find(|(name, _)| *name == search) {
                 Some((_, times)) => times.push(took),
@@ -134,7 +136,10 @@ async fn a_page_takes_as_long_in_a_large_trail_as_in_a_small_one() {
     }
     for ((search, small), (_, large)) in measured[0].iter().zip(&measured[1]) {
         let ratio = large.as_secs_f64() / small.as_secs_f64();
-        println!("figure: {search}: p99 {small:.1?} of {} events, {large:.1?} of {}, ratio {ratio:.2}", sizes[0], sizes[1]);
+        println!(
+            "figure: {search}: p99 {small:.1?} of {} events, {large:.1?} of {}, ratio {ratio:.2}",
+            sizes[0], sizes[1]
+        );
         if dose(0, 1) == 1 {
             assert!(*large <= Duration::from_millis(100), "{search}: {large:?}");
         }
@@ -146,7 +151,8 @@ async fn a_page_takes_as_long_in_a_large_trail_as_in_a_small_one() {
 #[tokio::test]
 async fn events_get_their_place_a_moment_after_they_were_written() {
     let stand = Stand::start(Cluster::shared().await.unwrap()).await.unwrap();
-    let superuser = PgPool::connect(&Cluster::shared().await.unwrap().superuser_url(stand.database.name())).await.unwrap();
+    let superuser =
+        PgPool::connect(&Cluster::shared().await.unwrap().superuser_url(stand.database.name())).await.unwrap();
     let seconds = dose(3, 120);
     let mut tick = tokio::time::interval(Duration::from_millis(100));
     for _ in 0..seconds * 10 {
@@ -154,7 +160,8 @@ async fn events_get_their_place_a_moment_after_they_were_written() {
         append_life(&superuser, 50).await;
     }
     let owner = stand.database.pool(Database::Migrator).await.unwrap();
-    let waiting = "select count(*) from events e where not exists (select 1 from event_seals s where s.event_id = e.event_id)";
+    let waiting =
+        "select count(*) from events e where not exists (select 1 from event_seals s where s.event_id = e.event_id)";
     for _ in 0..200 {
         if sqlx::query_scalar::<_, i64>(waiting).fetch_one(&owner).await.unwrap() == 0 {
             break;

@@ -177,6 +177,7 @@ async fn signing_out_ends_the_session_itself() {
     assert!(answer.headers().contains_key("clear-site-data"));
     assert!(browser.cookies.is_empty());
     let turned_away = thief.get("/admin/system/").await;
+    assert_eq!(set(&turned_away).len(), 2, "what opens nothing any more is taken away");
     assert_eq!(to(&turned_away), "/admin/login/?next=%2Fadmin%2Fsystem%2F");
 }
 
@@ -228,4 +229,18 @@ async fn style_and_script_are_kept_for_good_under_names_of_their_contents() {
     }
     assert_eq!(found, 3, "{page}");
     assert_eq!(browser.get("/admin/assets/console-000000000000.css").await.status(), 404);
+}
+
+/// C061. Breaks when `api/src/console/visit.rs`: `let over = if is_known { keys.take_away() } else { Vec::new() };` → `let over = keys.take_away();`.
+#[tokio::test]
+async fn a_link_on_another_site_signs_nobody_out() {
+    let stand = shared().await;
+    let mut browser = Browser::signed_in(stand, &somebody(stand, "admin").await).await;
+    // A browser that follows it sends no cookies.
+    let linked = Browser::new(stand).get("/admin/checkpoints/").await;
+    assert_eq!(to(&linked), "/admin/login/?next=%2Fadmin%2Fcheckpoints%2F");
+    assert!(set(&linked).is_empty(), "{linked:?}");
+    let page = browser.get(&to(&linked)).await.text().await.unwrap();
+    assert!(page.contains("href=\"/admin/checkpoints/\""), "{page}");
+    assert!(is_in(&mut browser).await);
 }

@@ -93,6 +93,7 @@ fn form(next: &str, email: &str, error: Option<&str>) -> Response {
             label for="password" { "Password" }
             input #password type="password" name="password" autocomplete="current-password" required;
             button .primary { "Sign in" }
+            @if error.is_none() { p { a href=(next) { "Signed in already? Go on." } } }
             p .hint { "For accounts with the role auditor or admin." }
         }
     };
