@@ -79,6 +79,13 @@ impl House {
         house
     }
 
+    /// The use cases of an api process.
+    pub async fn api(&self) -> Doorbook {
+        let environment: Environment =
+            self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        start::start(&Settings::load(&environment, Process::Api).unwrap()).await.unwrap()
+    }
+
     pub async fn append(&self, events: i64) {
         append_events(&self.superuser, events).await;
     }

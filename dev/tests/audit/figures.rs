@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use doorbook_core::account::Role;
 use doorbook_core::clock::Timestamp;
 use doorbook_core::password::PasswordPlain;
-use doorbook_core::service::Context;
 use doorbook_core::service::access::Caller;
 use doorbook_core::service::admin::OperatorAccount;
 use doorbook_core::service::audit::Filter;
 use doorbook_core::service::login::Login;
+use doorbook_core::service::{Context, Doorbook};
 use doorbook_core::terms::Severity;
 use doorbook_core::value::{AccountId, Email, Locale};
 use doorbook_dev::{Cluster, Role as Database, Stand};
@@ -20,8 +20,6 @@ use crate::common::*;
 
 /// Accounts that the events are about.
 const ACCOUNTS: i64 = 1_000;
-/// Pages read of each search.
-const ROUNDS: usize = 100;
 
 fn account(number: i64) -> AccountId {
     AccountId(Uuid::from_u128((0x0199 << 112) | (7 << 76) | (2 << 62) | u128::from(number.unsigned_abs())))
@@ -57,7 +55,7 @@ async fn append_life(db: &PgPool, events: i64) {
 }
 
 /// An admin, logged in.
-async fn admin(house: &House) -> (Caller, Context) {
+async fn admin(api: &Doorbook) -> (Caller, Context) {
     let (email, text) = (Email::parse("admin@example.com").unwrap(), "violet harbour 73");
     let password = || PasswordPlain::parse(text.to_owned()).unwrap();
     let account = OperatorAccount {
@@ -68,10 +66,10 @@ async fn admin(house: &House) -> (Caller, Context) {
         reason: "a test".to_owned(),
     };
     let context = Context::operator(Uuid::nil());
-    house.book.create_account(&account, &context).await.unwrap();
+    api.create_account(&account, &context).await.unwrap();
     let login = Login { email, password: password(), remember_device: false, device_token: None };
-    let tokens = house.book.login(&login, &context).await.unwrap();
-    (house.book.authenticate(&tokens.access).await.unwrap(), context)
+    let tokens = api.login(&login, &context).await.unwrap();
+    (api.authenticate(&tokens.access).await.unwrap(), context)
 }
 
 fn searches(number: i64, from: Timestamp) -> Vec<(&'static str, Filter)> {
@@ -88,14 +86,13 @@ fn searches(number: i64, from: Timestamp) -> Vec<(&'static str, Filter)> {
 }
 
 /// How long 99 of 100 first pages of 50 take, by search.
-async fn pages(house: &House, caller: Caller, context: &Context) -> Vec<(&'static str, Duration)> {
-    let from = house.book.clock.now().minus(Duration::from_hours(1));
+async fn pages(api: &Doorbook, caller: Caller, context: &Context) -> Vec<(&'static str, Duration)> {
+    let from = api.clock.now().minus(Duration::from_hours(1));
     let mut times: Vec<(&'static str, Vec<Duration>)> = Vec::new();
-    for round in 0..ROUNDS {
-        let number = i64::try_from(round).unwrap() * 10;
-        for (search, filter) in searches(number, from) {
+    for round in 0..dose(10, 100) {
+        for (search, filter) in searches(round * 10, from) {
             let begun = Instant::now();
-            let page = house.book.search_trail(caller, &filter, None, 50, context).await.unwrap();
+            let page = api.search_trail(caller, &filter, None, 50, context).await.unwrap();
             let took = begun.elapsed();
             assert!(
                 page.entries.iter().all(|entry| filter.account.is_none_or(|account| entry.account == Some(account.0)))
@@ -119,7 +116,8 @@ async fn pages(house: &House, caller: Caller, context: &Context) -> Vec<(&'stati
 #[tokio::test]
 async fn a_page_takes_as_long_in_a_large_trail_as_in_a_small_one() {
     let house = house().await;
-    let (caller, context) = admin(&house).await;
+    let api = house.api().await;
+    let (caller, context) = admin(&api).await;
     let sizes = [dose(2_000, 100_000), dose(6_000, 1_000_000)];
     let (mut before, mut measured) = (0, Vec::new());
     for size in sizes {
@@ -127,12 +125,12 @@ async fn a_page_takes_as_long_in_a_large_trail_as_in_a_small_one() {
         before = size;
         let begun = Instant::now();
         house.seal().await;
-        let sealed = begun.elapsed();
+        let (sealed, begun) = (begun.elapsed(), Instant::now());
         while house.book.follow_search().await.unwrap() > 0 {}
-        let followed = begun.elapsed() - sealed;
+        let followed = begun.elapsed();
         sqlx::query("vacuum analyze").execute(&house.superuser).await.unwrap();
         println!("figure: up to {size} events: sealed in {sealed:.1?}, followed in {followed:.1?}");
-        measured.push(pages(&house, caller, &context).await);
+        measured.push(pages(&api, caller, &context).await);
     }
     for ((search, small), (_, large)) in measured[0].iter().zip(&measured[1]) {
         let ratio = large.as_secs_f64() / small.as_secs_f64();
