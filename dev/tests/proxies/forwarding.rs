@@ -52,7 +52,7 @@ async fn http_is_sent_to_https_once_and_only_https_is_remembered() {
     }
 }
 
-/// C014. Breaks when `api/src/middleware/client.rs`: `if !self.trusts(address) {` → `if false {`.
+/// C014. Breaks when `deploy/nginx/doorbook.conf`: `proxy_set_header X-Forwarded-For $remote_addr;` → `proxy_set_header X-Forwarded-For $http_x_forwarded_for;`.
 #[tokio::test]
 async fn the_log_names_the_client_and_not_what_it_claims_to_be() {
     for front in FRONTS {

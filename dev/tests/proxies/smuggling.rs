@@ -1,6 +1,6 @@
 //! Requests that proxy and api could read differently: each is answered once, and none hides another.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use doorbook_dev::proxy::Front;
 
@@ -125,8 +125,10 @@ async fn cut_off(front: Front) {
     heads.send(head.as_bytes()).await;
     bodies.send(format!("{head}Content-Length: 500\r\n\r\n{{").as_bytes()).await;
     let silence = Duration::from_secs(18);
-    let both = async { tokio::join!(heads.answers(silence), bodies.answers(silence)) };
-    let (heads, bodies) = tokio::time::timeout(silence, both).await.expect("both are cut off");
+    let begun = Instant::now();
+    let (heads, bodies) = tokio::join!(heads.answers(silence), bodies.answers(silence));
+    // Not every proxy says a word to who has not finished his; each hangs up.
+    assert!(begun.elapsed() < Duration::from_secs(17), "{front:?}: both are cut off");
     for answer in heads.iter().chain(&bodies) {
         assert_eq!(answer.status, 408, "{front:?}");
     }
