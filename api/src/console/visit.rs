@@ -231,9 +231,13 @@ fn dressed(mut response: Response, cookies: &[String]) -> Response {
     let headers = response.headers_mut();
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.insert(REFERRER_POLICY, REFERRER);
-    for cookie in cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()) {
-        headers.append(SET_COOKIE, cookie);
-    }
     debug_assert!(headers.get(LOCATION).is_none_or(|to| to.as_bytes().starts_with(b"/admin/")));
+    with_cookies(response, cookies)
+}
+
+pub fn with_cookies(mut response: Response, cookies: &[String]) -> Response {
+    for cookie in cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
     response
 }

@@ -11,7 +11,6 @@ use doorbook_core::audit::checkpoint::{Checkpoint, collect};
 use doorbook_core::audit::note::Note;
 use doorbook_core::audit::tree::{Frontier, Hash};
 use doorbook_core::audit::walk::{Fault, Finding, Mark, Sealed, Source, Walker};
-use doorbook_core::service::checkpoints as keys;
 use doorbook_core::store::audit::{self, Place};
 use doorbook_core::store::checkpoints::{self, StoredCheckpoint};
 use doorbook_core::store::{Db, Pooler, retention};
@@ -89,10 +88,8 @@ async fn open(options: &Verify) -> anyhow::Result<(Db, Trust)> {
         Some(db) => db,
         None => settings::pool(&settings).await?,
     };
-    let origin = checkpoints::origin(&db).await?;
-    let own = settings.watching.checkpoints.private_key.as_ref();
-    let verifiers = keys::verifiers(&db, &settings::roots(&settings), own, &origin).await?;
-    Ok((db, Trust::new(origin, verifiers)))
+    let trust = Trust::of_settings(&settings, &db).await?;
+    Ok((db, trust))
 }
 
 fn number(number: i64) -> u64 {

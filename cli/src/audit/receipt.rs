@@ -8,9 +8,8 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use doorbook_core::audit::note::{Note, Verifier};
 use doorbook_core::audit::receipt;
-use doorbook_core::service::checkpoints::verifiers;
-use doorbook_core::store::checkpoints;
 
+use super::trust::Trust;
 use crate::{Outcome, settings};
 
 #[derive(Args)]
@@ -35,8 +34,5 @@ pub async fn run(options: &Options, out: &mut impl Write) -> anyhow::Result<Outc
 
 async fn own_keys() -> anyhow::Result<Vec<Verifier>> {
     let settings = settings::load()?;
-    let db = settings::pool(&settings).await?;
-    let origin = checkpoints::origin(&db).await?;
-    let own = settings.watching.checkpoints.private_key.as_ref();
-    Ok(verifiers(&db, &settings::roots(&settings), own, &origin).await?)
+    Ok(Trust::of_settings(&settings, &settings::pool(&settings).await?).await?.into_verifiers())
 }

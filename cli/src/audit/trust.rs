@@ -2,6 +2,11 @@
 
 use doorbook_core::audit::checkpoint::Checkpoint;
 use doorbook_core::audit::note::{Note, Verifier, hex};
+use doorbook_core::config::Settings;
+use doorbook_core::service::checkpoints as keys;
+use doorbook_core::store::{Db, checkpoints};
+
+use crate::settings;
 
 pub struct Trust {
     /// Name of the log.
@@ -19,6 +24,18 @@ pub enum Worth {
 }
 
 impl Trust {
+    /// The log of this database, and the keys that the settings trust.
+    pub async fn of_settings(settings: &Settings, db: &Db) -> anyhow::Result<Self> {
+        let origin = checkpoints::origin(db).await?;
+        let own = settings.watching.checkpoints.private_key.as_ref();
+        let verifiers = keys::verifiers(db, &settings::roots(settings), own, &origin).await?;
+        Ok(Self::new(origin, verifiers))
+    }
+
+    pub fn into_verifiers(self) -> Vec<Verifier> {
+        self.verifiers
+    }
+
     pub const fn new(origin: String, verifiers: Vec<Verifier>) -> Self {
         Self { origin, verifiers }
     }

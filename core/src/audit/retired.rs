@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::{Deserialize, Serialize};
+use time::Date;
 use uuid::Uuid;
 
 use super::tree::Hash;
 use crate::clock::Timestamp;
+use crate::value::EventId;
 
 /// A month, UTC. The time of an event's id decides to which it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -21,8 +23,9 @@ pub struct Month {
 
 impl Month {
     pub fn start(self) -> Timestamp {
-        let first = format!("{self}-01T00:00:00Z");
-        Timestamp::parse_rfc3339(&first).unwrap_or(Timestamp::from_micros(i64::MAX))
+        let month = time::Month::try_from(self.month).unwrap_or(time::Month::January);
+        let first = Date::from_calendar_date(self.year.into(), month, 1).unwrap_or(Date::MAX);
+        Timestamp::from_seconds(first.midnight().assume_utc().unix_timestamp())
     }
 
     #[must_use]
@@ -36,8 +39,7 @@ impl Month {
 
     /// Whether an event with this id, a UUID of version 7, is of this month.
     pub fn holds(self, event: Uuid) -> bool {
-        let millis = u64::try_from(event.as_u128() >> 80).unwrap_or(u64::MAX);
-        (self.start().millis()..self.next().start().millis()).contains(&millis)
+        (self.start()..self.next().start()).contains(&EventId(event).at())
     }
 }
 

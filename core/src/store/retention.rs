@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::{Db, StoreError};
 use crate::audit::retired::{Month, Retired, Tally};
 use crate::clock::Timestamp;
@@ -14,11 +12,6 @@ const PAGE: i64 = 10_000;
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(300);
 const LOCK_BRIEFLY: &str = "set local lock_timeout = '100ms'";
-
-/// First id that is not before this time.
-fn floor(at: Timestamp) -> Uuid {
-    Uuid::from_u128((u128::from(at.millis()) << 80) | (0x7000 << 64) | (0x8000 << 48))
-}
 
 /// Months whose partition of what expires is still there and that ended at least so long ago, the oldest first.
 pub async fn months_ended(db: &Db, age: Duration) -> Result<Vec<Month>, StoreError> {
@@ -51,11 +44,11 @@ pub async fn content(db: &Db, month: Month) -> Result<Content, StoreError> {
     Ok(sqlx::query_as!(
         Content,
         r#"select count(*) as "events!", count(s.position) as "sealed!", min(s.position) as first, max(s.position) as last,
-                  (select count(*) from event_seals where retention_class = 'expire' and event_id >= $1 and event_id < $2) as "seals!"
+                  (select count(*) from event_seals where retention_class = 'expire' and event_id >= uuid7_floor($1) and event_id < uuid7_floor($2)) as "seals!"
            from events e left join event_seals s on s.event_id = e.event_id
-           where e.retention_class = 'expire' and e.event_id >= $1 and e.event_id < $2"#,
-        floor(month.start()),
-        floor(month.next().start())
+           where e.retention_class = 'expire' and e.event_id >= uuid7_floor($1) and e.event_id < uuid7_floor($2)"#,
+        month.start() as Timestamp,
+        month.next().start() as Timestamp
     )
     .fetch_one(db)
     .await?)
@@ -88,12 +81,13 @@ async fn walk(
     loop {
         let rows = sqlx::query!(
             "select position, leaf_hash from event_seals
-             where log_id = 1 and position > $1 and position <= $2 and retention_class = 'expire' and event_id >= $3 and event_id < $4
+             where log_id = 1 and position > $1 and position <= $2 and retention_class = 'expire' 
+               and event_id >= uuid7_floor($3) and event_id < uuid7_floor($4)
              order by position limit $5",
             after,
             last,
-            floor(month.start()),
-            floor(month.next().start()),
+            month.start() as Timestamp,
+            month.next().start() as Timestamp,
             PAGE
         )
         .fetch_all(db)
@@ -164,16 +158,4 @@ pub async fn retired(db: &Db) -> Result<Vec<Retired>, StoreError> {
         })
     };
     payloads.into_iter().map(|payload| read(payload).ok_or_else(odd)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_id_of_a_month_is_the_one_that_its_partition_begins_with() {
-        let month: Month = "2026-01".parse().unwrap();
-        assert_eq!(floor(month.start()).to_string(), "019b76da-a800-7000-8000-000000000000");
-        assert!(month.holds(floor(month.start())) && !month.holds(floor(month.next().start())));
-    }
 }

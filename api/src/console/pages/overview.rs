@@ -1,6 +1,5 @@
 //! The first page: how much happened when, who is under attack, what was done by hand.
 
-use doorbook_core::service::admin::AccountFilter;
 use doorbook_core::service::audit::{Overview, Series, Span, Suspect};
 use doorbook_core::value::AccountId;
 use maud::{Markup, html};
@@ -24,13 +23,9 @@ pub async fn show(visit: Visit, _: Request) -> Result<Response, Problem> {
     let asked = visit.fields.get("span").map(Span::parse);
     let span = asked.unwrap_or_default().unwrap_or_default();
     let overview = visit.doorbook.overview(visit.caller, span, &visit.context).await?;
-    let mut names = Vec::with_capacity(overview.accounts.len());
-    for suspect in &overview.accounts {
-        let filter = AccountFilter { id: Some(suspect.whom), ..AccountFilter::default() };
-        let found = visit.doorbook.search_accounts(visit.caller, &filter, None, 1).await?.pop();
-        names.push((suspect.whom, found.and_then(|account| account.email)));
-    }
-    let name = |account: &AccountId| names.iter().find(|(id, _)| id == account).and_then(|(_, name)| name.as_deref());
+    let targets: Vec<_> = overview.accounts.iter().map(|suspect| suspect.whom.0).collect();
+    let targets = visit.doorbook.accounts_of_ids(visit.caller, &targets).await?;
+    let name = |id: &AccountId| targets.iter().find(|account| account.id == *id)?.email.as_deref();
     let content = html! {
         nav .spans aria-label="Range" {
             @for other in Span::ALL {

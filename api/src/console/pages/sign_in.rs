@@ -6,10 +6,9 @@ use doorbook_core::service::login::Login;
 use doorbook_core::value::Email;
 use maud::html;
 use poem::http::HeaderValue;
-use poem::http::header::SET_COOKIE;
 use poem::{Request, Response};
 
-use crate::console::visit::{Keys, Stranger, Visit};
+use crate::console::visit::{Keys, Stranger, Visit, with_cookies};
 use crate::console::{HOME, layout, see_other};
 use crate::cookie::CLEAR_SITE_DATA;
 use crate::middleware::cors::CallerOrigin;
@@ -61,13 +60,6 @@ pub async fn sign_out(visit: Visit, _: Request) -> Result<Response, Problem> {
 
 fn forgotten(keys: Keys) -> Response {
     with_cookies(see_other(&format!("{HOME}login/")), &keys.take_away())
-}
-
-fn with_cookies(mut response: Response, cookies: &[String]) -> Response {
-    for cookie in cookies.iter().filter_map(|cookie| HeaderValue::from_str(cookie).ok()) {
-        response.headers_mut().append(SET_COOKIE, cookie);
-    }
-    response
 }
 
 /// Where to go afterwards: a page of the console and nothing else, whoever wrote the link.

@@ -1,16 +1,13 @@
 //! Accounts by the domain of their address. Addresses are sealed; which events name one of a domain, the search view knows by a keyed
 //! hash. It follows the log, so what happened a moment ago may be missing.
 
-use std::collections::HashMap;
-
 use super::{AccountFilter, AccountView};
 use crate::service::access::Caller;
 use crate::service::{Doorbook, FieldFault, Refusal};
 use crate::store::log;
-use crate::store::query::accounts;
 use crate::store::search::{self, Holders};
 use crate::terms::Field;
-use crate::value::{AccountId, Email, EventId};
+use crate::value::{Email, EventId};
 
 /// A page. It may be short, or empty, and still have a next one.
 #[derive(Debug)]
@@ -51,16 +48,9 @@ impl Doorbook {
                 position.ok_or_else(|| fault("before", "is not from a page of this search"))?
             }
         };
-        let sight = self.sight(caller).await?;
         let term = self.vault.search_term(Field::EmailDomain, address.domain());
         let Holders { found, next } = search::of_domain(&self.db, term, before, i64::from(limit.max(1))).await?;
-        let mut listed: HashMap<AccountId, _> =
-            accounts::of_ids(&self.db, &self.vault, &found).await?.into_iter().map(|it| (it.id, it)).collect();
-        let locale = self.policy.default_locale;
-        let views = found.iter().filter_map(|account| {
-            let it = listed.remove(&AccountId(*account))?;
-            Some(AccountView::of(it.id, it.account, it.last_login_at, sight, locale))
-        });
-        Ok(DomainPage { accounts: views.filter(holds).collect(), next })
+        let views = self.accounts_of_ids(caller, &found).await?;
+        Ok(DomainPage { accounts: views.into_iter().filter(holds).collect(), next })
     }
 }

@@ -1,6 +1,10 @@
 //! Accounts as auditors and admins see them. Auditors see who it is, not what it is called: addresses are masked, names and places
 //! left out. Nobody sees a password, a hash or a token.
 
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
 use crate::account::{Account, Profile, Role, Status};
 use crate::clock::Timestamp;
 use crate::operator::OperatorEvent;
@@ -106,6 +110,18 @@ impl Doorbook {
     ) -> Result<Vec<AccountView>, Refusal> {
         let sight = self.sight(caller).await?;
         self.page_of_accounts(filter, before, limit, sight).await
+    }
+
+    /// Those of these accounts that there are, in this order.
+    pub async fn accounts_of_ids(&self, caller: Caller, ids: &[Uuid]) -> Result<Vec<AccountView>, Refusal> {
+        let (sight, locale) = (self.sight(caller).await?, self.policy.default_locale);
+        let mut listed: HashMap<AccountId, _> =
+            accounts::of_ids(&self.db, &self.vault, ids).await?.into_iter().map(|it| (it.id, it)).collect();
+        let view = |id: &Uuid| {
+            let it = listed.remove(&AccountId(*id))?;
+            Some(AccountView::of(it.id, it.account, it.last_login_at, sight, locale))
+        };
+        Ok(ids.iter().filter_map(view).collect())
     }
 
     async fn page_of_accounts(
