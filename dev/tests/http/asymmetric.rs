@@ -179,7 +179,7 @@ async fn check(stand: &Stand, key: &PrivateKey) {
     assert_eq!(check.status, 200, "{check:?}");
 }
 
-/// C037, C038, C040. Breaks when `core/src/token/access.rs`: `claims.exp > now.seconds()` → `claims.exp > 1`.
+/// C037, C038, C040. Breaks when `core/src/token/access.rs`: `.find(|key| key.kid == header.kid)?;` → `.find(|key| !key.kid.is_empty() || key.kid == header.kid)?;`.
 #[tokio::test]
 async fn tokens_of_a_key_pair_are_verified_by_anyone_and_forged_by_no_one() {
     let mut api: Option<Stand> = None;

@@ -182,7 +182,7 @@ async fn methods_that_tunnel_echo_or_pretend_are_dead() {
     }
 }
 
-/// C051. Breaks when `api/src/command.rs`: `Err(Problem::internal().into())` → `panic!("{error}")`.
+/// C051. Breaks when `api/src/command.rs`: `Err(Problem::internal().into())` → `Err(Problem::not_found().into())`.
 #[tokio::test]
 async fn a_panic_in_the_middle_of_a_command_is_a_plain_problem_and_the_process_lives() {
     let stand = shared().await;

@@ -45,7 +45,7 @@ async fn take_all(url: &str) -> Vec<PgConnection> {
     taken
 }
 
-/// Breaks when `core/src/store/mod.rs`: `            | sqlx::Error::PoolTimedOut` → `            | sqlx::Error::RowNotFound`.
+/// Breaks when `api/src/refusal.rs`: `Self::unavailable(STORE_RETRY_SECONDS)` → `{ let _ = STORE_RETRY_SECONDS; Self::internal() }`.
 #[tokio::test]
 async fn when_postgres_has_no_connection_left_requests_get_503_and_the_process_lives() {
     let guard = ensure_binaries().await.unwrap().join("doorbook-dev");

@@ -62,7 +62,7 @@ async fn a_mail_whose_outcome_nobody_heard_is_sent_again_under_the_same_message_
     assert_eq!(house.copies(&[registered]).await[0].len(), 2);
 }
 
-/// C097. Breaks when `core/src/service/mail.rs`: `matches!(row.state.as_str(), "sent" | "suppressed")` → `matches!(row.state.as_str(), "sent" | "failed" | "suppressed")`.
+/// C097. Breaks when `mail/src/transport/smtp/session.rs`: `error.is_permanent() && error.status()` → `!error.is_permanent() && error.status()`.
 #[tokio::test]
 async fn a_mail_that_a_server_refuses_for_good_fails_at_once_and_an_operator_can_have_it_sent_again() {
     let house = house().await;
