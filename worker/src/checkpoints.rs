@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbook_core::audit::note::Signer;
 use doorbook_core::config::Secret;
 use doorbook_core::service::{Doorbook, Refusal};
 use doorbook_core::store::{StoreError, checkpoints};
@@ -32,9 +31,8 @@ enum WriteError {
 /// Signs until `stop`. Any number of processes may do so.
 pub async fn sign(doorbook: Arc<Doorbook>, own: Option<Secret>, metrics: Arc<Metrics>, stop: Stop) {
     let mut trouble = Trouble::new("signing checkpoints");
-    let mut signers = Vec::new();
     loop {
-        match sign_all_due(&doorbook, own.as_ref(), &mut signers, &metrics, &stop).await {
+        match sign_all_due(&doorbook, own.as_ref(), &metrics, &stop).await {
             Ok(()) => trouble.worked(),
             Err(error) => {
                 metrics.checkpoint_failures.add(1);
@@ -50,15 +48,11 @@ pub async fn sign(doorbook: Arc<Doorbook>, own: Option<Secret>, metrics: Arc<Met
 async fn sign_all_due(
     doorbook: &Doorbook,
     own: Option<&Secret>,
-    signers: &mut Vec<Signer>,
     metrics: &Metrics,
     stop: &Stop,
 ) -> Result<(), Refusal> {
-    if signers.is_empty() {
-        *signers = doorbook.checkpoint_signers(own).await?;
-    }
     while !stop.requested()
-        && let Some(size) = doorbook.sign_due(signers).await?
+        && let Some(size) = doorbook.sign_due(own).await?
     {
         metrics.checkpoints_signed.add(1);
         tracing::info!(size, "checkpoint signed");

@@ -21,6 +21,10 @@ pub enum Purpose {
     Identifier,
     /// What wraps data keys
     PersonalData,
+    /// What signs checkpoints of the log
+    Checkpoint,
+    /// What the trail's search view is made with
+    Search,
 }
 
 pub async fn run(purpose: Purpose, out: &mut impl Write) -> anyhow::Result<Outcome> {
@@ -28,7 +32,31 @@ pub async fn run(purpose: Purpose, out: &mut impl Write) -> anyhow::Result<Outco
         Purpose::EmailLookup => Box::pin(email_lookup(out)).await,
         Purpose::Identifier => identifier(out).await,
         Purpose::PersonalData => personal_data(out).await,
+        Purpose::Checkpoint => checkpoint(out).await,
+        Purpose::Search => search(out).await,
     }
+}
+
+async fn checkpoint(out: &mut impl Write) -> anyhow::Result<Outcome> {
+    let owner = settings::owner_pool(&settings::load()?).await?;
+    let key_id = change_key(&owner, change::Purpose::Checkpoint).await?;
+    writeln!(
+        out,
+        "Changed to key {key_id}: it signs from now on, the earlier one beside it for 30 days. Give the new public key, which \
+         `doorbook keys` prints, to whoever verifies; make a backup of the keys."
+    )?;
+    Ok(Outcome::Done)
+}
+
+async fn search(out: &mut impl Write) -> anyhow::Result<Outcome> {
+    let owner = settings::owner_pool(&settings::load()?).await?;
+    let key_id = change_key(&owner, change::Purpose::Search).await?;
+    writeln!(
+        out,
+        "Changed to key {key_id}. Workers make the search view anew from the first event on; until `doorbook_worker_followers_behind_events` is \
+         back at 0, searches miss the newest events. Make a backup of the keys."
+    )?;
+    Ok(Outcome::Done)
 }
 
 async fn identifier(out: &mut impl Write) -> anyhow::Result<Outcome> {

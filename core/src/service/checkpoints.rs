@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::operator::OperatorEvent;
 use crate::store::checkpoints::{self, Head, NewCheckpoint, STREAM};
 use crate::store::keys::signing;
-use crate::store::{Db, StoreError, tree};
+use crate::store::{Db, StoreError, query, tree};
 use crate::token::keys::RootRing;
 use crate::token::random;
 
@@ -19,13 +19,16 @@ use crate::token::random;
 const EVENTS_MAX: i64 = 1_000;
 /// Longest time that a sealed event waits for a checkpoint. Source: bar 7.2.
 const EVERY: Duration = Duration::from_secs(60);
+/// How long an earlier service key goes on signing beside the new one, so that those who know it alone see the change happen.
+const SUCCESSION: Duration = Duration::from_hours(30 * 24);
 
-/// The private keys of this installation that sign: CHECKPOINT_PRIVATE_KEY, if there is one, and the service key. Both, so that
-/// whoever knows one of them can still verify when the other has changed.
+/// The private keys of this installation that sign: CHECKPOINT_PRIVATE_KEY, if there is one, the service key, and those that it has
+/// followed lately. Several, so that whoever knows one of them can still verify when another has changed.
 pub async fn signers(db: &Db, roots: &RootRing, own: Option<&Secret>, origin: &str) -> Result<Vec<Signer>, Refusal> {
-    let seeds = signing::seeds(db, roots).await?;
+    let (seeds, now) = (signing::seeds(db, roots).await?, query::now(db).await?);
     let own = own.map(|pem| Signer::from_pem(origin, pem.expose()));
-    let service = seeds.first().map(|seed| Signer::from_seed(origin, seed));
+    let in_force = seeds.iter().filter(|seed| seed.retired_at.is_none_or(|at| now.since(at) < SUCCESSION));
+    let service = in_force.map(|seed| Signer::from_seed(origin, &seed.bytes));
     Ok(own.into_iter().chain(service).collect::<Result<_, NoteError>>()?)
 }
 
@@ -36,11 +39,10 @@ pub async fn verifiers(
     own: Option<&Secret>,
     origin: &str,
 ) -> Result<Vec<Verifier>, Refusal> {
-    let mut known: Vec<_> = signers(db, roots, own, origin).await?.iter().map(Signer::verifier).collect();
-    for seed in signing::seeds(db, roots).await?.iter().skip(1) {
-        known.push(Signer::from_seed(origin, seed)?.verifier());
-    }
-    Ok(known)
+    let own = own.map(|pem| Signer::from_pem(origin, pem.expose()));
+    let seeds = signing::seeds(db, roots).await?;
+    let service = seeds.iter().map(|seed| Signer::from_seed(origin, &seed.bytes));
+    Ok(own.into_iter().chain(service).map(|signer| Ok(signer?.verifier())).collect::<Result<_, NoteError>>()?)
 }
 
 impl From<NoteError> for Refusal {
@@ -64,9 +66,10 @@ impl Doorbook {
     }
 
     /// Signs the next checkpoint if it is due; the size of the log that it covers. `None` also when another worker was faster.
-    pub async fn sign_due(&self, signers: &[Signer]) -> Result<Option<i64>, Refusal> {
+    pub async fn sign_due(&self, own: Option<&Secret>) -> Result<Option<i64>, Refusal> {
         let head = checkpoints::head(&self.db).await?;
-        if is_due(&head) { self.sign(&head, signers).await } else { Ok(None) }
+        // The keys are read for each: one that was changed signs from then on, whoever runs.
+        if is_due(&head) { self.sign(&head, &self.checkpoint_signers(own).await?).await } else { Ok(None) }
     }
 
     /// Signs a checkpoint over what is sealed, at most 1,000 events behind the last one.

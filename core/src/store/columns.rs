@@ -171,7 +171,11 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[kept(&["process", "hash"], "what processes run with now; retention drops the events that told of it")],
     },
-    Table { name: "followers", derived: &[], kept: &[kept(&["follower", "position", "fault", "moved_at"], FOLLOWING)] },
+    Table {
+        name: "followers",
+        derived: &[],
+        kept: &[kept(&["follower", "position", "counted", "fault", "moved_at"], FOLLOWING)],
+    },
     Table { name: "event_search", derived: &[], kept: &[kept(&["field", "term", "position"], FOLLOWING)] },
     Table {
         name: "event_hours",

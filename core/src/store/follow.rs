@@ -19,8 +19,15 @@ pub struct Follower {
     pub moved_at: Timestamp,
 }
 
+/// How far a follower has come.
+pub(super) struct Place {
+    pub position: i64,
+    /// Up to here events have been counted: further on than `position` while a view is filled again.
+    pub counted: i64,
+}
+
 /// Takes a follower for this transaction; `None` while another process has it.
-pub(super) async fn take(tx: &mut Tx, name: &str) -> Result<Option<i64>, StoreError> {
+pub(super) async fn take(tx: &mut Tx, name: &str) -> Result<Option<Place>, StoreError> {
     let found = free(tx, name).await?;
     if found.is_some() {
         return Ok(found);
@@ -30,16 +37,33 @@ pub(super) async fn take(tx: &mut Tx, name: &str) -> Result<Option<i64>, StoreEr
     free(tx, name).await
 }
 
-async fn free(tx: &mut Tx, name: &str) -> Result<Option<i64>, StoreError> {
-    Ok(sqlx::query_scalar!("select position from followers where follower = $1 for update skip locked", name)
-        .fetch_optional(tx)
-        .await?)
+async fn free(tx: &mut Tx, name: &str) -> Result<Option<Place>, StoreError> {
+    Ok(sqlx::query_as!(
+        Place,
+        "select position, counted from followers where follower = $1 for update skip locked",
+        name
+    )
+    .fetch_optional(tx)
+    .await?)
+}
+
+/// Sends a follower back to the first event, when whoever has it has finished.
+pub(super) async fn from_the_start(tx: &mut Tx, name: &str) -> Result<(), StoreError> {
+    sqlx::query!("insert into followers (follower) values ($1) on conflict do nothing", name).execute(&mut *tx).await?;
+    sqlx::query!(
+        "update followers set counted = greatest(counted, position), position = 0, fault = null where follower = $1",
+        name
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
 }
 
 /// Everything up to `position` has had its effect.
 pub(super) async fn moved(tx: &mut Tx, name: &str, position: i64) -> Result<(), StoreError> {
     sqlx::query!(
-        "update followers set position = $2, fault = null, moved_at = clock_timestamp() where follower = $1",
+        "update followers set position = $2, counted = greatest(counted, $2), fault = null, moved_at = clock_timestamp()
+         where follower = $1",
         name,
         position
     )
@@ -59,6 +83,12 @@ pub async fn stopped(db: &Db, name: &str, fault: &str) -> Result<(), StoreError>
     .execute(db)
     .await?;
     Ok(())
+}
+
+/// How far a follower has come; 0 before its first step.
+pub async fn position(db: &Db, name: &str) -> Result<i64, StoreError> {
+    let found = sqlx::query_scalar!("select position from followers where follower = $1", name);
+    Ok(found.fetch_optional(db).await?.unwrap_or(0))
 }
 
 /// All followers.

@@ -8,6 +8,7 @@ pub mod erasure;
 pub mod identifiers;
 pub mod lookup;
 pub mod rotate;
+pub mod search;
 pub mod signing;
 mod wrapping;
 
@@ -19,6 +20,7 @@ use zeroize::Zeroizing;
 
 use self::identifiers::Identifiers;
 use self::lookup::{Lookup, LookupKey};
+use self::search::SearchKey;
 use self::wrapping::Wrapping;
 pub use self::wrapping::{DataKey, NewDataKey, WrappedKey};
 use super::{Db, StoreError};
@@ -66,7 +68,7 @@ pub struct Vault {
     lookup: RwLock<Arc<Lookup>>,
     identifiers: RwLock<Arc<Identifiers>>,
     wrapping: RwLock<Wrapping>,
-    search: hmac::Key,
+    search: RwLock<Arc<SearchKey>>,
     stranger: Mutex<Option<(i64, Arc<DataKey>)>>,
     nobody: Nobody,
 }
@@ -243,7 +245,6 @@ impl Vault {
                 .ok_or_else(|| StoreError::Inconsistent(format!("no active service key for {purpose}")).into())
         };
         let (email_lookup_id, email_lookup) = find("email_lookup")?;
-        let (_, search) = find("search")?;
         let (personal_data_id, personal_data) = find("personal_data")?;
         let personal_data = SealKey::new(&personal_data);
         let nobody = Nobody::new(&personal_data, personal_data_id.clone())?;
@@ -253,7 +254,7 @@ impl Vault {
             lookup: RwLock::new(Arc::new(lookup)),
             identifiers: RwLock::new(Arc::new(identifiers::read(db, &roots, &[]).await?)),
             wrapping: RwLock::new(Wrapping::new(personal_data_id, personal_data)),
-            search: hmac::Key::new(hmac::HMAC_SHA256, &search),
+            search: RwLock::new(Arc::new(search::read(db, &roots).await?)),
             stranger: Mutex::new(None),
             nobody,
             roots,
@@ -273,14 +274,6 @@ impl Vault {
 
     pub fn email_key_id(&self) -> String {
         self.lookup().keys[0].id.clone()
-    }
-
-    /// What a value of a field is found by in the search view. 64 bits: what is found is shown, so a chance hit would be seen.
-    pub(crate) fn search_term(&self, field: crate::terms::Field, value: &str) -> i64 {
-        let tag = mac(&self.search, &[&field.number().to_be_bytes(), value.as_bytes()]);
-        let mut first = [0; 8];
-        first.copy_from_slice(&tag[..8]);
-        i64::from_be_bytes(first)
     }
 }
 

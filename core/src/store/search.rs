@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::keys::search::SearchKey;
 use super::keys::{Vault, erasure};
 use super::{Db, StoreError, Tx, follow, log};
 use crate::clock::Timestamp;
@@ -28,15 +29,18 @@ struct Rows {
 }
 
 impl Rows {
-    fn push(&mut self, vault: &Vault, event: &log::SealedEvent, read: &Event, personal: Option<&Personal>) {
+    fn push(&mut self, key: &SearchKey, event: &log::SealedEvent, read: &Event, personal: Option<&Personal>) {
         for (field, value) in terms::of(read, (event.subject_id, event.actor_id, event.session_id), personal) {
             self.fields.push(field.number());
-            self.terms.push(vault.search_term(field, &value));
+            self.terms.push(key.term(field, &value));
             self.positions.push(event.position);
         }
         if let Some((account, key)) = event.subject_id.zip(erasure::shredded(&event.name, &event.payload)) {
             self.shredded.push((account, key));
         }
+    }
+
+    fn count(&mut self, event: &log::SealedEvent) {
         let hour = Timestamp::from_seconds(event.recorded_at.seconds().div_euclid(3_600) * 3_600);
         let (count, _, last) =
             self.hours.entry((hour, event.name.clone())).or_insert((0, event.position, event.position));
@@ -49,10 +53,13 @@ impl Rows {
 /// it; when it is the first, it is the error.
 pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
     let mut tx = db.begin().await?;
-    let Some(after) = follow::take(&mut tx, FOLLOWER).await? else {
+    let Some(place) = follow::take(&mut tx, FOLLOWER).await? else {
         tx.commit().await?;
         return Ok(0);
     };
+    let after = place.position;
+    // Who changes it waits for this transaction.
+    let key = vault.search_key(db).await?;
     let events = log::sealed_after(&mut tx, after, BATCH).await?;
     let keys = vault.keys_of(db, events.iter().filter_map(|event| event.pii_key_id)).await?;
     let (mut rows, mut position, mut count, mut stop) = (Rows::default(), after, 0, None);
@@ -62,7 +69,12 @@ pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
             break;
         }
         match event.read(&keys) {
-            Ok((read, personal)) => rows.push(vault, event, &read, personal.as_ref()),
+            Ok((read, personal)) => {
+                rows.push(&key, event, &read, personal.as_ref());
+                if event.position > place.counted {
+                    rows.count(event);
+                }
+            }
             Err(unreadable) => {
                 stop = Some(unreadable);
                 break;
@@ -80,8 +92,8 @@ pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
         _ => {
             let shredded = std::mem::take(&mut rows.shredded);
             insert(&mut tx, rows).await?;
-            for (account, key) in shredded {
-                forget(&mut tx, vault, account, key).await?;
+            for (account, data_key) in shredded {
+                forget(&mut tx, &key, account, data_key).await?;
             }
             follow::moved(&mut tx, FOLLOWER, position).await?;
             tx.commit().await?;
@@ -90,9 +102,17 @@ pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
     }
 }
 
+/// Empties the view; followers fill it again from the first event on, under whatever key is in force after this transaction. Nobody
+/// follows meanwhile. What was counted by the hour stays: nothing of it hangs on the key, and it tells of months that are gone.
+pub(super) async fn begin_anew(tx: &mut Tx) -> Result<(), StoreError> {
+    follow::from_the_start(&mut *tx, FOLLOWER).await?;
+    sqlx::query!("truncate event_search").execute(tx).await?;
+    Ok(())
+}
+
 /// Takes away what events could be found by that a deleted key had sealed: those about its account, and those that its holder did.
-async fn forget(tx: &mut Tx, vault: &Vault, account: Uuid, key: Uuid) -> Result<(), StoreError> {
-    let term = |field| vault.search_term(field, &account.to_string());
+async fn forget(tx: &mut Tx, key: &SearchKey, account: Uuid, data_key: Uuid) -> Result<(), StoreError> {
+    let term = |field| key.term(field, &account.to_string());
     let personal = Field::PERSONAL.map(Field::number);
     sqlx::query!(
         "delete from event_search s using (
@@ -105,7 +125,7 @@ async fn forget(tx: &mut Tx, vault: &Vault, account: Uuid, key: Uuid) -> Result<
         term(Field::Account),
         Field::Actor.number(),
         term(Field::Actor),
-        key,
+        data_key,
         &personal
     )
     .execute(tx)

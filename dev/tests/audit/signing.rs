@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::common::*;
 
-async fn until(db: &PgPool, sql: &'static str, wanted: i64) {
+pub async fn until(db: &PgPool, sql: &'static str, wanted: i64) {
     let begun = Instant::now();
     loop {
         let found: i64 = sqlx::query_scalar(sql).fetch_one(db).await.unwrap();
@@ -66,6 +66,38 @@ async fn a_worker_signs_once_and_what_the_sink_did_not_take_is_written_when_it_d
     let keys = stand.doorbook(&["keys"]).await.unwrap();
     let key = keys.lines().find_map(|line| line.strip_suffix("  signs").map(str::trim)).unwrap();
     stand.doorbook(&[&outside[..], &["--key", key]].concat()).await.unwrap();
+}
+
+/// Breaks when `core/src/service/checkpoints.rs`: `seed.retired_at.is_none_or(|at| now.since(at) < SUCCESSION)` → `seed.retired_at.is_none()`.
+#[tokio::test]
+async fn who_knows_the_earlier_key_alone_sees_it_hand_over_to_the_next() {
+    let house = House::with_log(20).await;
+    let earlier = house.key().await;
+    let rotated = house.run(&["keys", "rotate", "checkpoint"]).await;
+    assert_eq!(rotated.status, 0, "{rotated:?}");
+    let later = house.key().await;
+    assert_ne!(earlier, later);
+    let signs = async || {
+        let listed = house.run(&["keys"]).await.out;
+        [&earlier, &later]
+            .map(|key| listed.lines().any(|line| line.contains(key.as_str()) && line.ends_with("  signs")))
+    };
+    assert_eq!(signs().await, [true, true]);
+    house.append(20).await;
+    house.seal().await;
+    house.sign().await;
+    for key in [&earlier, &later] {
+        assert_eq!(house.verify(&["--key", key]).await, [], "the newest checkpoint holds by either");
+    }
+    // A month on, the earlier one is at an end; what it has signed holds for those who have it.
+    let aged = "update keys.service_keys set changed_at = changed_at - interval '31 days' where purpose = 'checkpoint' and not active";
+    house.tamper(aged).await;
+    assert_eq!(signs().await, [false, true]);
+    house.append(20).await;
+    house.seal().await;
+    house.sign().await;
+    assert_eq!(house.verify(&["--key", &later]).await, []);
+    assert_eq!(house.number("select count(*) from checkpoint_keys").await, 2);
 }
 
 /// Breaks when `core/src/service/checkpoints.rs`: `Err(StoreError::Conflict) => Ok(None),` → `Err(StoreError::Conflict) => Ok(Some(size)),`.

@@ -10,6 +10,7 @@ use doorbook_core::service::access::{Caller, Right};
 use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::audit::{Filter, TrailEntry};
 use doorbook_core::service::{Context, Doorbook, Refusal};
+use doorbook_core::store::keys::change::Purpose;
 use doorbook_core::store::{Db, follow, search};
 use doorbook_core::terms::Severity;
 use doorbook_core::value::{AccountId, EventId};
@@ -179,6 +180,46 @@ async fn walks_while_the_log_grows_see_every_sealed_event_once_and_in_order() {
     let found = walk(&book, admin, &registered, 10).await;
     assert_eq!(i64::try_from(found.len()).unwrap(), house.events("Registered").await, "{written} were written");
     // Counted once, whatever came when.
+    let counted = "select (sum(events) = (select count(*) from event_seals))::int::bigint from event_hours";
+    assert_eq!(house.number(counted).await, 1);
+}
+
+/// C068. Breaks when `core/src/store/keys/search.rs`: `if known.id == id {` → `if !known.id.is_empty() {`.
+#[tokio::test]
+async fn a_view_made_anew_under_another_key_finds_the_same_and_is_counted_once() {
+    let house = house().await;
+    let (book, keeper) = (house.book().await, keeper(&house).await);
+    let admin = official(&book, "chief@example.org", AccountRole::Admin).await;
+    login(&book, "chief@example.org", OTHER_PASSWORD).await.unwrap_err();
+    settle(&house, &keeper).await;
+    let searches = [
+        filter(|it| it.email = Some(email("chief@example.org"))),
+        filter(|it| it.email_domain = Some("example.org".into())),
+        filter(|it| it.name = Some("LoginFailed".into())),
+        filter(|it| it.account = Some(admin.account)),
+    ];
+    let upto = house.number("select max(position) from event_seals").await;
+    let found = async |book: &Doorbook| {
+        let mut found = Vec::new();
+        for search in &searches {
+            let seen = positions(&walk(book, admin, search, 5).await);
+            found.push(seen.into_iter().filter(|position| *position <= upto).collect::<Vec<_>>());
+        }
+        found
+    };
+    let before = found(&book).await;
+    assert!(before.iter().all(|positions| !positions.is_empty()), "{before:?}");
+    house.alter("create table earlier as select distinct field, term from event_search").await;
+    let operator = Context::operator(uuid::Uuid::nil());
+    book.change_key(&Db::from(house.owner.clone()), Purpose::Search, &operator).await.unwrap();
+    assert_eq!(house.number("select count(*) from event_search").await, 0);
+    settle(&house, &keeper).await;
+    // Whoever knew the earlier key, and whoever never did.
+    for book in [&book, &house.book().await] {
+        assert_eq!(found(book).await, before);
+    }
+    assert_eq!(house.number("select count(*) from event_search join earlier using (field, term)").await, 0);
+    settle(&house, &keeper).await;
     let counted = "select (sum(events) = (select count(*) from event_seals))::int::bigint from event_hours";
     assert_eq!(house.number(counted).await, 1);
 }

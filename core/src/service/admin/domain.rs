@@ -48,7 +48,7 @@ impl Doorbook {
                 position.ok_or_else(|| fault("before", "is not from a page of this search"))?
             }
         };
-        let term = self.vault.search_term(Field::EmailDomain, address.domain());
+        let term = self.vault.search_key(&self.db).await?.term(Field::EmailDomain, address.domain());
         let Holders { found, next } = search::of_domain(&self.db, term, before, i64::from(limit.max(1))).await?;
         let views = self.accounts_of_ids(caller, &found).await?;
         Ok(DomainPage { accounts: views.into_iter().filter(holds).collect(), next })

@@ -157,7 +157,8 @@ impl Doorbook {
     }
 
     async fn attacked(&self, span: (i64, i64), field: Field) -> Result<Vec<Frequent>, Refusal> {
-        let types: Vec<i64> = ATTACKS.iter().map(|name| self.vault.search_term(Field::Type, name)).collect();
+        let key = self.vault.search_key(&self.db).await?;
+        let types: Vec<i64> = ATTACKS.iter().map(|name| key.term(Field::Type, name)).collect();
         Ok(overview::frequent(&self.db, &types, span, field, ATTACKS_MAX, SUSPECTS_MAX).await?)
     }
 }

@@ -10,6 +10,7 @@ use crate::event::Personal;
 use crate::operator::OperatorEvent;
 use crate::service::Context;
 use crate::service::access::Caller;
+use crate::store::keys::search::SearchKey;
 use crate::store::log::{self, SealedEvent};
 use crate::store::search::{self as view, Query};
 use crate::terms::{self, Field, Severity};
@@ -221,15 +222,16 @@ impl Doorbook {
             let Some((lowest, past)) = view::bounds(&self.db, first, last).await? else { return Ok(None) };
             (from, end) = (lowest, past);
         }
+        let key = self.vault.search_key(&self.db).await?;
         let mut counted = Vec::new();
         for (field, value) in filter.terms() {
-            let term = self.vault.search_term(field, &value);
+            let term = key.term(field, &value);
             counted.push((view::frequency(&self.db, field, term, FREQUENCY_MAX).await?, field, term));
         }
         counted.sort_unstable();
         let mut terms = counted.into_iter().map(|(_, field, term)| (field, term));
         let lead = match &filter.email {
-            Some(email) => Some((Field::Account, self.owners(email).await?)),
+            Some(email) => Some((Field::Account, self.owners(&key, email).await?)),
             None => terms.next().map(|(field, term)| (field, vec![term])),
         };
         if lead.as_ref().is_some_and(|(_, values)| values.is_empty()) {
@@ -240,12 +242,12 @@ impl Doorbook {
     }
 
     /// Terms of the accounts that have or had this address.
-    async fn owners(&self, email: &Email) -> Result<Vec<i64>, Refusal> {
-        let term = self.vault.search_term(Field::Email, email.normal_form());
+    async fn owners(&self, key: &SearchKey, email: &Email) -> Result<Vec<i64>, Refusal> {
+        let term = key.term(Field::Email, email.normal_form());
         let mut owners = view::subjects(&self.db, Field::Email, term, OWNERS_MAX).await?;
         owners.extend(self.find_account(email).await?.map(|account| account.0));
         owners.sort_unstable();
         owners.dedup();
-        Ok(owners.iter().map(|owner| self.vault.search_term(Field::Account, &owner.to_string())).collect())
+        Ok(owners.iter().map(|owner| key.term(Field::Account, &owner.to_string())).collect())
     }
 }

@@ -1,5 +1,5 @@
-//! Changing the keys that can be changed in one moment, while the service runs (`docs/adr/0013`): those that name buckets of limits
-//! and those that wrap data keys.
+//! Changing the keys that can be changed in one moment, while the service runs (`docs/adr/0013`): those that name buckets of limits,
+//! that wrap data keys, that sign checkpoints and that the search view is made with.
 //!
 //! The moment is a lock on the table of what hangs on the key. Who writes there has the lock of a writer before the statement looks
 //! at anything, and looks whether its key is still in force: so each write either is over before the change, and seen by whoever
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Fresh, KeyError, Vault, WrappedKey};
 use crate::seal::SealError;
-use crate::store::{Db, StoreError, Tx};
+use crate::store::{Db, StoreError, Tx, search};
 use crate::token::keys::RootRing;
 
 /// Data keys that are wrapped anew in one statement.
@@ -24,6 +24,8 @@ pub const PAUSE: Duration = Duration::from_millis(250);
 pub enum Purpose {
     Identifier,
     PersonalData,
+    Checkpoint,
+    Search,
 }
 
 impl Purpose {
@@ -31,6 +33,8 @@ impl Purpose {
         match self {
             Self::Identifier => "identifier",
             Self::PersonalData => "personal_data",
+            Self::Checkpoint => "checkpoint",
+            Self::Search => "search",
         }
     }
 }
@@ -59,9 +63,16 @@ impl Change {
             Purpose::PersonalData => {
                 "set local lock_timeout = '500ms'; lock table keys.data_keys in share row exclusive mode"
             }
+            // What was signed stays signed; what was searched by is made anew below.
+            Purpose::Checkpoint | Purpose::Search => {
+                "set local lock_timeout = '500ms'; lock table keys.service_keys in share row exclusive mode"
+            }
         })
         .execute(&mut transaction)
         .await?;
+        if self.purpose == Purpose::Search {
+            search::begin_anew(&mut transaction).await?;
+        }
         let purpose = self.purpose.as_str();
         sqlx::query!(
             "update keys.service_keys set active = false, changed_at = clock_timestamp() where purpose = $1 and active",
