@@ -49,6 +49,8 @@ impl Ops {
         page.process("api", doorbook.map(|doorbook| doorbook.clock.now()));
         if let Some(doorbook) = doorbook {
             doorbook.figures(&mut page);
+            let help = "Streams of the trail that are open.";
+            page.gauge("doorbook_trail_streams_open", help, doorbook.open_streams());
         }
         page.logins();
         REQUESTS.render(&mut page);

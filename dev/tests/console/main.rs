@@ -3,4 +3,5 @@
 
 mod browser;
 mod forms;
+mod live;
 mod session;

@@ -170,6 +170,23 @@ async fn requests_logins_blocks_hashes_and_mails_are_counted() {
     .await;
 }
 
+/// Breaks when `api/src/ops.rs`: `page.gauge("doorbook_trail_streams_open", help, doorbook.open_streams());` → `page.gauge("doorbook_trail_streams_open", help, 0);`.
+#[tokio::test]
+async fn streams_of_the_trail_are_counted_while_somebody_listens() {
+    let house = house(&[]).await;
+    let email = house.registered().await;
+    house.stand.doorbook(&["account", "role", "grant", &email, "auditor", "--reason", "a test"]).await.unwrap();
+    let login = house.login(&email, PASSWORD).await;
+    let are_open = async |count: f64| scrape(&house.api_ops).await.get("doorbook_trail_streams_open") == Some(&count);
+    assert!(are_open(0.0).await);
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let asked = http.get(format!("{}/api/admin/audit/events/stream/", house.stand.base));
+    let stream = asked.bearer_auth(login.text("access")).send().await.unwrap();
+    assert!(stream.status() == 200 && are_open(1.0).await);
+    drop((stream, http));
+    until("nobody listens any more", || are_open(0.0)).await;
+}
+
 /// Breaks when `deploy/prometheus/alerts.yml`: `expr: up{job=~"doorbook-(api|worker)"} == 0` → `expr: up{job=~"doorbook-(api|worker)"} = 0`.
 #[test]
 fn promtool_accepts_the_rules() {

@@ -17,6 +17,8 @@ use crate::routes::admin::stream::{Ending, messages, resume};
 /// Entries of a page.
 const PAGE: u32 = 50;
 const HERE: &str = "/admin/audit/";
+/// The field of the live page's stream that names where the page ends.
+const BEHIND: &str = "behind";
 
 /// Fields of the search: name, label, example.
 const FIELDS: [(&str, &str, &str); 10] = [
@@ -88,9 +90,9 @@ pub async fn search(visit: Visit, _: Request) -> Result<Response, Problem> {
 /// New events as they are sealed. The script asks for them; without it, the page says how else to see them.
 pub async fn live(visit: Visit, _: Request) -> Result<Response, Problem> {
     let filter = visit.fields.read::<Asking>()?.parse()?;
-    let newest = visit.doorbook.search_trail(visit.caller, &filter, None, PAGE, &visit.context).await?.entries;
+    let (newest, behind) = visit.doorbook.tail(visit.caller, &filter, PAGE, &visit.context).await?;
     let content = html! {
-        p #live-state role="status" data-stream={ "/admin/audit/stream/?" (visit.fields.query(&[])) } {
+        p #live-state role="status" data-stream={ "/admin/audit/stream/?" (visit.fields.query(&[(BEHIND, &behind)])) } {
             "Without scripts this page shows what was newest when it was loaded."
         }
         (rows(&newest, "Nothing yet."))
@@ -101,10 +103,12 @@ pub async fn live(visit: Visit, _: Request) -> Result<Response, Problem> {
 /// What the script of the live page asks for: the stream of the API, each event as a row of the table.
 pub async fn stream(visit: Visit, request: Request) -> Result<Response, Problem> {
     let ending = request.data::<Ending>().cloned().ok_or_else(Problem::internal)?;
-    let (filter, resume) = (visit.fields.read::<Asking>()?.parse()?, resume(&request)?);
+    // A stream that was cut off goes on where it was; one that begins, behind what its page shows.
+    let behind = resume(&request)?.or_else(|| visit.fields.get(BEHIND).map(str::to_owned));
+    let filter = visit.fields.read::<Asking>()?.parse()?;
     let until = visit.doorbook.token_end(&visit.access)?;
     let Visit { doorbook, caller, context, .. } = visit;
-    let opened = doorbook.open_stream(caller, filter, resume.as_deref(), until, &context).await?;
+    let opened = doorbook.open_stream(caller, filter, behind.as_deref(), until, &context).await?;
     Ok(messages(opened, ending, |entry| row(&entry).into_string()))
 }
 

@@ -15,8 +15,10 @@ use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
 use crate::operator::OperatorEvent;
 use crate::service::access::Right;
+use crate::store::follow;
 use crate::store::log::{self, SealedEvent};
 use crate::store::query::{accounts, sessions};
+use crate::store::search::FOLLOWER;
 use crate::terms::{self, Field, Severity};
 use crate::value::AccountId;
 
@@ -90,6 +92,16 @@ pub enum Live {
     Progress(String),
 }
 
+/// What the ids of a stream are signed with, if a stream can be asked for this.
+fn signed_with(filter: &Filter, caller: Caller) -> Result<String, Refusal> {
+    filter.check()?;
+    let unfit = [("email", filter.email.is_some()), ("from", filter.from.is_some()), ("to", filter.to.is_some())];
+    if let Some((field, _)) = unfit.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(fault(field, "is nothing that a stream can be asked for"));
+    }
+    Ok(format!("live\0{}", filter.canonical(caller)))
+}
+
 /// A stream of the trail.
 pub struct Stream {
     place: Place,
@@ -121,12 +133,7 @@ impl Doorbook {
         until: Timestamp,
         context: &Context,
     ) -> Result<Stream, Refusal> {
-        filter.check()?;
-        let unfit = [("email", filter.email.is_some()), ("from", filter.from.is_some()), ("to", filter.to.is_some())];
-        if let Some((field, _)) = unfit.into_iter().find(|(_, is_given)| *is_given) {
-            return Err(fault(field, "is nothing that a stream can be asked for"));
-        }
-        let search = format!("live\0{}", filter.canonical(caller));
+        let search = signed_with(&filter, caller)?;
         let place = self.take_place(caller.account)?;
         let newest = log::last_position(&self.db).await?;
         let position = match resume {
@@ -162,6 +169,29 @@ impl Doorbook {
             check_at: now + CHECK_EVERY,
             progress_at: now + PROGRESS_EVERY,
         })
+    }
+
+    /// The newest events as far as searches have come, and the id of a stream that goes on right behind them.
+    pub async fn tail(
+        &self,
+        caller: Caller,
+        filter: &Filter,
+        limit: u32,
+        context: &Context,
+    ) -> Result<(Vec<TrailEntry>, String), Refusal> {
+        let search = signed_with(filter, caller)?;
+        let opened = OperatorEvent::AuditStreamOpened { fields: filter.fields() };
+        self.note(caller, filter.account, opened, context).await?;
+        let newest = log::last_position(&self.db).await?;
+        let position = follow::position(&self.db, FOLLOWER).await?.clamp((newest - RESUME_MAX).max(0), newest);
+        let sight = self.sight(caller).await?;
+        let (entries, _) = self.walk(filter, Some(position + 1), i64::from(limit), sight).await?;
+        Ok((entries, self.cursor(position, &search)))
+    }
+
+    /// Streams that are open in this process.
+    pub fn open_streams(&self) -> usize {
+        self.live.0.lock().unwrap_or_else(PoisonError::into_inner).open.values().sum()
     }
 
     fn take_place(self: &Arc<Self>, account: AccountId) -> Result<Place, Refusal> {
