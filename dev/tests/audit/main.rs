@@ -6,4 +6,5 @@ mod common;
 mod figures;
 mod retention;
 mod signing;
+mod sink;
 mod tamper;
