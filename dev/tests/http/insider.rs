@@ -51,6 +51,7 @@ impl Insider {
             "reset" => Use::Reset,
             "verify" => Use::Verify,
             "cancel" => Use::Cancel,
+            "change" => Use::Change,
             other => panic!("no test asks for a token of kind {other}"),
         };
         opaque::derive(&self.roots, purpose, &key_id, id, 0, &salt).unwrap().expose().to_owned()

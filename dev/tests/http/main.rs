@@ -24,6 +24,7 @@ mod insider;
 mod key_rotation;
 mod links;
 mod live;
+mod notices;
 mod outages;
 mod passwords;
 mod past;
