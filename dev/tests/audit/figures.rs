@@ -89,7 +89,7 @@ fn searches(number: i64, from: Timestamp) -> Vec<(&'static str, Filter)> {
 async fn pages(api: &Doorbook, caller: Caller, context: &Context) -> Vec<(&'static str, Duration)> {
     let from = api.clock.now().minus(Duration::from_hours(1));
     let mut times: Vec<(&'static str, Vec<Duration>)> = Vec::new();
-    for round in 0..dose(10, 100) {
+    for round in 0..dose(10, 300) {
         for (search, filter) in searches(round * 10, from) {
             let begun = Instant::now();
             let page = api.search_trail(caller, &filter, None, 50, context).await.unwrap();
@@ -97,7 +97,7 @@ async fn pages(api: &Doorbook, caller: Caller, context: &Context) -> Vec<(&'stat
             assert!(
                 page.entries.iter().all(|entry| filter.account.is_none_or(|account| entry.account == Some(account.0)))
             );
-            assert!(!page.entries.is_empty() || search.contains("account"), "{search}");
+            assert!(!page.entries.is_empty(), "{search}");
             match times.iter_mut().find(|(name, _)| *name == search) {
                 Some((_, times)) => times.push(took),
                 None => times.push((search, vec![took])),
@@ -118,7 +118,7 @@ async fn a_page_takes_as_long_in_a_large_trail_as_in_a_small_one() {
     let house = house().await;
     let api = house.api().await;
     let (caller, context) = admin(&api).await;
-    let sizes = [dose(2_000, 100_000), dose(6_000, 1_000_000)];
+    let sizes = [dose(2_000, 100_000), dose(6_000, 10_000_000)];
     let (mut before, mut measured) = (0, Vec::new());
     for size in sizes {
         append_life(&house.superuser, size - before).await;
@@ -140,6 +140,8 @@ async fn a_page_takes_as_long_in_a_large_trail_as_in_a_small_one() {
         );
         if dose(0, 1) == 1 {
             assert!(*large <= Duration::from_millis(100), "{search}: {large:?}");
+            // A quarter of a millisecond is what a busy machine adds to anything.
+            assert!(*large <= small.mul_f64(1.5) + Duration::from_micros(250), "{search}: {small:?} and {large:?}");
         }
     }
 }
