@@ -2,13 +2,18 @@
 //! the parts of a mail can never say different things.
 
 mod english;
+mod examples;
+mod facts;
 mod greeting;
 mod spanish;
+
+pub(crate) use self::examples::MARK;
 
 use std::fmt;
 use std::net::IpAddr;
 
 use askama::Template as _;
+use serde::Serialize;
 use time::OffsetDateTime;
 use url::Url;
 
@@ -17,6 +22,17 @@ use url::Url;
 pub enum Locale {
     En,
     Es,
+}
+
+impl Locale {
+    pub const ALL: [Self; 2] = [Self::En, Self::Es];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Es => "es",
+        }
+    }
 }
 
 /// A link, most of them with a token: `Debug` hides it.
@@ -91,10 +107,15 @@ pub struct Rendered {
     pub html: String,
 }
 
-/// The layouts are checked at compile time; what is left is memory.
 #[derive(Debug, thiserror::Error)]
-#[error("the mail could not be rendered: {0}")]
-pub struct RenderError(#[from] askama::Error);
+pub enum RenderError {
+    /// The built-in layouts are checked at compile time; what is left is memory.
+    #[error("the mail could not be rendered: {0}")]
+    BuiltIn(#[from] askama::Error),
+    /// It was tried at the start, with other words.
+    #[error("the mail could not be rendered: {0}")]
+    Own(String),
+}
 
 impl Template {
     /// The name in events and deliveries. Stable: it is stored for ever.
@@ -118,19 +139,31 @@ impl Template {
 
     /// Puts the mail into words. `site_name` is what the reader knows the product by: the host of the frontend.
     pub fn render(&self, locale: Locale, recipient: &Recipient<'_>, site_name: &str) -> Result<Rendered, RenderError> {
+        self.words(locale, recipient, site_name).render()
+    }
+
+    /// What the mail says, apart from how it looks.
+    pub(crate) fn words<'a>(&'a self, locale: Locale, recipient: &Recipient<'a>, site: &'a str) -> Words<'a> {
         let name = recipient.first_name.and_then(greeting::usable_name);
-        let (language, greeting, wording, footer) = match locale {
-            Locale::En => {
-                ("en", english::greeting(name), english::wording(self, site_name), english::footer(site_name))
-            }
-            Locale::Es => {
-                ("es", spanish::greeting(name), spanish::wording(self, site_name), spanish::footer(site_name))
-            }
+        let (greeting, wording, footer) = match locale {
+            Locale::En => (english::greeting(name), english::wording(self, site), english::footer(site)),
+            Locale::Es => (spanish::greeting(name), spanish::wording(self, site), spanish::footer(site)),
         };
-        let link = self.link().0.as_str();
-        let text = TextLayout { greeting: &greeting, wording: &wording, link, footer: &footer }.render()?;
-        let html = HtmlLayout { language, greeting: &greeting, wording: &wording, link, footer: &footer }.render()?;
-        Ok(Rendered { subject: wording.subject, text, html })
+        let Wording { subject, before, action, after } = wording;
+        Words {
+            template: self.name(),
+            language: locale.as_str(),
+            site,
+            name,
+            greeting,
+            subject,
+            before,
+            action,
+            link: self.link().0.as_str(),
+            after,
+            footer,
+            facts: self.facts(),
+        }
     }
 
     fn link(&self) -> &Link {
@@ -152,6 +185,41 @@ impl Template {
     }
 }
 
+/// What one mail says, under the names by which an operator's own templates know it.
+#[derive(Serialize)]
+pub(crate) struct Words<'a> {
+    pub template: &'static str,
+    pub language: &'static str,
+    site: &'a str,
+    /// The reader's first name, if it looks like one.
+    name: Option<&'a str>,
+    greeting: String,
+    pub subject: String,
+    before: Vec<String>,
+    action: &'static str,
+    link: &'a str,
+    after: Vec<String>,
+    footer: String,
+    #[serde(flatten)]
+    facts: facts::Facts,
+}
+
+impl Words<'_> {
+    /// As the built-in layouts show them.
+    pub fn render(self) -> Result<Rendered, RenderError> {
+        let (text, html) = (self.text()?, self.html()?);
+        Ok(Rendered { subject: self.subject, text, html })
+    }
+
+    pub fn text(&self) -> Result<String, RenderError> {
+        Ok(TextLayout { words: self }.render()?)
+    }
+
+    pub fn html(&self) -> Result<String, RenderError> {
+        Ok(HtmlLayout { words: self }.render()?)
+    }
+}
+
 /// The words of one mail: paragraphs, the link's label, paragraphs.
 struct Wording {
     subject: String,
@@ -163,20 +231,13 @@ struct Wording {
 #[derive(askama::Template)]
 #[template(path = "mail.txt", escape = "none")]
 struct TextLayout<'a> {
-    greeting: &'a str,
-    wording: &'a Wording,
-    link: &'a str,
-    footer: &'a str,
+    words: &'a Words<'a>,
 }
 
 #[derive(askama::Template)]
 #[template(path = "mail.html")]
 struct HtmlLayout<'a> {
-    language: &'a str,
-    greeting: &'a str,
-    wording: &'a Wording,
-    link: &'a str,
-    footer: &'a str,
+    words: &'a Words<'a>,
 }
 
 /// First character and domain: enough for the owner to recognise the address, too little for a thief to use it.

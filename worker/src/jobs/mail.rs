@@ -9,8 +9,8 @@ use doorbook_core::service::mail::{Prepared, ReadyMail};
 use doorbook_core::store::jobs::Claimed;
 use doorbook_core::value::{self, DeliveryId};
 use doorbook_mail::{
-    Link, Locale, MessageError, MessageId, Origin, OutgoingMail, Recipient, RenderError, SendError, Sender, Template,
-    Transport,
+    Link, Locale, MessageError, MessageId, Origin, OutgoingMail, OwnWording, Recipient, RenderError, SendError, Sender,
+    Template, Transport,
 };
 use time::OffsetDateTime;
 use url::Url;
@@ -25,6 +25,7 @@ pub struct Post {
     transport: Transport,
     sender: Sender,
     frontend: Frontend,
+    own: OwnWording,
     health: Mutex<Health>,
 }
 
@@ -37,8 +38,8 @@ struct Health {
 }
 
 impl Post {
-    pub fn new(transport: Transport, sender: Sender, frontend: Url) -> Self {
-        Self { transport, sender, frontend: Frontend(frontend), health: Mutex::default() }
+    pub fn new(transport: Transport, sender: Sender, frontend: Url, own: OwnWording) -> Self {
+        Self { transport, sender, frontend: Frontend(frontend), own, health: Mutex::default() }
     }
 
     /// What the heartbeat says of mail: `unknown` until the first one, `ok`, or `failing since` and a time.
@@ -117,7 +118,7 @@ fn compose(mail: &ReadyMail, post: &Post) -> Result<OutgoingMail, ComposeError> 
     };
     let recipient = Recipient { first_name: Some(&mail.first_name) };
     let host = post.frontend.host();
-    let rendered = template(mail, &post.frontend)?.render(locale, &recipient, host)?;
+    let rendered = post.own.render(&template(mail, &post.frontend)?, locale, &recipient, host)?;
     // The delivery's own time: every attempt makes the same message, byte for byte but for the multipart boundary.
     let id = MessageId::parse(&format!("<{}.{}@{host}>", mail.delivery, mail.template))?;
     Ok(OutgoingMail::compose(&post.sender, &mail.to, &id, utc(mail.created_at), &rendered)?)
@@ -216,7 +217,7 @@ mod tests {
 
     fn post(frontend: &str) -> Post {
         let sender = Sender::parse("Doorbook <no-reply@mail.example.com>").unwrap();
-        Post::new(Transport::console(), sender, Url::parse(frontend).unwrap())
+        Post::new(Transport::console(), sender, Url::parse(frontend).unwrap(), OwnWording::default())
     }
 
     fn mail(template: &str, kind: Option<(TokenKind, Use)>) -> ReadyMail {

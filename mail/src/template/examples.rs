@@ -1,0 +1,42 @@
+//! One example of every mail: what an operator's own templates are tried with, and shown by.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use time::OffsetDateTime;
+use url::Url;
+
+use super::{Link, Origin, Template};
+
+/// In every example's link, and nowhere else.
+pub(crate) const MARK: &str = "example-of-a-token";
+
+fn link(site: &Url, page: &str) -> Link {
+    let mut url = site.clone();
+    url.set_path(page);
+    url.set_query(Some(&format!("token={MARK}")));
+    Link::from(url)
+}
+
+impl Template {
+    /// All mails, with links below `site`.
+    pub fn examples(site: &Url, at: OffsetDateTime) -> Vec<Self> {
+        let origin = Origin { at, address: Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7))) };
+        let new_address = || "maria.lopez@example.net".to_owned();
+        let link = |page| link(site, page);
+        vec![
+            Self::Verify { link: link("verify-email"), valid_hours: 24 },
+            Self::RegistrationAttempt { origin, reset_page: link("reset-password") },
+            Self::RegistrationUnverified { origin, link: link("reset-password"), valid_hours: 24 },
+            Self::Reset { link: link("reset-password"), valid_hours: 1 },
+            Self::ResetForced { link: link("reset-password"), valid_hours: 1 },
+            Self::PasswordChanged { origin, reset_page: link("reset-password") },
+            Self::PasswordResetDone { origin, reset_page: link("reset-password") },
+            Self::EmailChangeConfirm { link: link("confirm-email"), valid_hours: 24 },
+            Self::EmailChangeNotice { origin, new_address: new_address(), undo: link("undo-email"), valid_days: 7 },
+            Self::EmailChanged { origin, new_address: new_address(), reset_page: link("reset-password") },
+            Self::EmailChangeUndone { origin, reset_page: link("reset-password") },
+            Self::DeletionRequested { origin, cancel: link("cancel-deletion"), valid_days: 14 },
+            Self::TokenReused { origin, reset_page: link("reset-password") },
+        ]
+    }
+}

@@ -1,0 +1,65 @@
+//! The facts of a mail, one by one, for templates that put them into words of their own.
+
+use serde::Serialize;
+use time::UtcOffset;
+use time::format_description::well_known::Rfc3339;
+
+use super::{Origin, Template, masked};
+
+/// A template that asks for one that its mail does not have cannot be used.
+#[derive(Default, Serialize)]
+pub(super) struct Facts {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_hours: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    valid_days: Option<u32>,
+    /// Masked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    new_address: Option<String>,
+    /// RFC 3339, UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+    /// Empty where the system did it by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_address: Option<String>,
+}
+
+impl Facts {
+    fn of(origin: &Origin) -> Self {
+        Self {
+            at: origin.at.to_offset(UtcOffset::UTC).format(&Rfc3339).ok(),
+            client_address: Some(origin.address.map(|address| address.to_string()).unwrap_or_default()),
+            ..Self::default()
+        }
+    }
+}
+
+impl Template {
+    pub(super) fn facts(&self) -> Facts {
+        match self {
+            Self::Verify { valid_hours, .. }
+            | Self::Reset { valid_hours, .. }
+            | Self::ResetForced { valid_hours, .. }
+            | Self::EmailChangeConfirm { valid_hours, .. } => {
+                Facts { valid_hours: Some(*valid_hours), ..Facts::default() }
+            }
+            Self::RegistrationUnverified { origin, valid_hours, .. } => {
+                Facts { valid_hours: Some(*valid_hours), ..Facts::of(origin) }
+            }
+            Self::RegistrationAttempt { origin, .. }
+            | Self::PasswordChanged { origin, .. }
+            | Self::PasswordResetDone { origin, .. }
+            | Self::EmailChangeUndone { origin, .. }
+            | Self::TokenReused { origin, .. } => Facts::of(origin),
+            Self::EmailChangeNotice { origin, new_address, valid_days, .. } => {
+                Facts { valid_days: Some(*valid_days), new_address: Some(masked(new_address)), ..Facts::of(origin) }
+            }
+            Self::EmailChanged { origin, new_address, .. } => {
+                Facts { new_address: Some(masked(new_address)), ..Facts::of(origin) }
+            }
+            Self::DeletionRequested { origin, valid_days, .. } => {
+                Facts { valid_days: Some(*valid_days), ..Facts::of(origin) }
+            }
+        }
+    }
+}

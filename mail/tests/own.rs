@@ -1,0 +1,112 @@
+//! Templates of an operator's own.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
+
+use std::fs;
+
+use doorbook_mail::{Link, Locale, OwnWording, Recipient, Rendered, Template};
+use tempfile::TempDir;
+
+fn folder(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    folder
+}
+
+fn reset() -> Template {
+    let link = "https://app.example.com/reset-password?token=abc&x=<y>".parse::<url::Url>().unwrap();
+    Template::Reset { link: Link::from(link), valid_hours: 2 }
+}
+
+fn changed() -> Template {
+    let origin = doorbook_mail::Origin { at: time::macros::datetime!(2026-11-03 23:05 -03:00), address: None };
+    Template::PasswordChanged {
+        origin,
+        reset_page: Link::from("https://app.example.com/x".parse::<url::Url>().unwrap()),
+    }
+}
+
+fn render(own: &OwnWording, template: &Template, locale: Locale) -> Rendered {
+    own.render(template, locale, &Recipient { first_name: Some("José") }, "<Acme>").unwrap()
+}
+
+/// What is refused, or "".
+fn refused(files: &[(&str, &str)]) -> String {
+    OwnWording::read(folder(files).path()).err().map(|faults| faults.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn a_template_of_ones_own_stands_in_for_the_built_in_one_and_nothing_else_changes() {
+    let files = folder(&[
+        ("en/reset.subject", "New password at {{ site }}\n"),
+        ("en/reset.txt", "Dear {{ name or 'friend' }}, {{ valid_hours }} hours: {{ link }}"),
+        ("en/reset.html", "<h1>{{ subject }}</h1><a href=\"{{ link }}\">{{ action }}</a>"),
+    ]);
+    let own = OwnWording::read(files.path()).unwrap();
+    let mail = render(&own, &reset(), Locale::En);
+    assert_eq!(mail.subject, "New password at <Acme>");
+    assert!(
+        mail.text.starts_with("Dear José, 2 hours: https://app.example.com/reset-password?token=abc&x="),
+        "{}",
+        mail.text
+    );
+    assert!(mail.html.starts_with("<h1>New password at &lt;Acme&gt;</h1>"), "{}", mail.html);
+    assert!(mail.html.contains("token=abc&amp;x="), "{}", mail.html);
+    let built_in = OwnWording::default();
+    for (template, locale) in [(reset(), Locale::Es), (changed(), Locale::En)] {
+        let (mail, expected) = (render(&own, &template, locale), render(&built_in, &template, locale));
+        assert_eq!((mail.subject, mail.text, mail.html), (expected.subject, expected.text, expected.html));
+    }
+}
+
+#[test]
+fn a_layout_is_for_every_mail_without_a_template_of_its_own() {
+    let files = folder(&[
+        (
+            "mail.txt",
+            "{{ greeting }}\n{% for p in before %}{{ p }}\n{% endfor %}{{ link }}\n{{ after|join(' ') }}\n{{ footer }}",
+        ),
+        ("es/reset.txt", "{{ link }}"),
+        (".gitkeep", ""),
+    ]);
+    let own = OwnWording::read(files.path()).unwrap();
+    assert!(render(&own, &reset(), Locale::En).text.starts_with("Hello José,\nSomeone, we hope you,"));
+    assert!(render(&own, &changed(), Locale::Es).text.contains("https://app.example.com/x\n"));
+    assert!(render(&own, &reset(), Locale::Es).text.starts_with("https://"));
+    assert!(render(&own, &reset(), Locale::En).html.starts_with("<!DOCTYPE html>"));
+}
+
+#[test]
+fn what_could_not_be_sent_is_refused_by_file_all_of_it_at_once() {
+    let files = [
+        ("en/reset.txt", "{{ link }} {{ valid_days }}"),
+        ("es/reset.html", "<p>no way on</p>"),
+        ("en/reset.subject", "two\nlines"),
+        ("en/verify.txt", "{{ link }}{% for i in range(100000) %}{{ i }}{% endfor %}"),
+        ("en/verify.html", "{{ link }}{% if %}"),
+        ("en/telegram.txt", "{{ link }}"),
+        ("readme.md", "hello"),
+        ("fr/reset.txt", "{{ link }}"),
+    ];
+    let told = refused(&files);
+    for (file, words) in [
+        ("en/reset.txt", "undefined"),
+        ("es/reset.html", "does not show the link of reset in es"),
+        ("en/reset.subject", "several lines"),
+        ("en/verify.txt", "fuel"),
+        ("en/verify.html", "syntax error"),
+        ("en/telegram.txt", "is the part of no mail"),
+        ("readme.md", "is the part of no mail"),
+        ("fr", "is the part of no mail"),
+    ] {
+        let fault = told.split("; ").find(|fault| fault.starts_with(&format!("{file} "))).unwrap_or_default();
+        assert!(fault.contains(words), "{file}: {fault:?} in {told}");
+    }
+    assert_eq!(told.split("; ").count(), files.len(), "{told}");
+    assert!(refused(&[("mail.html", "{{ link }}{{ valid_hours }}")]).contains("mail.html "), "not every mail has it");
+    assert!(refused(&[("en/reset.txt", &format!("{{{{ link }}}}{}", "x".repeat(200_000)))]).contains("more than"));
+    assert!(OwnWording::read(std::path::Path::new("/nowhere/at/all")).is_err());
+}
