@@ -14,3 +14,4 @@ mod redis;
 mod schedule;
 mod seal;
 mod smtp;
+mod wording;
