@@ -2,6 +2,43 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How a mail stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailState {
+    /// Its turn has not come yet.
+    Queued,
+    /// No server has taken it yet; tried again.
+    Deferred,
+    Sent,
+    /// Refused, or given up.
+    Failed,
+    /// Nobody needed it when its turn came.
+    Suppressed,
+}
+
+impl MailState {
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Deferred, Self::Sent, Self::Failed, Self::Suppressed];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Deferred => "deferred",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Suppressed => "suppressed",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// Whether nothing more comes of it by itself.
+    pub const fn is_settled(self) -> bool {
+        matches!(self, Self::Sent | Self::Failed | Self::Suppressed)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum NotificationEvent {

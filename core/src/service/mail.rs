@@ -5,7 +5,7 @@ use super::{Context, Doorbook, Refusal};
 use crate::account::{Profile, Status};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::notification::NotificationEvent;
+use crate::notification::{MailState, NotificationEvent};
 use crate::store::StoreError;
 use crate::store::jobs::{Claimed, Outcome};
 use crate::store::project::tokens::TokenKind;
@@ -118,19 +118,19 @@ impl Doorbook {
         let (template, attempts) = (row.template.clone(), u32::try_from(row.attempts).unwrap_or(0) + 1);
         let (state, answer, outcome, event) = match handover {
             Handover::Sent { answer } => {
-                ("sent", answer.as_str(), Outcome::Done, NotificationEvent::MailSent { template, attempts })
+                (MailState::Sent, answer.as_str(), Outcome::Done, NotificationEvent::MailSent { template, attempts })
             }
             Handover::Deferred { answer, at } => {
                 let outcome = Outcome::Retry { at: *at, error: answer.clone() };
-                ("deferred", answer.as_str(), outcome, NotificationEvent::MailDeferred { template, attempts })
+                (MailState::Deferred, answer.as_str(), outcome, NotificationEvent::MailDeferred { template, attempts })
             }
             Handover::Failed { answer } => {
                 let outcome = Outcome::Dead { error: answer.clone() };
-                ("failed", answer.as_str(), outcome, NotificationEvent::MailFailed { template, attempts })
+                (MailState::Failed, answer.as_str(), outcome, NotificationEvent::MailFailed { template, attempts })
             }
             Handover::Suppressed { reason } => {
                 let event = NotificationEvent::MailSuppressed { template, reason: (*reason).to_owned() };
-                ("suppressed", *reason, Outcome::Done, event)
+                (MailState::Suppressed, *reason, Outcome::Done, event)
             }
         };
         let context = Context::system(job.trace_id.unwrap_or_default());
@@ -159,6 +159,11 @@ enum TokenOf {
     None,
     Over,
     Usable(TokenKind, OpaqueToken, Option<String>, Timestamp),
+}
+
+/// What every copy of a mail is named by, whichever try made it. `host` is that of the pages that its links lead to.
+pub fn message_id(delivery: DeliveryId, template: &str, host: &str) -> String {
+    format!("<{delivery}.{template}@{host}>")
 }
 
 fn first_name(profile: &Profile) -> String {

@@ -90,6 +90,8 @@ pub struct Policy {
     pub stranger_lifetime: Duration,
     /// How long a backup of keys is kept.
     pub key_backup_lifetime: Duration,
+    /// Host of the pages that mailed links lead to, on the right of every Message-ID.
+    pub site: String,
     /// How the line about a failed login names the address.
     pub log_email: LogEmail,
 }

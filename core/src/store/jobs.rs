@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::write::{Expect, Write};
 use super::{Db, StoreError};
 use crate::clock::Timestamp;
+use crate::notification::MailState;
 use crate::value::JobId;
 
 /// A claimed job is its worker's for this long; who is still at work renews it (`renew`). Afterwards another worker may have it.
@@ -151,11 +152,11 @@ impl Write {
     pub fn update_delivery(
         &mut self,
         delivery: crate::value::DeliveryId,
-        state: &str,
+        state: MailState,
         answer: Option<&str>,
         attempted: bool,
     ) {
-        let (id, state) = (self.bind(delivery.0), self.bind(state.to_owned()));
+        let (id, state) = (self.bind(delivery.0), self.bind(state.as_str()));
         let (answer, attempted) = (self.bind(answer.map(short)), self.bind(i32::from(attempted)));
         self.step(
             "update_delivery",
