@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::value::DeliveryId;
+
 /// How a mail stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MailState {
@@ -42,8 +44,14 @@ impl MailState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "payload", deny_unknown_fields)]
 pub enum NotificationEvent {
+    /// `words` is what an admin gave as the reason for sending it anew; `repeats` the mail that this one is sent instead of, and none
+    /// when the same mail shall wait no longer.
     MailQueued {
         template: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repeats: Option<DeliveryId>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        words: Option<String>,
     },
     MailSent {
         template: String,
@@ -57,9 +65,11 @@ pub enum NotificationEvent {
         template: String,
         attempts: u32,
     },
-    /// Nobody needs it any more, or nobody is there to get it.
+    /// Nobody needs it any more, or nobody is there to get it; or an admin has called it off, and `words` is why.
     MailSuppressed {
         template: String,
         reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        words: Option<String>,
     },
 }

@@ -161,6 +161,8 @@ pub enum Refusal {
     Busy,
     #[error("too many requests")]
     Limited { retry_after: Duration },
+    #[error("the mail: {0}")]
+    Mail(#[from] admin::MailRefusal),
     #[error("no checkpoint is about this event yet")]
     NotSigned,
     #[error("the caller lacks the right to do that")]

@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Operation, whom it is for, and what they are answered.
-const OPERATIONS: [(&str, For, u16); 54] = [
+const OPERATIONS: [(&str, For, u16); 56] = [
     ("GET /health", For::Anyone, 200),
     ("GET /health/live", For::Anyone, 200),
     ("GET /health/ready", For::Anyone, 200),
@@ -76,6 +76,8 @@ const OPERATIONS: [(&str, For, u16); 54] = [
     ("GET /api/admin/audit/checkpoints/", For::Auditor, 200),
     // Of no size.
     ("GET /api/admin/audit/checkpoints/{size}/consistency/", For::Auditor, 404),
+    ("POST /api/admin/deliveries/{id}/resend/", For::Admin, 404),
+    ("POST /api/admin/deliveries/{id}/cancel/", For::Admin, 404),
     ("POST /api/admin/accounts/{id}/disable/", For::Admin, 204),
     ("POST /api/admin/accounts/{id}/enable/", For::Admin, 204),
     ("POST /api/admin/accounts/{id}/unlock/", For::Admin, 204),

@@ -4,16 +4,18 @@ use doorbook_core::clock::Timestamp;
 use doorbook_core::notification::MailState;
 use doorbook_core::service::admin::{MAILS_PAGE_MAX, MailEvent, MailFilter, MailStory, MailView};
 use doorbook_core::value::{AccountId, DeliveryId};
-use poem_openapi::param::{Path, Query};
+use poem_openapi::param::{Header, Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Any;
-use poem_openapi::{Enum, Object, OpenApi};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 
+use super::ReasonBody;
 use super::audit::TrailActor;
-use crate::auth::Auditor;
+use crate::auth::{Admin, Auditor};
+use crate::body::Strict;
 use crate::problem::Problem;
-use crate::routes::Chapter;
-use crate::routes::input::{Asked, command};
+use crate::routes::input::{Asked, Faults, command};
+use crate::routes::{Chapter, Done};
 
 pub struct Deliveries;
 
@@ -67,6 +69,10 @@ pub struct DeliveryAnswer {
     message_id: String,
     queued_at: String,
     settled_at: Option<String>,
+    /// The mail that this one was sent instead of, by an order.
+    repeats: Option<uuid::Uuid>,
+    /// The last of those that were sent instead of this one.
+    repeated_by: Option<uuid::Uuid>,
 }
 
 #[derive(Object)]
@@ -97,6 +103,19 @@ pub struct DeliveryDetailAnswer {
     events: Vec<DeliveryEvent>,
 }
 
+#[derive(Object)]
+pub struct ResendAnswer {
+    /// The mail that goes out: a new one, or the same when it waited for its next try.
+    id: uuid::Uuid,
+}
+
+#[derive(ApiResponse)]
+pub enum Resent {
+    /// A worker sends it as soon as it has time.
+    #[oai(status = 202)]
+    Accepted(Json<ResendAnswer>),
+}
+
 impl From<MailView> for DeliveryAnswer {
     fn from(view: MailView) -> Self {
         Self {
@@ -113,6 +132,8 @@ impl From<MailView> for DeliveryAnswer {
             message_id: view.message_id,
             queued_at: view.queued_at.rfc3339(),
             settled_at: view.settled_at.map(Timestamp::rfc3339),
+            repeats: view.repeats.map(|mail| mail.0),
+            repeated_by: view.repeated_by.map(|mail| mail.0),
         }
     }
 }
@@ -184,5 +205,54 @@ impl Deliveries {
         let story =
             command(async move { asked.doorbook.view_mail(auditor.0, DeliveryId(id.0), &asked.context).await }).await?;
         Ok(Json(story.into()))
+    }
+
+    /// Have a mail sent anew
+    ///
+    /// One that waits for its next try is due now. Of one that has its outcome a repetition is queued, with the same wording and link, if
+    /// that can still be used: 409 otherwise, and while a repetition is under way.
+    #[oai(path = "/api/admin/deliveries/:id/resend/", method = "post", operation_id = "resend_delivery")]
+    async fn resend(
+        &self,
+        admin: Admin,
+        asked: Asked,
+        id: Path<uuid::Uuid>,
+        #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
+        body: Strict<ReasonBody>,
+    ) -> Result<Resent, Problem> {
+        let header = asked.idempotency(key.0, &[&body.0.reason])?;
+        let mut faults = Faults::default();
+        let Some(reason) = faults.reason(&body.0.reason) else { return faults.refuse() };
+        let (caller, mail) = (admin.0, DeliveryId(id.0));
+        let sent = command(async move {
+            let context = asked.context.acting(caller.account);
+            asked.doorbook.resend_mail(caller, mail, &reason, header.as_ref(), &context).await
+        })
+        .await?;
+        Ok(Resent::Accepted(Json(ResendAnswer { id: sent.0 })))
+    }
+
+    /// Call a mail off
+    ///
+    /// It is suppressed, unless it has its outcome or is being sent: 409.
+    #[oai(path = "/api/admin/deliveries/:id/cancel/", method = "post", operation_id = "cancel_delivery")]
+    async fn cancel(
+        &self,
+        admin: Admin,
+        asked: Asked,
+        id: Path<uuid::Uuid>,
+        #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
+        body: Strict<ReasonBody>,
+    ) -> Result<Done, Problem> {
+        let header = asked.idempotency(key.0, &[&body.0.reason])?;
+        let mut faults = Faults::default();
+        let Some(reason) = faults.reason(&body.0.reason) else { return faults.refuse() };
+        let (caller, mail) = (admin.0, DeliveryId(id.0));
+        command(async move {
+            let context = asked.context.acting(caller.account);
+            asked.doorbook.cancel_mail(caller, mail, &reason, header.as_ref(), &context).await
+        })
+        .await?;
+        Ok(Done::NoContent)
     }
 }

@@ -55,6 +55,9 @@ pub struct MailView {
     pub message_id: String,
     pub queued_at: Timestamp,
     pub settled_at: Option<Timestamp>,
+    /// The mail that this one was sent instead of, and the last of those that were sent instead of this one.
+    pub repeats: Option<DeliveryId>,
+    pub repeated_by: Option<DeliveryId>,
 }
 
 /// What happened to a mail, and who did it.
@@ -167,8 +170,7 @@ impl Doorbook {
         mailboxes: &HashMap<DeliveryId, String>,
         sight: Sight,
     ) -> Result<MailView, Refusal> {
-        let odd = || StoreError::Inconsistent(format!("delivery {}: unknown state", row.delivery_id));
-        let state = MailState::parse(&row.state).ok_or_else(odd)?;
+        let state = state_of(&row)?;
         let to = mailboxes.get(&row.delivery_id).cloned();
         let waits = !state.is_settled() && matches!(row.job_state.as_deref(), Some("due" | "dispatched"));
         Ok(MailView {
@@ -188,6 +190,8 @@ impl Doorbook {
             server_answer: row.server_answer,
             queued_at: row.created_at,
             settled_at: row.settled_at,
+            repeats: row.repeats,
+            repeated_by: row.repeated_by,
         })
     }
 
@@ -215,6 +219,11 @@ impl Doorbook {
         }
         Ok(mailboxes)
     }
+}
+
+pub(super) fn state_of(row: &Listed) -> Result<MailState, StoreError> {
+    let odd = || StoreError::Inconsistent(format!("delivery {}: unknown state", row.delivery_id));
+    MailState::parse(&row.state).ok_or_else(odd)
 }
 
 /// The token that names the mailbox, of a mail that does not go to the account's own.

@@ -3,6 +3,7 @@
 
 mod domain;
 mod last_admin;
+mod mail_orders;
 mod mails;
 mod operator;
 mod order;
@@ -10,6 +11,7 @@ mod step_up;
 mod view;
 
 pub use domain::DomainPage;
+pub use mail_orders::MailRefusal;
 pub use mails::{MAILS_PAGE_MAX, MailEvent, MailFilter, MailStory, MailView};
 pub use operator::OperatorAccount;
 pub use order::{Intervention, Order};

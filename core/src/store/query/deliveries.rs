@@ -3,7 +3,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::notification::MailState;
 use crate::store::{Db, StoreError};
-use crate::value::{AccountId, DeliveryId, EventId, TokenId};
+use crate::value::{AccountId, DeliveryId, EventId, JobId, TokenId};
 
 pub struct DeliveryRow {
     pub delivery_id: DeliveryId,
@@ -87,9 +87,17 @@ pub struct Listed {
     pub server_answer: Option<String>,
     pub created_at: Timestamp,
     pub settled_at: Option<Timestamp>,
+    pub repeats: Option<DeliveryId>,
+    /// The last of those that were sent instead of it.
+    pub repeated_by: Option<DeliveryId>,
+    /// Version of its stream.
+    pub version: i64,
     /// The job that sends it; what is done is purged after a week.
+    pub job_id: Option<JobId>,
     pub job_state: Option<String>,
+    pub fence: Option<i64>,
     pub run_at: Option<Timestamp>,
+    pub now: Timestamp,
 }
 
 /// Deliveries, newest first, at most `limit`.
@@ -107,9 +115,11 @@ pub async fn of_ids(db: &Db, ids: &[Uuid]) -> Result<Vec<Listed>, StoreError> {
         r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,
                   d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.state, d.attempts,
                   d.server_answer, d.created_at as "created_at: Timestamp", d.settled_at as "settled_at: Timestamp",
-                  j.state as "job_state?", j.run_at as "run_at?: Timestamp"
-           from deliveries d left join lateral (
-               select state, run_at from jobs
+                  d.repeats as "repeats: DeliveryId", d.repeated_by as "repeated_by: DeliveryId", s.version,
+                  j.job_id as "job_id?: JobId", j.state as "job_state?", j.fence as "fence?", j.run_at as "run_at?: Timestamp",
+                  clock_timestamp() as "now!: Timestamp"
+           from deliveries d join streams s on s.stream_id = d.delivery_id left join lateral (
+               select job_id, state, fence, run_at from jobs
                where ref = d.delivery_id and kind = 'mail' and job_id >= uuid7_floor(d.created_at)
                  and job_id < uuid7_floor(d.created_at + interval '1 millisecond')
                limit 1
