@@ -4,6 +4,7 @@ use super::{Context, Doorbook, Refusal};
 use crate::account::{Account, AccountEvent, evolve};
 use crate::clock::Timestamp;
 use crate::event::{Actor, Event, Personal};
+use crate::notification::NotificationEvent;
 use crate::store::StoreError;
 use crate::store::keys::DataKey;
 use crate::store::log::{NewEvent, StreamKind};
@@ -162,7 +163,7 @@ impl<'a> Batch<'a> {
         Ok((after, ids))
     }
 
-    /// Queues a mail for what `cause` says: delivery, job and `MailQueued`, in this very statement.
+    /// Queues a mail for what `cause` says.
     pub fn mail(&mut self, order: &MailOrder, cause: EventId, key: Option<&DataKey>) -> Result<(), Refusal> {
         let id = DeliveryId::new(self.now);
         // An owner is told from where strangers and he himself have come, never where those sit who run the service.
@@ -173,33 +174,45 @@ impl<'a> Batch<'a> {
             address: origin.map_or_else(String::new, |origin| origin.address.to_string()),
             user_agent: origin.map_or_else(String::new, |origin| origin.user_agent.clone()),
         };
-        self.write.open_stream(StreamId(id.0), StreamKind::Notification, Some(order.account), 1);
-        let queued = crate::notification::NotificationEvent::MailQueued { template: order.template.to_owned() };
-        self.event(StreamId(id.0), 1, Some(order.account), None, Event::Notification(queued), None)?;
-        if let Some(event) = self.events.last_mut() {
-            event.causation = Some(cause);
-            // Its cause tells from where.
-            event.sealed = None;
-        }
-        self.write.insert_delivery(NewDelivery {
+        let delivery = NewDelivery {
             id,
             event: cause,
-            template: order.template,
+            template: order.template.to_owned(),
             account: order.account,
             token: order.token,
             recipient: order.recipient,
             context: key.map(|key| key.key.seal_json(id.0, &context)).transpose()?,
             created_at: self.now,
-        });
+            repeats: None,
+        };
+        self.queue(delivery, order.priority, None)?;
+        if let Some(event) = self.events.last_mut() {
+            // Its cause tells from where.
+            event.sealed = None;
+        }
+        Ok(())
+    }
+
+    /// Delivery, job and `MailQueued`, in this very statement. `words` are the reason of whoever has a mail repeated.
+    pub fn queue(&mut self, delivery: NewDelivery, priority: Priority, words: Option<String>) -> Result<(), Refusal> {
+        let (stream, subject, cause) = (StreamId(delivery.id.0), Some(delivery.account), delivery.event);
+        self.write.open_stream(stream, StreamKind::Notification, subject, 1);
+        let queued =
+            NotificationEvent::MailQueued { template: delivery.template.clone(), repeats: delivery.repeats, words };
+        self.event(stream, 1, subject, None, Event::Notification(queued), None)?;
+        if let Some(event) = self.events.last_mut() {
+            event.causation = Some(cause);
+        }
         self.write.insert_job(&NewJob {
             id: JobId::new(self.now),
             kind: crate::job::MAIL,
-            reference: id.0,
-            priority: order.priority,
+            reference: delivery.id.0,
+            priority,
             run_at: self.now,
             trace: self.context.origin.trace_id,
             span: self.context.origin.span_id,
         });
+        self.write.insert_delivery(delivery);
         Ok(())
     }
 

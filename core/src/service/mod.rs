@@ -90,6 +90,8 @@ pub struct Policy {
     pub stranger_lifetime: Duration,
     /// How long a backup of keys is kept.
     pub key_backup_lifetime: Duration,
+    /// Host of the pages that mailed links lead to, on the right of every Message-ID.
+    pub site: String,
     /// How the line about a failed login names the address.
     pub log_email: LogEmail,
 }
@@ -159,6 +161,8 @@ pub enum Refusal {
     Busy,
     #[error("too many requests")]
     Limited { retry_after: Duration },
+    #[error("the mail: {0}")]
+    Mail(#[from] admin::MailRefusal),
     #[error("no checkpoint is about this event yet")]
     NotSigned,
     #[error("the caller lacks the right to do that")]

@@ -144,7 +144,10 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[
             kept(&["delivery_id", "event_id", "template", "account_id", "token_id", "recipient", "context"], EXPIRING),
-            kept(&["state", "attempts", "server_answer", "created_at", "settled_at"], EXPIRING),
+            kept(
+                &["state", "attempts", "server_answer", "created_at", "settled_at", "repeats", "repeated_by"],
+                EXPIRING,
+            ),
         ],
     },
     Table {

@@ -77,6 +77,7 @@ pub fn policy() -> Policy {
         unverified_lifetime: Duration::from_hours(30 * 24),
         stranger_lifetime: Duration::from_hours(30 * 24),
         key_backup_lifetime: Duration::from_hours(30 * 24),
+        site: "localhost".to_owned(),
         log_email: doorbook_core::config::LogEmail::Masked,
     }
 }

@@ -13,6 +13,7 @@ mod common;
 mod conformance;
 mod cookies;
 mod crashes;
+mod deliveries;
 mod django;
 mod edge;
 mod erasure;

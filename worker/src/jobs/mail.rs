@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use doorbook_core::clock::Timestamp;
 use doorbook_core::service::Doorbook;
-use doorbook_core::service::mail::{Prepared, ReadyMail};
+use doorbook_core::service::mail::{Prepared, ReadyMail, message_id};
 use doorbook_core::store::jobs::Claimed;
 use doorbook_core::value::{self, DeliveryId};
 use doorbook_mail::{
@@ -120,7 +120,7 @@ fn compose(mail: &ReadyMail, post: &Post) -> Result<OutgoingMail, ComposeError> 
     let host = post.frontend.host();
     let rendered = post.own.render(&template(mail, &post.frontend)?, locale, &recipient, host)?;
     // The delivery's own time: every attempt makes the same message, byte for byte but for the multipart boundary.
-    let id = MessageId::parse(&format!("<{}.{}@{host}>", mail.delivery, mail.template))?;
+    let id = MessageId::parse(&message_id(mail.delivery, &mail.template, host))?;
     Ok(OutgoingMail::compose(&post.sender, &mail.to, &id, utc(mail.created_at), &rendered)?)
 }
 

@@ -111,7 +111,7 @@ impl Doorbook {
         .await
     }
 
-    async fn hand_of(&self, caller: Caller) -> Result<Hand, Refusal> {
+    pub(super) async fn hand_of(&self, caller: Caller) -> Result<Hand, Refusal> {
         let key = self.vault.account_key(&self.db, caller.account).await?;
         Ok(Hand { session: caller.session, key })
     }

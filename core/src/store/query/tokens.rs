@@ -1,3 +1,5 @@
+use uuid::Uuid;
+
 use crate::clock::Timestamp;
 use crate::store::{Db, StoreError};
 use crate::value::{AccountId, TokenId};
@@ -32,6 +34,17 @@ pub async fn by_id(db: &Db, token: TokenId) -> Result<Option<TokenRow>, StoreErr
     )
     .fetch_optional(db)
     .await?)
+}
+
+/// What is sealed in these tokens, of those that have a detail.
+pub async fn details(db: &Db, tokens: &[Uuid]) -> Result<Vec<(TokenId, Vec<u8>)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select token_id as "token_id: TokenId", detail as "detail!" from tokens where token_id = any($1) and detail is not null"#,
+        tokens
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.token_id, row.detail)).collect())
 }
 
 /// Open tokens past their time, oldest first, at most `limit`.

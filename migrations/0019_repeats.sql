@@ -1,0 +1,2 @@
+-- A mail that was sent anew: each of the two names the other.
+alter table deliveries add column repeats uuid, add column repeated_by uuid;
