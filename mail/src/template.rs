@@ -41,6 +41,14 @@ pub struct Origin {
     pub address: Option<IpAddr>,
 }
 
+/// Where the owner goes who knows nothing of what a notice tells.
+pub enum Remedy {
+    /// Closes the account until a new password is set.
+    NotMe { link: Link, valid_days: u32 },
+    /// Where a new password is asked for: that link can be used no more.
+    ResetPage(Link),
+}
+
 /// Who reads the mail. The name may be any text: it greets only if it looks like a name.
 #[derive(Default, Clone, Copy)]
 pub struct Recipient<'a> {
@@ -59,10 +67,12 @@ pub enum Template {
     Reset { link: Link, valid_hours: u32 },
     /// The old password opens nothing any more, by an admin's order; the link lets its holder choose a new one.
     ResetForced { link: Link, valid_hours: u32 },
-    /// After a change of the password; the link is for the owner who did not do it.
-    PasswordChanged { origin: Origin, reset_page: Link },
-    /// After a reset of the password; the link is for the owner who did not do it.
-    PasswordResetDone { origin: Origin, reset_page: Link },
+    /// The owner has closed the account with the link of a notice; the link lets its holder choose a new password and opens it again.
+    ResetFrozen { link: Link, valid_hours: u32 },
+    /// After a change of the password.
+    PasswordChanged { origin: Origin, remedy: Remedy },
+    /// After a reset of the password.
+    PasswordResetDone { origin: Origin, remedy: Remedy },
     /// To the new address: the link makes it the account's.
     EmailChangeConfirm { link: Link, valid_hours: u32 },
     /// To the old address: the link undoes the change. The new address is given in full and masked here.
@@ -70,11 +80,11 @@ pub enum Template {
     /// After the change took effect; the link is for the owner who did not do it. Masked like above.
     EmailChanged { origin: Origin, new_address: String, reset_page: Link },
     /// To the address that is the account's again.
-    EmailChangeUndone { origin: Origin, reset_page: Link },
+    EmailChangeUndone { origin: Origin, remedy: Remedy },
     /// The account will be erased in so many days; the link takes that back.
     DeletionRequested { origin: Origin, cancel: Link, valid_days: u32 },
     /// A spent refresh token came back, so its session was ended.
-    TokenReused { origin: Origin, reset_page: Link },
+    TokenReused { origin: Origin, remedy: Remedy },
 }
 
 /// Tokens, addresses and client addresses stay out of logs.
@@ -105,6 +115,7 @@ impl Template {
             Self::RegistrationUnverified { .. } => "registration_unverified",
             Self::Reset { .. } => "reset",
             Self::ResetForced { .. } => "reset_forced",
+            Self::ResetFrozen { .. } => "reset_frozen",
             Self::PasswordChanged { .. } => "password_changed",
             Self::PasswordResetDone { .. } => "password_reset_done",
             Self::EmailChangeConfirm { .. } => "email_change_confirm",
@@ -139,15 +150,23 @@ impl Template {
             | Self::RegistrationUnverified { link, .. }
             | Self::Reset { link, .. }
             | Self::ResetForced { link, .. }
+            | Self::ResetFrozen { link, .. }
             | Self::EmailChangeConfirm { link, .. } => link,
-            Self::RegistrationAttempt { reset_page, .. }
-            | Self::PasswordChanged { reset_page, .. }
-            | Self::PasswordResetDone { reset_page, .. }
-            | Self::EmailChanged { reset_page, .. }
-            | Self::EmailChangeUndone { reset_page, .. }
-            | Self::TokenReused { reset_page, .. } => reset_page,
+            Self::RegistrationAttempt { reset_page, .. } | Self::EmailChanged { reset_page, .. } => reset_page,
+            Self::PasswordChanged { remedy, .. }
+            | Self::PasswordResetDone { remedy, .. }
+            | Self::EmailChangeUndone { remedy, .. }
+            | Self::TokenReused { remedy, .. } => remedy.link(),
             Self::EmailChangeNotice { undo, .. } => undo,
             Self::DeletionRequested { cancel, .. } => cancel,
+        }
+    }
+}
+
+impl Remedy {
+    fn link(&self) -> &Link {
+        match self {
+            Self::NotMe { link, .. } | Self::ResetPage(link) => link,
         }
     }
 }

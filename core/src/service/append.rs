@@ -58,8 +58,14 @@ impl MailOrder {
         Self { template, account, token: Some(token), recipient: Recipient::Token, priority: Priority::Urgent }
     }
 
-    /// Tells the account's owner what has happened.
-    pub const fn notice(template: &'static str, account: AccountId) -> Self {
+    /// Tells the account's owner what has happened, at the address that the token's row names, with a link for the case that it was
+    /// somebody else.
+    pub const fn notice(template: &'static str, account: AccountId, token: TokenId) -> Self {
+        Self { template, account, token: Some(token), recipient: Recipient::Token, priority: Priority::Notice }
+    }
+
+    /// Tells the account's owner what has happened, without a link of its own.
+    pub const fn plain(template: &'static str, account: AccountId) -> Self {
         Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice }
     }
 }
@@ -142,11 +148,10 @@ impl<'a> Batch<'a> {
         if after != *before {
             self.write.update_account(loaded.id, &after, loaded.data_key.as_ref())?;
         }
-        for event in &events {
-            if let Some(spared) = event.ends_sessions() {
-                let (name, _) = Event::Account(event.clone()).stored();
-                self.write.end_sessions(loaded.id, spared, &name, self.now, after.session_epoch);
-            }
+        // Of several the first: a row is written once in a statement.
+        if let Some((event, spared)) = events.iter().find_map(|event| Some((event, event.ends_sessions()?))) {
+            let (name, _) = Event::Account(event.clone()).stored();
+            self.write.end_sessions(loaded.id, spared, &name, self.now, after.session_epoch);
         }
         let mut ids = Vec::with_capacity(events.len());
         for (event, version) in events.into_iter().zip(loaded.version + 1..) {

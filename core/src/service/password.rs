@@ -6,7 +6,7 @@ use super::append::{Batch, MailOrder};
 use super::idempotent::{IdempotencyHeader, Progress};
 use super::limits::{identifier_bucket, network_bucket, per_network};
 use super::{Context, Doorbook, Refusal, access::Caller, retrying};
-use crate::account::{Command, Status, decide};
+use crate::account::{Command, decide};
 use crate::attempt::AttemptEvent;
 use crate::password::{PasswordPlain, PersonAttributes};
 use crate::store::keys::identifiers::Bucket;
@@ -51,9 +51,8 @@ impl Doorbook {
             if let Some(set) = after.credential {
                 batch.write.replace_credential(owner.id, set.id, set.version, phc.as_str(), now);
             }
-            let order = MailOrder::notice("password_changed", owner.id);
             for cause in ids {
-                batch.mail(&order, cause, owner.data_key.as_ref())?;
+                self.notice(&mut batch, "password_changed", &owner, cause)?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, Some(caller.session));
@@ -91,7 +90,7 @@ impl Doorbook {
             let token = TokenId::new(batch.now);
             let stranger = self.vault.stranger_key(&self.db, batch.now).await?;
             let (account, causes, data_key) = match &owner {
-                Some(owner) if owner.account.status == Status::Active => {
+                Some(owner) if owner.account.status.takes_resets() => {
                     let events = decide(&owner.account, Command::RequestReset { token })?;
                     let (_, ids) = batch.account(owner, events, None)?;
                     (owner.id, ids, owner.data_key.as_ref())
@@ -161,7 +160,7 @@ impl Doorbook {
             }
             self.clear_login_bucket(&mut batch, &owner).await?;
             if let Some(cause) = ids.first() {
-                batch.mail(&MailOrder::notice("password_reset_done", owner.id), *cause, owner.data_key.as_ref())?;
+                self.notice(&mut batch, "password_reset_done", &owner, *cause)?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, None);

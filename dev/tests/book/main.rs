@@ -15,6 +15,7 @@ mod issued;
 mod key_changes;
 mod limits;
 mod log;
+mod not_me;
 mod races;
 mod rebuild;
 mod refresh;

@@ -106,3 +106,36 @@ async fn what_an_owner_should_hear_about_is_one_event_each_and_in_its_order() {
 
     assert_eq!(told(&insider, &email).await, EXPECTED);
 }
+
+/// Link scanners read what they find in mails: nothing but a POST closes the account.
+/// C041. Breaks when `api/src/routes/email.rs`: `path = "/api/auth/not-me/", method = "post"` → `path = "/api/auth/not-me/", method = "get"`.
+#[tokio::test]
+async fn the_link_of_a_notice_closes_the_account_by_a_post_once() {
+    let stand = stand(&[]).await;
+    let insider = Insider::of(&stand).await;
+    let email = registered(&stand).await;
+    let (owner, tokens) = logged_in(&stand, &email).await;
+    let change =
+        json!({ "current_password": PASSWORD, "new_password": OTHER_PASSWORD, "new_password_confirm": OTHER_PASSWORD });
+    assert_eq!(owner.post("/api/auth/password/change/", change).await.unwrap().status, 204);
+    let token = insider.mailed(&email, "not_me").await;
+    let visitor = client(&stand);
+    let read = visitor.get(&format!("/api/auth/not-me/?token={token}")).await.unwrap();
+    assert_eq!((read.status, insider.events(&email, "AccountFrozenByOwner").await), (405, 0));
+    assert_eq!(owner.get("/api/auth/profile/").await.unwrap().status, 200);
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        answers.push(visitor.post("/api/auth/not-me/", json!({ "token": token })).await.unwrap());
+    }
+    assert_eq!((answers[0].status, answers[1].status), (204, 422));
+    let other = visitor.post("/api/auth/email/verify/", json!({ "token": "dbv_nonsense" })).await.unwrap();
+    assert_eq!(answers[1].text("detail"), other.text("detail"), "a used link is told as any other is");
+    assert_eq!(owner.get("/api/auth/profile/").await.unwrap().status, 401);
+    assert_eq!(refresh(&visitor, tokens.text("refresh")).await.status, 401);
+    let (refused, unknown) = (login(&stand, &email, OTHER_PASSWORD).await, login(&stand, &someone(), PASSWORD).await);
+    assert_eq!((refused.status, refused.text("detail")), (unknown.status, unknown.text("detail")));
+    let reset = insider.mailed(&email, "reset").await;
+    let chosen = json!({ "token": reset, "new_password": PASSWORD, "new_password_confirm": PASSWORD });
+    assert_eq!(visitor.post("/api/auth/password/reset/confirm/", chosen).await.unwrap().status, 204);
+    assert_eq!(login(&stand, &email, PASSWORD).await.status, 200);
+}

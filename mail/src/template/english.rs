@@ -2,7 +2,7 @@
 
 use time::{Month, OffsetDateTime, UtcOffset};
 
-use super::{Origin, Template, Wording, masked};
+use super::{Origin, Remedy, Template, Wording, masked};
 
 pub(super) fn greeting(name: Option<&str>) -> String {
     name.map_or_else(|| "Hello,".to_owned(), |name| format!("Hello {name},"))
@@ -21,16 +21,17 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         }
         Template::Reset { valid_hours, .. } => reset(site, *valid_hours),
         Template::ResetForced { valid_hours, .. } => reset_forced(site, *valid_hours),
-        Template::PasswordChanged { origin, .. } => password_changed(site, origin),
-        Template::PasswordResetDone { origin, .. } => password_reset_done(site, origin),
+        Template::ResetFrozen { valid_hours, .. } => reset_frozen(site, *valid_hours),
+        Template::PasswordChanged { origin, remedy } => password_changed(site, origin, remedy),
+        Template::PasswordResetDone { origin, remedy } => password_reset_done(site, origin, remedy),
         Template::EmailChangeConfirm { valid_hours, .. } => email_change_confirm(site, *valid_hours),
         Template::EmailChangeNotice { origin, new_address, valid_days, .. } => {
             email_change_notice(site, origin, &masked(new_address), *valid_days)
         }
         Template::EmailChanged { origin, new_address, .. } => email_changed(site, origin, &masked(new_address)),
-        Template::EmailChangeUndone { origin, .. } => email_change_undone(site, origin),
+        Template::EmailChangeUndone { origin, remedy } => email_change_undone(site, origin, remedy),
         Template::DeletionRequested { origin, valid_days, .. } => deletion_requested(site, origin, *valid_days),
-        Template::TokenReused { origin, .. } => token_reused(site, origin),
+        Template::TokenReused { origin, remedy } => token_reused(site, origin, remedy),
     }
 }
 
@@ -127,54 +128,78 @@ fn reset_forced(site: &str, valid_hours: u32) -> Wording {
     }
 }
 
-fn password_changed(site: &str, origin: &Origin) -> Wording {
+fn reset_frozen(site: &str, valid_hours: u32) -> Wording {
     Wording {
-        subject: format!("Your password for {site} was changed"),
+        subject: format!("Your account at {site} is closed until you choose a new password"),
         before: vec![
             format!(
-                "{} the password of your account at {site} was changed. All other sessions were logged out.",
-                on_from(origin)
+                "You told us that it was not you who used your account at {site}. All sessions were logged out, whatever \
+                 changes had been asked for were dropped, and nobody can log in until you choose a new password."
             ),
-            "If it was you, you need do nothing. If it was not you, secure your account now:".to_owned(),
+            "To choose it, open this link:".to_owned(),
         ],
-        action: "Reset password",
-        after: vec![],
+        action: "Choose a new password",
+        after: vec![
+            format!(
+                "The link works once and for {}. After that, ask for another one where you log in, as if you had \
+                 forgotten your password.",
+                hours(valid_hours)
+            ),
+            "If you use your old password anywhere else, change it there too.".to_owned(),
+        ],
     }
 }
 
-fn password_reset_done(site: &str, origin: &Origin) -> Wording {
-    Wording {
-        subject: format!("Your password for {site} was reset"),
-        before: vec![
-            format!(
-                "{} a new password for your account at {site} was set with a link from one of our mails. All sessions \
-                 were logged out; log in with the new password.",
-                on_from(origin)
-            ),
-            "If it was you, you need do nothing else. If it was not you, someone may be able to read your mail: secure \
-             your mailbox first, then your account here:"
-                .to_owned(),
-        ],
-        action: "Reset password",
-        after: vec![],
-    }
+/// A notice: what has happened, and what to do about it.
+fn notice(subject: String, what: String, if_you: &str, remedy: &Remedy) -> Wording {
+    let (if_not, action, after) = match remedy {
+        Remedy::NotMe { valid_days, .. } => (
+            "If it was not you, tell us with this link: the account is closed to everybody at once, and you are mailed \
+             another link to choose a new password.",
+            "This was not me",
+            vec![format!("The link works once and for {}.", counted(*valid_days, "day", "days"))],
+        ),
+        Remedy::ResetPage(_) => ("If it was not you, choose a new password here:", "Reset password", vec![]),
+    };
+    Wording { subject, before: vec![what, format!("{if_you} {if_not}")], action, after }
 }
 
-fn email_change_undone(site: &str, origin: &Origin) -> Wording {
-    Wording {
-        subject: format!("The change of your e-mail address at {site} was undone"),
-        before: vec![
-            format!(
-                "{} the change of the e-mail address of your account at {site} was undone. This address is the account's \
-                 again, and all sessions were logged out.",
-                on_from(origin)
-            ),
-            "If you did not ask for that change in the first place, someone may know your password. Choose a new one here:"
-                .to_owned(),
-        ],
-        action: "Reset password",
-        after: vec![],
-    }
+fn password_changed(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
+    notice(
+        format!("Your password for {site} was changed"),
+        format!(
+            "{} the password of your account at {site} was changed. All other sessions were logged out.",
+            on_from(origin)
+        ),
+        "If it was you, you need do nothing.",
+        remedy,
+    )
+}
+
+fn password_reset_done(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
+    notice(
+        format!("Your password for {site} was reset"),
+        format!(
+            "{} a new password for your account at {site} was set with a link from one of our mails. All sessions were \
+             logged out; log in with the new password.",
+            on_from(origin)
+        ),
+        "If it was you, you need do nothing else. Otherwise someone may be able to read your mail: secure your mailbox first.",
+        remedy,
+    )
+}
+
+fn email_change_undone(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
+    notice(
+        format!("The change of your e-mail address at {site} was undone"),
+        format!(
+            "{} the change of the e-mail address of your account at {site} was undone. This address is the account's again, \
+             and all sessions were logged out.",
+            on_from(origin)
+        ),
+        "Whoever asked for that change knew your password. If it was you, you need do nothing.",
+        remedy,
+    )
 }
 
 fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
@@ -197,21 +222,17 @@ fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
     }
 }
 
-fn token_reused(site: &str, origin: &Origin) -> Wording {
-    Wording {
-        subject: format!("A session of your account at {site} was ended"),
-        before: vec![
-            format!(
-                "{} a key of one of your sessions at {site} was used a second time, after it had been replaced. That can \
-                 mean that somebody copied it, so the session was ended on every device that held it.",
-                on_from(origin)
-            ),
-            "You can simply log in again. If something else about your account looks unfamiliar, choose a new password here:"
-                .to_owned(),
-        ],
-        action: "Reset password",
-        after: vec![],
-    }
+fn token_reused(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
+    notice(
+        format!("A session of your account at {site} was ended"),
+        format!(
+            "{} a key of one of your sessions at {site} was used a second time, after it had been replaced. That can mean \
+             that somebody copied it, so the session was ended on every device that held it.",
+            on_from(origin)
+        ),
+        "If it was you, you can simply log in again.",
+        remedy,
+    )
 }
 
 fn email_change_confirm(site: &str, valid_hours: u32) -> Wording {

@@ -9,8 +9,8 @@ use doorbook_core::service::mail::{Prepared, ReadyMail};
 use doorbook_core::store::jobs::Claimed;
 use doorbook_core::value::{self, DeliveryId};
 use doorbook_mail::{
-    Link, Locale, MessageError, MessageId, Origin, OutgoingMail, Recipient, RenderError, SendError, Sender, Template,
-    Transport,
+    Link, Locale, MessageError, MessageId, Origin, OutgoingMail, Recipient, Remedy, RenderError, SendError, Sender,
+    Template, Transport,
 };
 use time::OffsetDateTime;
 use url::Url;
@@ -130,6 +130,10 @@ fn template(mail: &ReadyMail, frontend: &Frontend) -> Result<Template, ComposeEr
     };
     let origin = Origin { at: utc(mail.context.at), address: client_address(&mail.context.address) };
     let reset_page = || frontend.page("reset-password");
+    let remedy = || match link("not-me") {
+        Ok(link) => Remedy::NotMe { link, valid_days: valid(mail, DAY_SECONDS) },
+        Err(_) => Remedy::ResetPage(reset_page()),
+    };
     let (valid_hours, valid_days) = (valid(mail, HOUR_SECONDS), valid(mail, DAY_SECONDS));
     let new_address = || mail.account_email.clone();
     Ok(match mail.template.as_str() {
@@ -140,16 +144,17 @@ fn template(mail: &ReadyMail, frontend: &Frontend) -> Result<Template, ComposeEr
         }
         "reset" => Template::Reset { link: link("reset-password")?, valid_hours },
         "reset_forced" => Template::ResetForced { link: link("reset-password")?, valid_hours },
-        "password_changed" => Template::PasswordChanged { origin, reset_page: reset_page() },
-        "password_reset_done" => Template::PasswordResetDone { origin, reset_page: reset_page() },
+        "reset_frozen" => Template::ResetFrozen { link: link("reset-password")?, valid_hours },
+        "password_changed" => Template::PasswordChanged { origin, remedy: remedy() },
+        "password_reset_done" => Template::PasswordResetDone { origin, remedy: remedy() },
         "email_change_confirm" => Template::EmailChangeConfirm { link: link("confirm-email")?, valid_hours },
         "email_change_notice" => {
             Template::EmailChangeNotice { origin, new_address: new_address(), undo: link("undo-email")?, valid_days }
         }
         "email_changed" => Template::EmailChanged { origin, new_address: new_address(), reset_page: reset_page() },
-        "email_change_undone" => Template::EmailChangeUndone { origin, reset_page: reset_page() },
+        "email_change_undone" => Template::EmailChangeUndone { origin, remedy: remedy() },
         "deletion_requested" => Template::DeletionRequested { origin, cancel: link("cancel-deletion")?, valid_days },
-        "token_reused" => Template::TokenReused { origin, reset_page: reset_page() },
+        "token_reused" => Template::TokenReused { origin, remedy: remedy() },
         unknown => return Err(ComposeError::Wording(unknown.to_owned())),
     })
 }
@@ -274,12 +279,21 @@ mod tests {
                 Use::Cancel,
                 "https://app.example.com/account/cancel-deletion?token=dbc_",
             ),
+            ("reset_frozen", TokenKind::Reset, Use::Reset, "https://app.example.com/account/reset-password?token=dbp_"),
+            ("password_changed", TokenKind::NotMe, Use::NotMe, "https://app.example.com/account/not-me?token=dbn_"),
         ] {
             let mail = mail(name, Some((kind, purpose)));
             let message = text(&compose(&mail, &post).unwrap());
             let token = mail.token.as_ref().unwrap().1.expose();
             assert!(message.contains(start) && message.contains(token), "{name}: {message}");
         }
+    }
+
+    #[test]
+    fn a_notice_whose_link_can_be_used_no_more_leads_to_the_page_for_a_new_password() {
+        let message = text(&compose(&mail("token_reused", None), &post("https://app.example.com")).unwrap());
+        assert!(message.contains("https://app.example.com/reset-password\r\n"), "{message}");
+        assert!(!message.contains("not-me"), "{message}");
     }
 
     #[test]
