@@ -36,6 +36,9 @@ pub struct MailContext {
     pub at: Timestamp,
     pub address: String,
     pub user_agent: String,
+    /// What it is about, where the template does not say: the name of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
 }
 
 /// A mail that an event promises.
@@ -45,28 +48,43 @@ pub(crate) struct MailOrder {
     pub token: Option<TokenId>,
     pub recipient: Recipient,
     pub priority: Priority,
+    pub about: Option<&'static str>,
 }
 
 impl MailOrder {
     /// To the account's own mailbox, with a link that somebody waits for.
     pub const fn urgent(template: &'static str, account: AccountId, token: Option<TokenId>) -> Self {
-        Self { template, account, token, recipient: Recipient::Account, priority: Priority::Urgent }
+        Self { template, account, token, recipient: Recipient::Account, priority: Priority::Urgent, about: None }
     }
 
     /// To the mailbox that the token's row names: an address that is not, or no longer, the account's.
     pub const fn to_other_mailbox(template: &'static str, account: AccountId, token: TokenId) -> Self {
-        Self { template, account, token: Some(token), recipient: Recipient::Token, priority: Priority::Urgent }
+        Self {
+            template,
+            account,
+            token: Some(token),
+            recipient: Recipient::Token,
+            priority: Priority::Urgent,
+            about: None,
+        }
     }
 
     /// Tells the account's owner what has happened, at the address that the token's row names, with a link for the case that it was
     /// somebody else.
     pub const fn notice(template: &'static str, account: AccountId, token: TokenId) -> Self {
-        Self { template, account, token: Some(token), recipient: Recipient::Token, priority: Priority::Notice }
+        Self {
+            template,
+            account,
+            token: Some(token),
+            recipient: Recipient::Token,
+            priority: Priority::Notice,
+            about: None,
+        }
     }
 
     /// Tells the account's owner what has happened, without a link of its own.
     pub const fn plain(template: &'static str, account: AccountId) -> Self {
-        Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice }
+        Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice, about: None }
     }
 }
 
@@ -177,6 +195,7 @@ impl<'a> Batch<'a> {
             at: self.now,
             address: origin.map_or_else(String::new, |origin| origin.address.to_string()),
             user_agent: origin.map_or_else(String::new, |origin| origin.user_agent.clone()),
+            about: order.about.map(str::to_owned),
         };
         self.write.open_stream(StreamId(id.0), StreamKind::Notification, Some(order.account), 1);
         let queued = crate::notification::NotificationEvent::MailQueued { template: order.template.to_owned() };

@@ -115,7 +115,7 @@ impl Doorbook {
             let row = self.mailed_token(TokenKind::Undo, token, context).await?;
             let owner = self.owner_of(&row).await?;
             let context = context.clone().acting(owner.id);
-            let (old_email, _) = detail(&row, &owner)?;
+            let (old_email, data_key) = detail(&row, &owner)?;
             let current = owner.email().ok_or(Refusal::InvalidToken)?;
             let (old_key, current_key) = (lookup.keys_of(&old_email), lookup.keys_of(&current));
             let now = self.now();
@@ -131,7 +131,8 @@ impl Doorbook {
             // Undos of other changes stay usable: each old address may take the account back.
             batch.write.void_tokens(owner.id, &UNDONE, now);
             if let Some(cause) = ids.first() {
-                self.notice_to(&mut batch, "email_change_undone", &owner, &old_email, *cause)?;
+                let told = ("email_change_undone", None);
+                self.notice_to(&mut batch, told, owner.id, (&old_email, data_key), *cause)?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, None);

@@ -83,7 +83,7 @@ impl Doorbook {
         };
         let context = match &row.context {
             Some(sealed) => key.key.open_json(row.delivery_id.0, sealed)?,
-            None => MailContext { at: row.created_at, address: String::new(), user_agent: String::new() },
+            None => MailContext { at: row.created_at, address: String::new(), user_agent: String::new(), about: None },
         };
         Ok(Prepared::Send(Box::new(ReadyMail {
             delivery,

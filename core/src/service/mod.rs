@@ -21,6 +21,7 @@ mod lookup;
 pub mod mail;
 pub mod not_me;
 mod notes;
+mod notices;
 pub mod password;
 pub mod profile;
 pub mod refresh;

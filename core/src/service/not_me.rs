@@ -3,12 +3,12 @@
 use super::append::{Batch, MailOrder};
 use super::email_change::detail;
 use super::idempotent::{IdempotencyHeader, Progress};
-use super::{Context, Doorbook, NOT_ME_EXPIRY, Refusal, retrying};
+use super::{Context, Doorbook, Refusal, retrying};
 use crate::account::{Command, decide};
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens;
-use crate::value::{Email, EventId, TokenId};
+use crate::value::{Email, TokenId};
 
 /// Changes of address that may be undone at once, at most.
 const UNDOS_MAX: i64 = 100;
@@ -34,7 +34,8 @@ impl Doorbook {
             let (told, _) = detail(&row, &owner)?;
             let current = owner.email().ok_or(Refusal::InvalidToken)?;
             let undo = self.undo_from(&owner, &told, &current).await?;
-            let (now, reset) = (self.now(), TokenId::new(self.now()));
+            let now = self.now();
+            let reset = TokenId::new(now);
             let taken_back = undo.map(|undo| (undo, told.as_str().to_owned()));
             let command = Command::Freeze { token: row.token_id, reset, taken_back };
             let events = decide(&owner.account, command).map_err(|_| Refusal::InvalidToken)?;
@@ -77,36 +78,5 @@ impl Doorbook {
             }
         }
         Err(Refusal::InvalidToken)
-    }
-
-    /// Tells an account's owner what `cause` says, at the address that he has now, with a link for the case that it was not he.
-    pub(super) fn notice(
-        &self,
-        batch: &mut Batch<'_>,
-        template: &'static str,
-        owner: &Loaded,
-        cause: EventId,
-    ) -> Result<(), Refusal> {
-        match owner.email() {
-            Some(email) => self.notice_to(batch, template, owner, &email, cause),
-            None => Ok(()),
-        }
-    }
-
-    /// The same at an address that may not have been the account's when it was read.
-    pub(super) fn notice_to(
-        &self,
-        batch: &mut Batch<'_>,
-        template: &'static str,
-        owner: &Loaded,
-        email: &Email,
-        cause: EventId,
-    ) -> Result<(), Refusal> {
-        let Some(data_key) = &owner.data_key else { return Ok(()) };
-        let id = TokenId::new(batch.now);
-        let mut row = self.new_token(id, owner.id, TokenKind::NotMe, NOT_ME_EXPIRY, batch.now);
-        row.detail = Some(data_key.key.seal_json(id.0, &email.as_str())?);
-        batch.write.open_token(row);
-        batch.mail(&MailOrder::notice(template, owner.id, id), cause, Some(data_key))
     }
 }

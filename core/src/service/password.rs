@@ -6,9 +6,10 @@ use super::append::{Batch, MailOrder};
 use super::idempotent::{IdempotencyHeader, Progress};
 use super::limits::{identifier_bucket, network_bucket, per_network};
 use super::{Context, Doorbook, Refusal, access::Caller, retrying};
-use crate::account::{Command, decide};
+use crate::account::{AccountEvent, Command, decide};
 use crate::attempt::AttemptEvent;
 use crate::password::{PasswordPlain, PersonAttributes};
+use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
@@ -123,7 +124,7 @@ impl Doorbook {
 
     /// The account that an address without one would have, always the same: its newer link voids its older one, row for row as
     /// for a real account.
-    fn phantom(&self, bucket: &Bucket) -> AccountId {
+    pub(super) fn phantom(&self, bucket: &Bucket) -> AccountId {
         AccountId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &self.vault.identifiers().name(bucket)))
     }
 
@@ -177,6 +178,31 @@ impl Doorbook {
             batch.write.clear_counter(&keys, &identifier_bucket("login", &email));
         }
         Ok(())
+    }
+
+    /// Stores the same password with the parameters in force. The login has succeeded already: a failure here is tried again at
+    /// the next one.
+    pub(super) async fn rehash(&self, account: AccountId, password: &PasswordPlain, context: &Context) {
+        let attempt = async {
+            let phc = self.hasher.hash(password).await?;
+            let owner = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
+            let events = decide(&owner.account, Command::RehashPassword)?;
+            let context = context.clone().acting(account);
+            let mut batch = Batch::new(&context, self.now());
+            for event in &events {
+                if let AccountEvent::PasswordRehashed { credential, version } = event {
+                    batch.write.replace_credential(account, *credential, *version, phc.as_str(), batch.now);
+                }
+            }
+            batch.account(&owner, events, None)?;
+            batch.commit(self).await.map_err(Refusal::from)
+        };
+        match attempt.await {
+            Ok(()) | Err(Refusal::Unavailable(StoreError::Conflict)) => {}
+            Err(error) => {
+                tracing::warn!(%account, %error, "a password could not be stored with the parameters in force");
+            }
+        }
     }
 }
 

@@ -7,10 +7,12 @@ use crate::common::*;
 use crate::insider::Insider;
 
 /// What is told of the life below, mails apart.
-const EXPECTED: [&str; 25] = [
+const EXPECTED: [&str; 28] = [
     "Registered",
     "LoggedIn",
     "LoggedIn from a known device",
+    "LoggedIn",
+    "LoggedIn",
     "LoginFailed",
     "LoginFailed",
     "LoginFailed",
@@ -33,7 +35,34 @@ const EXPECTED: [&str; 25] = [
     "EmailChanged",
     "RoleGranted",
     "RoleRevoked",
+    "AccountFrozenByOwner",
 ];
+
+/// Which of it is mailed, in order: the event, and the mail.
+const MAILED: [(&str, &str); 14] = [
+    ("EmailVerificationRequested", "verify"),
+    ("LoggedIn", "login_new_place"),
+    ("LoggedIn", "login_after_failures"),
+    ("RefreshTokenReused", "token_reused"),
+    ("LoginBlocked", "login_blocked"),
+    ("PasswordResetRequested", "reset"),
+    ("PasswordReset", "password_reset_done"),
+    ("PasswordChanged", "password_changed"),
+    ("EmailChangeRequested", "email_change_confirm"),
+    ("EmailChanged", "email_change_notice"),
+    ("EmailChanged", "email_changed"),
+    ("RoleGranted", "role_granted"),
+    ("RoleRevoked", "role_revoked"),
+    ("AccountFrozenByOwner", "reset_frozen"),
+];
+
+/// The mails that were ordered for an account, with the events that they tell of.
+async fn mailed(insider: &Insider, email: &str) -> Vec<(String, String)> {
+    let ordered = "select e.type, d.template from deliveries d join events e using (event_id)
+                   where d.account_id = $1 order by d.created_at, d.template";
+    let account = insider.account(email).await;
+    sqlx::query_as(ordered).bind(account).fetch_all(&insider.owner).await.unwrap()
+}
 
 /// What has happened to an account, the oldest first.
 async fn told(insider: &Insider, email: &str) -> Vec<String> {
@@ -66,6 +95,11 @@ async fn what_an_owner_should_hear_about_is_one_event_each_and_in_its_order() {
     let remembered = json!({ "email": email, "password": PASSWORD, "remember_device": true });
     let device = post("/api/auth/login/", remembered).await.text("device_token").to_owned();
     post("/api/auth/login/", json!({ "email": email, "password": PASSWORD, "device_token": device })).await;
+    // A place where nobody was before, twice.
+    let abroad = stand.client().from_address("198.51.100.7");
+    for _ in 0..2 {
+        assert_eq!(abroad.post("/api/auth/login/", credentials(&email, PASSWORD)).await.unwrap().status, 200);
+    }
     // A success after three failures.
     for _ in 0..3 {
         assert_eq!(login(&stand, &email, OTHER_PASSWORD).await.status, 401);
@@ -103,8 +137,13 @@ async fn what_an_owner_should_hear_about_is_one_event_each_and_in_its_order() {
     for what in ["grant", "grant", "revoke"] {
         stand.doorbook(&["account", "role", what, &email, "auditor", "--reason", "a test"]).await.unwrap();
     }
+    // That was not the owner.
+    let link = insider.mailed(&email, "not_me").await;
+    post("/api/auth/not-me/", json!({ "token": link })).await;
 
     assert_eq!(told(&insider, &email).await, EXPECTED);
+    let expected: Vec<_> = MAILED.map(|(event, mail)| (event.to_owned(), mail.to_owned())).into();
+    assert_eq!(mailed(&insider, &email).await, expected);
 }
 
 /// Link scanners read what they find in mails: nothing but a POST closes the account.

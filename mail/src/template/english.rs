@@ -1,8 +1,10 @@
 //! The mails in English.
 
+mod notices;
+
 use time::{Month, OffsetDateTime, UtcOffset};
 
-use super::{Origin, Remedy, Template, Wording, masked};
+use super::{Device, Origin, Template, Wording, masked};
 
 pub(super) fn greeting(name: Option<&str>) -> String {
     name.map_or_else(|| "Hello,".to_owned(), |name| format!("Hello {name},"))
@@ -22,16 +24,22 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         Template::Reset { valid_hours, .. } => reset(site, *valid_hours),
         Template::ResetForced { valid_hours, .. } => reset_forced(site, *valid_hours),
         Template::ResetFrozen { valid_hours, .. } => reset_frozen(site, *valid_hours),
-        Template::PasswordChanged { origin, remedy } => password_changed(site, origin, remedy),
-        Template::PasswordResetDone { origin, remedy } => password_reset_done(site, origin, remedy),
+        Template::PasswordChanged { origin, remedy } => notices::password_changed(site, origin, remedy),
+        Template::PasswordResetDone { origin, remedy } => notices::password_reset_done(site, origin, remedy),
         Template::EmailChangeConfirm { valid_hours, .. } => email_change_confirm(site, *valid_hours),
         Template::EmailChangeNotice { origin, new_address, valid_days, .. } => {
             email_change_notice(site, origin, &masked(new_address), *valid_days)
         }
         Template::EmailChanged { origin, new_address, .. } => email_changed(site, origin, &masked(new_address)),
-        Template::EmailChangeUndone { origin, remedy } => email_change_undone(site, origin, remedy),
+        Template::EmailChangeUndone { origin, remedy } => notices::email_change_undone(site, origin, remedy),
         Template::DeletionRequested { origin, valid_days, .. } => deletion_requested(site, origin, *valid_days),
-        Template::TokenReused { origin, remedy } => token_reused(site, origin, remedy),
+        Template::TokenReused { origin, remedy } => notices::token_reused(site, origin, remedy),
+        Template::LoginNewPlace { origin, remedy } => notices::login_new_place(site, origin, remedy),
+        Template::LoginAfterFailures { origin, remedy } => notices::login_after_failures(site, origin, remedy),
+        Template::LoginBlocked { origin, remedy } => notices::login_blocked(site, origin, remedy),
+        Template::AccountLocked { origin, remedy } => notices::account_locked(site, origin, remedy),
+        Template::RoleGranted { origin, role, remedy } => notices::role_granted(site, origin, role, remedy),
+        Template::RoleRevoked { origin, role, remedy } => notices::role_revoked(site, origin, role, remedy),
     }
 }
 
@@ -150,58 +158,6 @@ fn reset_frozen(site: &str, valid_hours: u32) -> Wording {
     }
 }
 
-/// A notice: what has happened, and what to do about it.
-fn notice(subject: String, what: String, if_you: &str, remedy: &Remedy) -> Wording {
-    let (if_not, action, after) = match remedy {
-        Remedy::NotMe { valid_days, .. } => (
-            "If it was not you, tell us with this link: the account is closed to everybody at once, and you are mailed \
-             another link to choose a new password.",
-            "This was not me",
-            vec![format!("The link works once and for {}.", counted(*valid_days, "day", "days"))],
-        ),
-        Remedy::ResetPage(_) => ("If it was not you, choose a new password here:", "Reset password", vec![]),
-    };
-    Wording { subject, before: vec![what, format!("{if_you} {if_not}")], action, after }
-}
-
-fn password_changed(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
-    notice(
-        format!("Your password for {site} was changed"),
-        format!(
-            "{} the password of your account at {site} was changed. All other sessions were logged out.",
-            on_from(origin)
-        ),
-        "If it was you, you need do nothing.",
-        remedy,
-    )
-}
-
-fn password_reset_done(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
-    notice(
-        format!("Your password for {site} was reset"),
-        format!(
-            "{} a new password for your account at {site} was set with a link from one of our mails. All sessions were \
-             logged out; log in with the new password.",
-            on_from(origin)
-        ),
-        "If it was you, you need do nothing else. Otherwise someone may be able to read your mail: secure your mailbox first.",
-        remedy,
-    )
-}
-
-fn email_change_undone(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
-    notice(
-        format!("The change of your e-mail address at {site} was undone"),
-        format!(
-            "{} the change of the e-mail address of your account at {site} was undone. This address is the account's again, \
-             and all sessions were logged out.",
-            on_from(origin)
-        ),
-        "Whoever asked for that change knew your password. If it was you, you need do nothing.",
-        remedy,
-    )
-}
-
 fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
     let days = counted(valid_days, "day", "days");
     Wording {
@@ -220,19 +176,6 @@ fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
             "If it was not you who asked, choose a new password as soon as you have kept the account.".to_owned(),
         ],
     }
-}
-
-fn token_reused(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
-    notice(
-        format!("A session of your account at {site} was ended"),
-        format!(
-            "{} a key of one of your sessions at {site} was used a second time, after it had been replaced. That can mean \
-             that somebody copied it, so the session was ended on every device that held it.",
-            on_from(origin)
-        ),
-        "If it was you, you can simply log in again.",
-        remedy,
-    )
 }
 
 fn email_change_confirm(site: &str, valid_hours: u32) -> Wording {
@@ -295,10 +238,19 @@ fn counted(count: u32, one: &str, many: &str) -> String {
 
 /// Opens a sentence with when and from where.
 fn on_from(origin: &Origin) -> String {
-    let at = moment(origin.at);
+    let (at, with) =
+        (moment(origin.at), origin.device.map(|device| format!(" ({})", named(device))).unwrap_or_default());
     match origin.address {
-        Some(address) => format!("On {at}, from the IP address {address},"),
-        None => format!("On {at}, from an unknown IP address,"),
+        Some(address) => format!("On {at}, from the IP address {address}{with},"),
+        None => format!("On {at}, from an unknown IP address{with},"),
+    }
+}
+
+fn named(device: Device) -> String {
+    match (device.program, device.system) {
+        (Some(program), Some(system)) => format!("{program} on {system}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => "unknown device".to_owned(),
     }
 }
 

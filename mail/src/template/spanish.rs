@@ -1,8 +1,10 @@
 //! The mails in Spanish.
 
+mod notices;
+
 use time::{Month, OffsetDateTime, UtcOffset};
 
-use super::{Origin, Remedy, Template, Wording, masked};
+use super::{Device, Origin, Template, Wording, masked};
 
 pub(super) fn greeting(name: Option<&str>) -> String {
     name.map_or_else(|| "Hola:".to_owned(), |name| format!("Hola, {name}:"))
@@ -22,16 +24,22 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         Template::Reset { valid_hours, .. } => reset(site, *valid_hours),
         Template::ResetForced { valid_hours, .. } => reset_forced(site, *valid_hours),
         Template::ResetFrozen { valid_hours, .. } => reset_frozen(site, *valid_hours),
-        Template::PasswordChanged { origin, remedy } => password_changed(site, origin, remedy),
-        Template::PasswordResetDone { origin, remedy } => password_reset_done(site, origin, remedy),
+        Template::PasswordChanged { origin, remedy } => notices::password_changed(site, origin, remedy),
+        Template::PasswordResetDone { origin, remedy } => notices::password_reset_done(site, origin, remedy),
         Template::EmailChangeConfirm { valid_hours, .. } => email_change_confirm(site, *valid_hours),
         Template::EmailChangeNotice { origin, new_address, valid_days, .. } => {
             email_change_notice(site, origin, &masked(new_address), *valid_days)
         }
         Template::EmailChanged { origin, new_address, .. } => email_changed(site, origin, &masked(new_address)),
-        Template::EmailChangeUndone { origin, remedy } => email_change_undone(site, origin, remedy),
+        Template::EmailChangeUndone { origin, remedy } => notices::email_change_undone(site, origin, remedy),
         Template::DeletionRequested { origin, valid_days, .. } => deletion_requested(site, origin, *valid_days),
-        Template::TokenReused { origin, remedy } => token_reused(site, origin, remedy),
+        Template::TokenReused { origin, remedy } => notices::token_reused(site, origin, remedy),
+        Template::LoginNewPlace { origin, remedy } => notices::login_new_place(site, origin, remedy),
+        Template::LoginAfterFailures { origin, remedy } => notices::login_after_failures(site, origin, remedy),
+        Template::LoginBlocked { origin, remedy } => notices::login_blocked(site, origin, remedy),
+        Template::AccountLocked { origin, remedy } => notices::account_locked(site, origin, remedy),
+        Template::RoleGranted { origin, role, remedy } => notices::role_granted(site, origin, role, remedy),
+        Template::RoleRevoked { origin, role, remedy } => notices::role_revoked(site, origin, role, remedy),
     }
 }
 
@@ -150,61 +158,6 @@ fn reset_frozen(site: &str, valid_hours: u32) -> Wording {
     }
 }
 
-/// A notice: what has happened, and what to do about it.
-fn notice(subject: String, what: String, if_you: &str, remedy: &Remedy) -> Wording {
-    let (if_not, action, after) = match remedy {
-        Remedy::NotMe { valid_days, .. } => (
-            "Si no fuiste tú, dínoslo con este enlace: la cuenta se cierra para todos en el acto y te enviamos otro enlace \
-             para elegir una contraseña nueva.",
-            "No he sido yo",
-            vec![format!("El enlace sirve una sola vez y es válido durante {}.", counted(*valid_days, "día", "días"))],
-        ),
-        Remedy::ResetPage(_) => {
-            ("Si no fuiste tú, elige una contraseña nueva aquí:", "Restablecer la contraseña", vec![])
-        }
-    };
-    Wording { subject, before: vec![what, format!("{if_you} {if_not}")], action, after }
-}
-
-fn password_changed(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
-    notice(
-        format!("Se ha cambiado tu contraseña de {site}"),
-        format!(
-            "{} se cambió la contraseña de tu cuenta en {site}. Se han cerrado todas las demás sesiones.",
-            on_from(origin)
-        ),
-        "Si fuiste tú, no tienes que hacer nada.",
-        remedy,
-    )
-}
-
-fn password_reset_done(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
-    notice(
-        format!("Se ha restablecido tu contraseña de {site}"),
-        format!(
-            "{} se estableció una contraseña nueva para tu cuenta en {site} con un enlace de uno de nuestros correos. Se han \
-             cerrado todas las sesiones; inicia sesión con la contraseña nueva.",
-            on_from(origin)
-        ),
-        "Si fuiste tú, no tienes que hacer nada más. De lo contrario, es posible que alguien pueda leer tu correo: protege \
-         primero tu buzón.",
-        remedy,
-    )
-}
-
-fn email_change_undone(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
-    notice(
-        format!("Se ha deshecho el cambio de tu dirección de correo en {site}"),
-        format!(
-            "{} se deshizo el cambio de la dirección de correo de tu cuenta en {site}. Esta dirección vuelve a ser la de la \
-             cuenta y se han cerrado todas las sesiones.",
-            on_from(origin)
-        ),
-        "Quien pidió aquel cambio conocía tu contraseña. Si fuiste tú, no tienes que hacer nada.",
-        remedy,
-    )
-}
-
 fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
     let days = counted(valid_days, "día", "días");
     Wording {
@@ -224,19 +177,6 @@ fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
                 .to_owned(),
         ],
     }
-}
-
-fn token_reused(site: &str, origin: &Origin, remedy: &Remedy) -> Wording {
-    notice(
-        format!("Se ha cerrado una sesión de tu cuenta en {site}"),
-        format!(
-            "{} se usó por segunda vez una clave de una de tus sesiones en {site}, cuando ya había sido sustituida. Puede \
-             significar que alguien la copió, así que la sesión se ha cerrado en todos los dispositivos que la tenían.",
-            on_from(origin)
-        ),
-        "Si fuiste tú, puedes volver a iniciar sesión sin más.",
-        remedy,
-    )
 }
 
 fn email_change_confirm(site: &str, valid_hours: u32) -> Wording {
@@ -299,10 +239,19 @@ fn counted(count: u32, one: &str, many: &str) -> String {
 
 /// Opens a sentence with when and from where.
 fn on_from(origin: &Origin) -> String {
-    let at = moment(origin.at);
+    let (at, with) =
+        (moment(origin.at), origin.device.map(|device| format!(" ({})", named(device))).unwrap_or_default());
     match origin.address {
-        Some(address) => format!("El {at}, desde la dirección IP {address},"),
-        None => format!("El {at}, desde una dirección IP desconocida,"),
+        Some(address) => format!("El {at}, desde la dirección IP {address}{with},"),
+        None => format!("El {at}, desde una dirección IP desconocida{with},"),
+    }
+}
+
+fn named(device: Device) -> String {
+    match (device.program, device.system) {
+        (Some(program), Some(system)) => format!("{program} en {system}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => "dispositivo desconocido".to_owned(),
     }
 }
 
