@@ -114,6 +114,7 @@ fn account() -> Vec<AccountEvent> {
         E::AccountUnlocked { reason: Some(_), .. } => [E::AccountUnlocked { by_reset: false, reason: Some(reason()) }],
         E::AccountDisabled { .. } => [E::AccountDisabled { reason: reason() }],
         E::AccountEnabled { .. } => [E::AccountEnabled { reason: reason() }],
+        E::AccountFrozenByOwner { .. } => [E::AccountFrozenByOwner { token: token(), reset: TokenId(id(6)) }],
         E::RoleGranted { role: Role::Admin, .. } => [E::RoleGranted { role: Role::Admin, reason: reason() }],
         E::RoleGranted { role: Role::Auditor, .. } => [E::RoleGranted { role: Role::Auditor, reason: reason() }],
         E::RoleRevoked { .. } => [E::RoleRevoked { role: Role::Admin, reason: reason() }],

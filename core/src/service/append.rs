@@ -37,6 +37,9 @@ pub struct MailContext {
     pub at: Timestamp,
     pub address: String,
     pub user_agent: String,
+    /// What it is about, where the template does not say: the name of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
 }
 
 /// A mail that an event promises.
@@ -46,22 +49,43 @@ pub(crate) struct MailOrder {
     pub token: Option<TokenId>,
     pub recipient: Recipient,
     pub priority: Priority,
+    pub about: Option<&'static str>,
 }
 
 impl MailOrder {
     /// To the account's own mailbox, with a link that somebody waits for.
     pub const fn urgent(template: &'static str, account: AccountId, token: Option<TokenId>) -> Self {
-        Self { template, account, token, recipient: Recipient::Account, priority: Priority::Urgent }
+        Self { template, account, token, recipient: Recipient::Account, priority: Priority::Urgent, about: None }
     }
 
     /// To the mailbox that the token's row names: an address that is not, or no longer, the account's.
     pub const fn to_other_mailbox(template: &'static str, account: AccountId, token: TokenId) -> Self {
-        Self { template, account, token: Some(token), recipient: Recipient::Token, priority: Priority::Urgent }
+        Self {
+            template,
+            account,
+            token: Some(token),
+            recipient: Recipient::Token,
+            priority: Priority::Urgent,
+            about: None,
+        }
     }
 
-    /// Tells the account's owner what has happened.
-    pub const fn notice(template: &'static str, account: AccountId) -> Self {
-        Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice }
+    /// Tells the account's owner what has happened, at the address that the token's row names, with a link for the case that it was
+    /// somebody else.
+    pub const fn notice(template: &'static str, account: AccountId, token: TokenId) -> Self {
+        Self {
+            template,
+            account,
+            token: Some(token),
+            recipient: Recipient::Token,
+            priority: Priority::Notice,
+            about: None,
+        }
+    }
+
+    /// Tells the account's owner what has happened, without a link of its own.
+    pub const fn plain(template: &'static str, account: AccountId) -> Self {
+        Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice, about: None }
     }
 }
 
@@ -143,11 +167,10 @@ impl<'a> Batch<'a> {
         if after != *before {
             self.write.update_account(loaded.id, &after, loaded.data_key.as_ref())?;
         }
-        for event in &events {
-            if let Some(spared) = event.ends_sessions() {
-                let (name, _) = Event::Account(event.clone()).stored();
-                self.write.end_sessions(loaded.id, spared, &name, self.now, after.session_epoch);
-            }
+        // Of several the first: a row is written once in a statement.
+        if let Some((event, spared)) = events.iter().find_map(|event| Some((event, event.ends_sessions()?))) {
+            let (name, _) = Event::Account(event.clone()).stored();
+            self.write.end_sessions(loaded.id, spared, &name, self.now, after.session_epoch);
         }
         let mut ids = Vec::with_capacity(events.len());
         for (event, version) in events.into_iter().zip(loaded.version + 1..) {
@@ -173,6 +196,7 @@ impl<'a> Batch<'a> {
             at: self.now,
             address: origin.map_or_else(String::new, |origin| origin.address.to_string()),
             user_agent: origin.map_or_else(String::new, |origin| origin.user_agent.clone()),
+            about: order.about.map(str::to_owned),
         };
         let delivery = NewDelivery {
             id,

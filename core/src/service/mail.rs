@@ -112,6 +112,8 @@ impl Doorbook {
             TokenOf::None => (None, None, None),
             TokenOf::Over => return Ok(Need::Unneeded("token_over")),
             TokenOf::Usable(kind, token, detail, expires) => (Some((kind, token)), detail, Some(expires)),
+            // What has happened is worth telling when nobody can answer any more.
+            TokenOf::Spent(detail) => (None, detail, None),
         };
         let to = match (row.recipient.as_str(), detail) {
             ("token", Some(address)) => address,
@@ -120,7 +122,7 @@ impl Doorbook {
         };
         let context = match &row.context {
             Some(sealed) => key.key.open_json(row.delivery_id.0, sealed)?,
-            None => MailContext { at: row.created_at, address: String::new(), user_agent: String::new() },
+            None => MailContext { at: row.created_at, address: String::new(), user_agent: String::new(), about: None },
         };
         let profile = profile.clone();
         Ok(Need::Needed(Box::new(Needed { owner, profile, token, token_expires_at, to, context })))
@@ -129,14 +131,15 @@ impl Doorbook {
     async fn token_of(&self, row: &DeliveryRow, key: &crate::store::keys::DataKey) -> Result<TokenOf, Refusal> {
         let Some(token) = row.token_id else { return Ok(TokenOf::None) };
         let Some(token) = tokens::by_id(&self.db, token).await? else { return Ok(TokenOf::Over) };
-        let Some(kind) = TokenKind::parse(&token.kind).filter(|_| token.usable()) else { return Ok(TokenOf::Over) };
-        let Some(value) = opaque::derive(&self.roots, kind.purpose(), &token.key_id, token.token_id.0, 0, &token.salt)
-        else {
-            // Its key has been dropped: the link could not be verified either.
-            return Ok(TokenOf::Over);
-        };
+        let Some(kind) = TokenKind::parse(&token.kind) else { return Ok(TokenOf::Over) };
         let detail = token.detail.as_ref().map(|sealed| key.key.open_json(token.token_id.0, sealed)).transpose()?;
-        Ok(TokenOf::Usable(kind, value, detail, token.expires_at))
+        // `None`: its key has been dropped, so the link could not be verified either.
+        let value = opaque::derive(&self.roots, kind.purpose(), &token.key_id, token.token_id.0, 0, &token.salt);
+        Ok(match value.filter(|_| token.usable()) {
+            Some(value) => TokenOf::Usable(kind, value, detail, token.expires_at),
+            None if kind == TokenKind::NotMe => TokenOf::Spent(detail),
+            None => TokenOf::Over,
+        })
     }
 
     /// Outcome of the job, of the delivery and of the trail, in one statement. False when the lease was lost meanwhile.
@@ -187,6 +190,8 @@ impl Doorbook {
 enum TokenOf {
     None,
     Over,
+    /// The link of a notice that can be answered no more.
+    Spent(Option<String>),
     Usable(TokenKind, OpaqueToken, Option<String>, Timestamp),
 }
 

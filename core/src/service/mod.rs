@@ -19,7 +19,9 @@ pub mod limits;
 pub mod login;
 mod lookup;
 pub mod mail;
+pub mod not_me;
 mod notes;
+mod notices;
 pub mod password;
 pub mod profile;
 pub mod refresh;
@@ -55,6 +57,8 @@ const PAUSE_FIRST_MICROS: u64 = 4_000;
 const PAUSE_MAX_MICROS: u64 = 250_000;
 /// How long a change of address can be undone, and the old address stays reserved. Source: API contract.
 pub const UNDO_WINDOW: Duration = Duration::from_hours(7 * 24);
+/// How long the owner may say of a notice that it was not he.
+pub const NOT_ME_EXPIRY: Duration = Duration::from_hours(7 * 24);
 /// How long a new address may take to be confirmed.
 pub const EMAIL_CHANGE_EXPIRY: Duration = Duration::from_hours(24);
 

@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Operation, whom it is for, and what they are answered.
-const OPERATIONS: [(&str, For, u16); 56] = [
+const OPERATIONS: [(&str, For, u16); 57] = [
     ("GET /health", For::Anyone, 200),
     ("GET /health/live", For::Anyone, 200),
     ("GET /health/ready", For::Anyone, 200),
@@ -42,6 +42,7 @@ const OPERATIONS: [(&str, For, u16); 56] = [
     ("POST /api/auth/email/change/confirm/", For::Anyone, 422),
     ("POST /api/auth/email/change/undo/", For::Anyone, 422),
     ("POST /api/auth/profile/deletion/cancel/", For::Anyone, 422),
+    ("POST /api/auth/not-me/", For::Anyone, 422),
     ("POST /api/auth/logout/all/", For::Owner, 204),
     ("GET /api/auth/profile/", For::Owner, 200),
     ("PATCH /api/auth/profile/", For::Owner, 200),

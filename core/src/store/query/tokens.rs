@@ -1,6 +1,7 @@
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+use crate::store::project::tokens::TokenKind;
 use crate::store::{Db, StoreError};
 use crate::value::{AccountId, TokenId};
 
@@ -54,6 +55,22 @@ pub async fn run_out(db: &Db, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
         r#"select token_id as "token_id: TokenId", account_id as "account_id: AccountId", kind, key_id, salt, detail, state,
                   created_at as "created_at: Timestamp", expires_at as "expires_at: Timestamp", clock_timestamp() as "now!: Timestamp"
            from tokens where state = 'open' and expires_at <= clock_timestamp() order by expires_at limit $1"#,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// Tokens of a kind that an account may use now, the newest first, at most `limit`.
+pub async fn usable(db: &Db, account: AccountId, kind: TokenKind, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
+    Ok(sqlx::query_as!(
+        TokenRow,
+        r#"select token_id as "token_id: TokenId", account_id as "account_id: AccountId", kind, key_id, salt, detail, state,
+                  created_at as "created_at: Timestamp", expires_at as "expires_at: Timestamp", clock_timestamp() as "now!: Timestamp"
+           from tokens where account_id = $1 and kind = $2 and state = 'open' and expires_at > clock_timestamp()
+           order by created_at desc, token_id desc limit $3"#,
+        account.0,
+        kind.as_str(),
         limit
     )
     .fetch_all(db)
