@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod alerts;
 pub mod append;
 pub mod audit;
 pub mod checkpoints;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::alert::Thresholds;
 use crate::clock::{Clock, Timestamp};
 use crate::config::LogEmail;
 use crate::event::Actor;
@@ -90,6 +92,8 @@ pub struct Policy {
     pub stranger_lifetime: Duration,
     /// How long a backup of keys is kept.
     pub key_backup_lifetime: Duration,
+    /// From where on alerts are raised.
+    pub alerts: Thresholds,
     /// How the line about a failed login names the address.
     pub log_email: LogEmail,
 }

@@ -280,7 +280,7 @@ async fn holder_of(book: &Doorbook, tokens: &Tokens) -> Option<AccountId> {
     book.authenticate(&tokens.access).await.ok().map(|caller| caller.account)
 }
 
-/// C073. Breaks when `core/src/store/search.rs`: `forget(&mut tx, vault, account, key).await?;` → `let _ = (account, key);`.
+/// C073. Breaks when `core/src/store/search.rs`: `forget(&mut tx, &key, account, data_key).await?;` → `let _ = (account, data_key);`.
 #[tokio::test]
 async fn no_search_finds_an_erased_person_and_a_view_made_anew_is_the_same() {
     let house = house().await;
