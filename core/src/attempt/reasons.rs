@@ -150,7 +150,8 @@ impl Teller {
                 | AttemptEvent::LimitExceeded { .. },
             )
             | Event::Notification(_)
-            | Event::Operator(_) => {}
+            | Event::Operator(_)
+            | Event::Security(_) => {}
         }
     }
 

@@ -110,7 +110,26 @@ impl<'a> Batch<'a> {
         event: Event,
         key: Option<&DataKey>,
     ) -> Result<EventId, Refusal> {
-        let id = EventId::nth(self.now, u16::try_from(self.events.len()).unwrap_or(u16::MAX));
+        self.event_with(self.next_id(), stream, version, subject, session, event, key)
+    }
+
+    /// The id of the event that is added next.
+    pub fn next_id(&self) -> EventId {
+        EventId::nth(self.now, u16::try_from(self.events.len()).unwrap_or(u16::MAX))
+    }
+
+    /// The same under an id that is known already: something else is named like it.
+    #[expect(clippy::too_many_arguments, reason = "all that an event has")]
+    pub fn event_with(
+        &mut self,
+        id: EventId,
+        stream: StreamId,
+        version: i64,
+        subject: Option<AccountId>,
+        session: Option<SessionId>,
+        event: Event,
+        key: Option<&DataKey>,
+    ) -> Result<EventId, Refusal> {
         let own = event.personal();
         let (key, personal) = match (self.context.actor, self.hand) {
             // What the system does by itself comes from nowhere.
@@ -138,6 +157,13 @@ impl<'a> Batch<'a> {
             causation: None,
         });
         Ok(id)
+    }
+
+    /// The event that was added last was caused by this one.
+    pub fn caused_by(&mut self, cause: Option<EventId>) {
+        if let Some(event) = self.events.last_mut() {
+            event.causation = cause;
+        }
     }
 
     fn with_origin(&self, own: Personal) -> Personal {

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod alerts;
 pub mod append;
 pub mod audit;
 pub mod checkpoints;
@@ -37,6 +38,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::alert::Thresholds;
 use crate::clock::{Clock, Timestamp};
 use crate::config::LogEmail;
 use crate::event::Actor;
@@ -96,6 +98,8 @@ pub struct Policy {
     pub key_backup_lifetime: Duration,
     /// Host of the pages that mailed links lead to, on the right of every Message-ID.
     pub site: String,
+    /// From where on alerts are raised.
+    pub alerts: Thresholds,
     /// How the line about a failed login names the address.
     pub log_email: LogEmail,
 }

@@ -98,6 +98,7 @@ fn policy(settings: &Settings) -> Result<Policy, SettingsError> {
         stranger_lifetime: settings.account.stranger_data_lifetime,
         key_backup_lifetime: settings.secrets.key_backup_age_max,
         site: site(settings),
+        alerts: settings.watching.alerts.thresholds.clone(),
         log_email: settings.logging.email,
     })
 }

@@ -25,6 +25,7 @@ const EXPIRING: &str = "its events expire by the month, so a replay would be inc
 const SCHEMA: &str = "about the schema, not about anything in it";
 const SIGNED: &str = "what was signed about the log: `audit verify` compares it with the events";
 const FOLLOWING: &str = "a view that follows the log by positions, sealed events only: it lags, so no moment compares";
+const LISTED: &str = "written with the event that it repeats, for pages; the event itself is what is shown";
 const SECRET: &str = "a secret, or wrapped by one: events name its id and version";
 
 const fn kept(columns: &'static [&'static str], because: &'static str) -> Kept {
@@ -182,6 +183,8 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[kept(&["follower", "position", "counted", "fault", "moved_at"], FOLLOWING)],
     },
+    Table { name: "alert_states", derived: &[], kept: &[kept(&["rule", "subject", "state", "expires_at"], TRANSIENT)] },
+    Table { name: "alerts", derived: &[], kept: &[kept(&["alert_id", "rule", "severity", "acknowledged_at"], LISTED)] },
     Table { name: "event_search", derived: &[], kept: &[kept(&["field", "term", "position"], FOLLOWING)] },
     Table {
         name: "event_hours",

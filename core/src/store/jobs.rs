@@ -315,6 +315,13 @@ pub async fn purge(db: &Db, limit: i64) -> Result<u64, StoreError> {
     .await?
     .rows_affected();
     gone += sqlx::query!(
+        "delete from alert_states where (rule, subject) in (select rule, subject from alert_states where expires_at < clock_timestamp() limit $1)",
+        limit
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    gone += sqlx::query!(
         "delete from idempotency where (scope, key_hash) in (select scope, key_hash from idempotency where created_at < clock_timestamp() - interval '24 hours' limit $1)",
         limit
     )

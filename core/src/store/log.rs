@@ -35,6 +35,7 @@ pub enum StreamKind {
     Attempts,
     Notification,
     Operator,
+    Security,
 }
 
 impl StreamKind {
@@ -45,6 +46,7 @@ impl StreamKind {
             Self::Attempts => "attempts",
             Self::Notification => "notification",
             Self::Operator => "operator",
+            Self::Security => "security",
         }
     }
 }

@@ -122,7 +122,11 @@ impl Replay {
         match &past.event {
             Event::Account(event) if past.stream == account.0 => self.account(event, at),
             Event::Session(event) => self.session(SessionId(past.stream), event, at, past.personal)?,
-            Event::Account(_) | Event::Attempt(_) | Event::Notification(_) | Event::Operator(_) => {
+            Event::Account(_)
+            | Event::Attempt(_)
+            | Event::Notification(_)
+            | Event::Operator(_)
+            | Event::Security(_) => {
                 return Err(format!("event {} does not belong to stream {}", past.id, past.stream));
             }
         }
