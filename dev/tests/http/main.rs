@@ -25,6 +25,7 @@ mod insider;
 mod key_rotation;
 mod links;
 mod live;
+mod mail_orders;
 mod notices;
 mod outages;
 mod passwords;

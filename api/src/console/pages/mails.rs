@@ -78,6 +78,7 @@ fn form(fields: &Fields, errors: &[FieldError]) -> Markup {
                 }
             }
             button .primary { "Search" }
+            p .hint { "Newest first. What a mail says, and the link that it may carry, nobody sees but its recipient." }
         }
     }
 }

@@ -143,6 +143,23 @@ impl Doorbook {
         self.mail_views(deliveries::listed(&self.db, filter.within(before), limit).await?, sight).await
     }
 
+    /// A page of mails, as an operator sees them.
+    pub async fn list_mails(
+        &self,
+        filter: &MailFilter,
+        before: Option<DeliveryId>,
+        limit: u32,
+    ) -> Result<Vec<MailView>, Refusal> {
+        let limit = i64::from(limit.clamp(1, MAILS_PAGE_MAX));
+        self.mail_views(deliveries::listed(&self.db, filter.within(before), limit).await?, Sight::Plain).await
+    }
+
+    /// One mail with its story, as an operator sees it.
+    pub async fn mail_by_id(&self, mail: DeliveryId) -> Result<MailStory, Refusal> {
+        let row = deliveries::of_ids(&self.db, &[mail.0]).await?.pop().ok_or(Refusal::NotFound)?;
+        self.mail_story(row, Sight::Plain).await
+    }
+
     /// One mail with its story. That it was looked at is an event, once an hour for each who looks.
     pub async fn view_mail(&self, caller: Caller, mail: DeliveryId, context: &Context) -> Result<MailStory, Refusal> {
         let row = deliveries::of_ids(&self.db, &[mail.0]).await?.pop().ok_or(Refusal::NotFound)?;
