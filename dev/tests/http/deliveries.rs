@@ -35,7 +35,8 @@ pub async fn newest(client: &Client, account: &str, template: &str) -> Value {
 
 /// One mail with its story, once it is in this state.
 pub async fn until(client: &Client, id: &str, state: &str) -> Value {
-    for _ in 0..200 {
+    // A worker takes its time to start on a busy machine.
+    for _ in 0..900 {
         let read = client.get(&format!("{DELIVERIES}{id}/")).await.unwrap();
         assert_eq!(read.status, 200, "{read:?}");
         if read.body["delivery"]["state"] == state {

@@ -204,7 +204,7 @@ async fn a_mail_that_a_worker_is_at_cannot_be_called_off_or_sent_anew() {
         stand.sink.fail(Stage::Recipient, Fault::Delay(Duration::from_secs(4)));
     }
     stand.start_worker().await.unwrap();
-    for _ in 0..200 {
+    for _ in 0..3_000 {
         let read = admin.get(&format!("{DELIVERIES}{id}/")).await.unwrap();
         if read.body["delivery"]["being_sent"] == true {
             break;
