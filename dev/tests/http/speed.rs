@@ -45,11 +45,7 @@ async fn statements(cluster: &Cluster, stand: &mut Stand) -> f64 {
     loop {
         // A pooler keeps sessions beyond the life of whom they served.
         let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
-        let open: i64 = sqlx::query_scalar(end)
-            .bind(name)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        let open: i64 = sqlx::query_scalar(end).bind(name).fetch_one(&mut connection).await.unwrap();
         if open == 0 {
             break;
         }
