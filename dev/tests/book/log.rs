@@ -238,7 +238,7 @@ async fn no_plan_is_compiled_however_long_the_log_grows() {
     house
         .alter("do $$ begin execute format('alter database %I set jit_above_cost = 0', current_database()); end $$")
         .await;
-    let plan: Vec<String> = sqlx::query_scalar("explain (analyze, costs off, timing off) select count(*) from events")
+    let plan: Vec<String> = sqlx::query_scalar("explain (analyze, timing off) select count(*) from events")
         .fetch_all(&house.worker().await)
         .await
         .unwrap();
