@@ -35,6 +35,7 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("post /api/auth/email/change/", &[409, 429]),
     ("post /api/auth/email/change/confirm/", &[409, 429]),
     ("post /api/auth/email/change/undo/", &[409, 429]),
+    ("post /api/auth/not-me/", &[409, 429]),
     ("get /api/admin/audit/export/", &[429]),
     ("get /api/admin/audit/events/stream/", &[422, 429]),
     ("get /api/admin/audit/events/{id}/proof/", &[409]),

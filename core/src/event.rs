@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::account::AccountEvent;
+use crate::alert::SecurityEvent;
 use crate::attempt::AttemptEvent;
 use crate::notification::NotificationEvent;
 use crate::operator::OperatorEvent;
@@ -76,6 +77,7 @@ pub enum Event {
     Attempt(AttemptEvent),
     Notification(NotificationEvent),
     Operator(OperatorEvent),
+    Security(SecurityEvent),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +93,7 @@ impl Event {
         match self {
             Self::Account(_)
             | Self::Session(_)
+            | Self::Security(_)
             | Self::Operator(
                 OperatorEvent::CheckpointSigned { .. }
                 | OperatorEvent::EventsRetired { .. }
@@ -108,6 +111,7 @@ impl Event {
             Self::Attempt(event) => serde_json::to_value(event),
             Self::Notification(event) => serde_json::to_value(event),
             Self::Operator(event) => serde_json::to_value(event),
+            Self::Security(event) => serde_json::to_value(event),
         };
         let Ok(Value::Object(mut tagged)) = tagged else {
             unreachable!("events serialise to objects: see the golden files")
@@ -120,7 +124,9 @@ impl Event {
     pub fn personal(&self) -> Personal {
         match self {
             Self::Account(event) => event.personal(),
-            Self::Session(_) | Self::Attempt(_) | Self::Notification(_) | Self::Operator(_) => Personal::default(),
+            Self::Session(_) | Self::Attempt(_) | Self::Notification(_) | Self::Operator(_) | Self::Security(_) => {
+                Personal::default()
+            }
         }
     }
 
@@ -140,7 +146,8 @@ impl Event {
             "session" => serde_json::from_value(tagged).map(Self::Session),
             "attempts" => serde_json::from_value(tagged).map(Self::Attempt),
             "notification" => serde_json::from_value(tagged).map(Self::Notification),
-            "operator" | "security" => serde_json::from_value(tagged).map(Self::Operator),
+            "operator" => serde_json::from_value(tagged).map(Self::Operator),
+            "security" => serde_json::from_value(tagged).map(Self::Security),
             _ => return Err(unreadable("no such kind of stream".to_owned())),
         };
         parsed.map_err(|error| unreadable(error.to_string()))

@@ -1,6 +1,7 @@
 //! Rules, keys, storage and use cases of Doorbook. `docs/ARCHITECTURE.md` tells which folder holds what.
 
 pub mod account;
+pub mod alert;
 pub mod attempt;
 pub mod audit;
 pub mod clock;

@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
+
 use crate::account::AccountEvent;
+use crate::alert::SecurityEvent;
 use crate::attempt::AttemptEvent;
 use crate::event::{Event, Personal};
 use crate::notification::NotificationEvent;
@@ -51,7 +54,8 @@ impl Field {
 }
 
 /// How much attention an event asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Everyday.
     Info,
@@ -86,6 +90,8 @@ impl Severity {
             Event::Attempt(event) => of_attempt(event),
             Event::Notification(event) => of_notification(event),
             Event::Operator(event) => of_operator(event),
+            Event::Security(SecurityEvent::SecurityAlertRaised { severity, .. }) => *severity,
+            Event::Security(SecurityEvent::SecurityAlertAcknowledged { .. }) => Self::Notice,
         }
     }
 }
@@ -114,6 +120,7 @@ const fn of_account(event: &AccountEvent) -> Severity {
         E::EmailChangeUndone { .. }
         | E::AccountLocked { .. }
         | E::AccountDisabled { .. }
+        | E::AccountFrozenByOwner { .. }
         | E::PasswordResetForced { .. }
         | E::RoleGranted { .. }
         | E::RoleRevoked { .. }
@@ -186,6 +193,10 @@ pub fn of(
     let mut terms = vec![(Field::Type, event.stored().0)];
     for (field, id) in [(Field::Account, subject), (Field::Actor, actor), (Field::Session, session)] {
         terms.extend(id.map(|id| (field, id.to_string())));
+    }
+    // An alert about an account is not for its owner to read in his history, so the account is not the event's subject.
+    if let Event::Security(SecurityEvent::SecurityAlertRaised { account: Some(account), .. }) = event {
+        terms.push((Field::Account, account.to_string()));
     }
     let reached = Severity::ALL.into_iter().filter(|level| *level > Severity::Info && *level <= Severity::of(event));
     terms.extend(reached.map(|level| (Field::Severity, level.as_str().to_owned())));

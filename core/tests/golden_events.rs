@@ -3,13 +3,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
 
 use doorbook_core::account::{AccountEvent, ErasureCause, Profile, Role};
+use doorbook_core::alert::{Evidence, SecurityEvent};
 use doorbook_core::attempt::{AttemptEvent, LoginFailure};
 use doorbook_core::clock::Timestamp;
 use doorbook_core::event::{Event, Personal};
 use doorbook_core::notification::NotificationEvent;
 use doorbook_core::operator::OperatorEvent;
 use doorbook_core::session::{LoginMethod, RevokeReason, SessionEvent};
-use doorbook_core::value::{CredentialId, DataKeyId, DeviceId, EventId, Locale, SessionId, TokenId};
+use doorbook_core::terms::Severity;
+use doorbook_core::value::{
+    AccountId, CredentialId, DataKeyId, DeliveryId, DeviceId, EventId, Locale, SessionId, TokenId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -114,6 +118,7 @@ fn account() -> Vec<AccountEvent> {
         E::AccountUnlocked { reason: Some(_), .. } => [E::AccountUnlocked { by_reset: false, reason: Some(reason()) }],
         E::AccountDisabled { .. } => [E::AccountDisabled { reason: reason() }],
         E::AccountEnabled { .. } => [E::AccountEnabled { reason: reason() }],
+        E::AccountFrozenByOwner { .. } => [E::AccountFrozenByOwner { token: token(), reset: TokenId(id(6)) }],
         E::RoleGranted { role: Role::Admin, .. } => [E::RoleGranted { role: Role::Admin, reason: reason() }],
         E::RoleGranted { role: Role::Auditor, .. } => [E::RoleGranted { role: Role::Auditor, reason: reason() }],
         E::RoleRevoked { .. } => [E::RoleRevoked { role: Role::Admin, reason: reason() }],
@@ -189,11 +194,17 @@ fn notification() -> Vec<NotificationEvent> {
     use NotificationEvent as E;
     let template = || "reset".to_owned();
     examples!(NotificationEvent {
-        E::MailQueued { .. } => [E::MailQueued { template: template() }],
+        E::MailQueued { .. } => [
+            E::MailQueued { template: template(), repeats: None, words: None },
+            E::MailQueued { template: template(), repeats: Some(DeliveryId(id(9))), words: Some("lost".into()) }
+        ],
         E::MailSent { .. } => [E::MailSent { template: template(), attempts: 1 }],
         E::MailDeferred { .. } => [E::MailDeferred { template: template(), attempts: 1 }],
         E::MailFailed { .. } => [E::MailFailed { template: template(), attempts: 9 }],
-        E::MailSuppressed { .. } => [E::MailSuppressed { template: template(), reason: "token_over".into() }],
+        E::MailSuppressed { .. } => [
+            E::MailSuppressed { template: template(), reason: "token_over".into(), words: None },
+            E::MailSuppressed { template: template(), reason: "cancelled".into(), words: Some("not him".into()) }
+        ],
     })
 }
 
@@ -218,6 +229,35 @@ fn operator() -> Vec<OperatorEvent> {
     })
 }
 
+fn security() -> Vec<SecurityEvent> {
+    use SecurityEvent as E;
+    let somebody = AccountId(id(7));
+    let evidence = || Evidence { count: 20, threshold: 20, seconds: 86_400, events: vec![EventId(id(6))] };
+    let raised = |rule: &str, account, actor| E::SecurityAlertRaised {
+        rule: rule.into(),
+        severity: Severity::Warning,
+        account,
+        actor,
+        follower: None,
+        evidence: evidence(),
+    };
+    examples!(SecurityEvent {
+        E::SecurityAlertRaised { account: Some(_), .. } => [raised("account_guessing", Some(somebody), None)],
+        E::SecurityAlertRaised { account: None, actor: Some(_), .. } => [raised("mass_orders", None, Some(somebody))],
+        E::SecurityAlertRaised { account: None, actor: None, .. } => [
+            E::SecurityAlertRaised {
+                rule: "follower_stopped".into(),
+                severity: Severity::Critical,
+                account: None,
+                actor: None,
+                follower: Some("search".into()),
+                evidence: Evidence { count: 1, threshold: 1, ..Evidence::default() },
+            }
+        ],
+        E::SecurityAlertAcknowledged { .. } => [E::SecurityAlertAcknowledged { reason: reason() }],
+    })
+}
+
 /// Every example of every enum. Their kinds of streams stand in `kind`, whose `match` names each enum.
 fn all() -> Vec<Event> {
     let mut all = Vec::new();
@@ -226,6 +266,7 @@ fn all() -> Vec<Event> {
     all.extend(attempt().into_iter().map(Event::Attempt));
     all.extend(notification().into_iter().map(Event::Notification));
     all.extend(operator().into_iter().map(Event::Operator));
+    all.extend(security().into_iter().map(Event::Security));
     all
 }
 
@@ -236,6 +277,7 @@ const fn kind(event: &Event) -> &'static str {
         Event::Attempt(_) => "attempts",
         Event::Notification(_) => "notification",
         Event::Operator(_) => "operator",
+        Event::Security(_) => "security",
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the mails say. The wording is one file a language; the two layouts (text and HTML) are shared by all mails, so
 //! the parts of a mail can never say different things.
 
+mod device;
 mod english;
 mod examples;
 mod facts;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use askama::Template as _;
+pub use device::Device;
 use serde::Serialize;
 use time::OffsetDateTime;
 use url::Url;
@@ -50,11 +52,20 @@ impl fmt::Debug for Link {
     }
 }
 
-/// When something was done, and from which client address if that is known.
+/// When something was done, and from which client address and with what, if that is known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
     pub at: OffsetDateTime,
     pub address: Option<IpAddr>,
+    pub device: Option<Device>,
+}
+
+/// Where the owner goes who knows nothing of what a notice tells.
+pub enum Remedy {
+    /// Closes the account until a new password is set.
+    NotMe { link: Link, valid_days: u32 },
+    /// Where a new password is asked for: that link can be used no more.
+    ResetPage(Link),
 }
 
 /// Who reads the mail. The name may be any text: it greets only if it looks like a name.
@@ -66,31 +77,111 @@ pub struct Recipient<'a> {
 /// Every mail Doorbook sends to account holders.
 pub enum Template {
     /// To a new account: the link confirms its address.
-    Verify { link: Link, valid_hours: u32 },
+    Verify {
+        link: Link,
+        valid_hours: u32,
+    },
     /// To the owner of a confirmed address that somebody registered again; the link is the reset page, without token.
-    RegistrationAttempt { origin: Origin, reset_page: Link },
+    RegistrationAttempt {
+        origin: Origin,
+        reset_page: Link,
+    },
     /// To an address registered again before it was confirmed; the link sets a new password and confirms.
-    RegistrationUnverified { origin: Origin, link: Link, valid_hours: u32 },
+    RegistrationUnverified {
+        origin: Origin,
+        link: Link,
+        valid_hours: u32,
+    },
     /// The link lets its holder choose a new password.
-    Reset { link: Link, valid_hours: u32 },
+    Reset {
+        link: Link,
+        valid_hours: u32,
+    },
     /// The old password opens nothing any more, by an admin's order; the link lets its holder choose a new one.
-    ResetForced { link: Link, valid_hours: u32 },
-    /// After a change of the password; the link is for the owner who did not do it.
-    PasswordChanged { origin: Origin, reset_page: Link },
-    /// After a reset of the password; the link is for the owner who did not do it.
-    PasswordResetDone { origin: Origin, reset_page: Link },
+    ResetForced {
+        link: Link,
+        valid_hours: u32,
+    },
+    /// The owner has closed the account with the link of a notice; the link lets its holder choose a new password and opens it again.
+    ResetFrozen {
+        link: Link,
+        valid_hours: u32,
+    },
+    /// After a change of the password.
+    PasswordChanged {
+        origin: Origin,
+        remedy: Remedy,
+    },
+    /// After a reset of the password.
+    PasswordResetDone {
+        origin: Origin,
+        remedy: Remedy,
+    },
     /// To the new address: the link makes it the account's.
-    EmailChangeConfirm { link: Link, valid_hours: u32 },
+    EmailChangeConfirm {
+        link: Link,
+        valid_hours: u32,
+    },
     /// To the old address: the link undoes the change. The new address is given in full and masked here.
-    EmailChangeNotice { origin: Origin, new_address: String, undo: Link, valid_days: u32 },
+    EmailChangeNotice {
+        origin: Origin,
+        new_address: String,
+        undo: Link,
+        valid_days: u32,
+    },
     /// After the change took effect; the link is for the owner who did not do it. Masked like above.
-    EmailChanged { origin: Origin, new_address: String, reset_page: Link },
+    EmailChanged {
+        origin: Origin,
+        new_address: String,
+        reset_page: Link,
+    },
     /// To the address that is the account's again.
-    EmailChangeUndone { origin: Origin, reset_page: Link },
+    EmailChangeUndone {
+        origin: Origin,
+        remedy: Remedy,
+    },
     /// The account will be erased in so many days; the link takes that back.
-    DeletionRequested { origin: Origin, cancel: Link, valid_days: u32 },
+    DeletionRequested {
+        origin: Origin,
+        cancel: Link,
+        valid_days: u32,
+    },
     /// A spent refresh token came back, so its session was ended.
-    TokenReused { origin: Origin, reset_page: Link },
+    TokenReused {
+        origin: Origin,
+        remedy: Remedy,
+    },
+    /// Somebody has logged in where nobody had for long.
+    LoginNewPlace {
+        origin: Origin,
+        remedy: Remedy,
+    },
+    /// Somebody has logged in after others, or he himself, had failed.
+    LoginAfterFailures {
+        origin: Origin,
+        remedy: Remedy,
+    },
+    /// Guesses have failed: for a while nobody logs in.
+    LoginBlocked {
+        origin: Origin,
+        remedy: Remedy,
+    },
+    /// Too many have failed in a row: nobody logs in before a new password is set.
+    AccountLocked {
+        origin: Origin,
+        remedy: Remedy,
+    },
+    /// By somebody who runs the service, whose place is not told.
+    RoleGranted {
+        origin: Origin,
+        role: String,
+        remedy: Remedy,
+    },
+    RoleRevoked {
+        origin: Origin,
+        role: String,
+        remedy: Remedy,
+    },
 }
 
 /// Tokens, addresses and client addresses stay out of logs.
@@ -126,6 +217,7 @@ impl Template {
             Self::RegistrationUnverified { .. } => "registration_unverified",
             Self::Reset { .. } => "reset",
             Self::ResetForced { .. } => "reset_forced",
+            Self::ResetFrozen { .. } => "reset_frozen",
             Self::PasswordChanged { .. } => "password_changed",
             Self::PasswordResetDone { .. } => "password_reset_done",
             Self::EmailChangeConfirm { .. } => "email_change_confirm",
@@ -134,6 +226,12 @@ impl Template {
             Self::EmailChangeUndone { .. } => "email_change_undone",
             Self::DeletionRequested { .. } => "deletion_requested",
             Self::TokenReused { .. } => "token_reused",
+            Self::LoginNewPlace { .. } => "login_new_place",
+            Self::LoginAfterFailures { .. } => "login_after_failures",
+            Self::LoginBlocked { .. } => "login_blocked",
+            Self::AccountLocked { .. } => "account_locked",
+            Self::RoleGranted { .. } => "role_granted",
+            Self::RoleRevoked { .. } => "role_revoked",
         }
     }
 
@@ -172,13 +270,19 @@ impl Template {
             | Self::RegistrationUnverified { link, .. }
             | Self::Reset { link, .. }
             | Self::ResetForced { link, .. }
+            | Self::ResetFrozen { link, .. }
             | Self::EmailChangeConfirm { link, .. } => link,
-            Self::RegistrationAttempt { reset_page, .. }
-            | Self::PasswordChanged { reset_page, .. }
-            | Self::PasswordResetDone { reset_page, .. }
-            | Self::EmailChanged { reset_page, .. }
-            | Self::EmailChangeUndone { reset_page, .. }
-            | Self::TokenReused { reset_page, .. } => reset_page,
+            Self::RegistrationAttempt { reset_page, .. } | Self::EmailChanged { reset_page, .. } => reset_page,
+            Self::PasswordChanged { remedy, .. }
+            | Self::PasswordResetDone { remedy, .. }
+            | Self::EmailChangeUndone { remedy, .. }
+            | Self::TokenReused { remedy, .. }
+            | Self::LoginNewPlace { remedy, .. }
+            | Self::LoginAfterFailures { remedy, .. }
+            | Self::LoginBlocked { remedy, .. }
+            | Self::AccountLocked { remedy, .. }
+            | Self::RoleGranted { remedy, .. }
+            | Self::RoleRevoked { remedy, .. } => remedy.link(),
             Self::EmailChangeNotice { undo, .. } => undo,
             Self::DeletionRequested { cancel, .. } => cancel,
         }
@@ -217,6 +321,14 @@ impl Words<'_> {
 
     pub fn html(&self) -> Result<String, RenderError> {
         Ok(HtmlLayout { words: self }.render()?)
+    }
+}
+
+impl Remedy {
+    fn link(&self) -> &Link {
+        match self {
+            Self::NotMe { link, .. } | Self::ResetPage(link) => link,
+        }
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::fs;
 
-use doorbook_mail::{Link, Locale, OwnWording, Recipient, Rendered, Template};
+use doorbook_mail::{Link, Locale, Origin, OwnWording, Recipient, Remedy, Rendered, Template};
 use tempfile::TempDir;
+use time::macros::datetime;
 
 fn folder(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -22,11 +23,9 @@ fn reset() -> Template {
 }
 
 fn changed() -> Template {
-    let origin = doorbook_mail::Origin { at: time::macros::datetime!(2026-11-03 23:05 -03:00), address: None };
-    Template::PasswordChanged {
-        origin,
-        reset_page: Link::from("https://app.example.com/x".parse::<url::Url>().unwrap()),
-    }
+    let origin = Origin { at: datetime!(2026-11-03 23:05 -03:00), address: None, device: None };
+    let page = Link::from("https://app.example.com/x".parse::<url::Url>().unwrap());
+    Template::PasswordChanged { origin, remedy: Remedy::ResetPage(page) }
 }
 
 fn render(own: &OwnWording, template: &Template, locale: Locale) -> Rendered {

@@ -1,10 +1,12 @@
-//! Keeps the search view up with the log, and watches every follower: one that stands still is an alarm.
+//! Keeps what follows the log up with it, the search view and the rules of alerts, and watches every follower: one that stands still is
+//! an alarm.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbook_core::service::Doorbook;
-use doorbook_core::store::{StoreError, follow, search};
+use doorbook_core::alert::{Rule, Subject};
+use doorbook_core::service::{Doorbook, Refusal};
+use doorbook_core::store::{StoreError, alerts, follow, search};
 
 use crate::metrics::Metrics;
 use crate::stop::Stop;
@@ -16,11 +18,48 @@ const IDLE_PAUSE: Duration = Duration::from_millis(100);
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
 
+/// What follows the log.
+#[derive(Clone, Copy)]
+pub enum View {
+    Search,
+    Alerts,
+}
+
+impl View {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Search => search::FOLLOWER,
+            Self::Alerts => alerts::FOLLOWER,
+        }
+    }
+
+    const fn trouble(self) -> Trouble {
+        match self {
+            Self::Search => Trouble::new("following the log"),
+            Self::Alerts => Trouble::new("raising alerts"),
+        }
+    }
+
+    /// One batch; how many events.
+    async fn go_on(self, doorbook: &Doorbook, metrics: &Metrics) -> Result<usize, Refusal> {
+        match self {
+            Self::Search => Ok(doorbook.follow_search().await?),
+            Self::Alerts => {
+                let followed = doorbook.follow_alerts().await?;
+                for rule in followed.raised {
+                    told(rule, metrics);
+                }
+                Ok(followed.events)
+            }
+        }
+    }
+}
+
 /// Follows until `stop`. Any number of processes may do so.
-pub async fn run(doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
-    let mut trouble = Trouble::new("following the log");
+pub async fn run(view: View, doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
+    let mut trouble = view.trouble();
     while !stop.requested() {
-        let pause = match doorbook.follow_search().await {
+        let pause = match view.go_on(&doorbook, &metrics).await {
             Ok(0) => {
                 trouble.worked();
                 IDLE_PAUSE
@@ -31,7 +70,7 @@ pub async fn run(doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
                 continue;
             }
             Err(error) => {
-                note(&doorbook, &error).await;
+                note(&doorbook, view.name(), &error).await;
                 trouble.failed(&error);
                 ERROR_PAUSE
             }
@@ -41,13 +80,27 @@ pub async fn run(doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
 }
 
 /// Says in the follower's row why it stands still; a database that is away, or somebody who was faster, is no reason.
-async fn note(doorbook: &Doorbook, error: &StoreError) {
-    if matches!(error, StoreError::Unavailable(_) | StoreError::Conflict) {
+async fn note(doorbook: &Doorbook, name: &'static str, error: &Refusal) {
+    if matches!(error, Refusal::Unavailable(StoreError::Unavailable(_) | StoreError::Conflict)) {
         return;
     }
-    if let Err(error) = follow::stopped(&doorbook.db, search::FOLLOWER, &error.to_string()).await {
+    if let Err(error) = follow::stopped(&doorbook.db, name, &error.to_string()).await {
         tracing::warn!(%error, "a follower stands still, and its row could not be told");
     }
+}
+
+/// Raises an alert about what this process sees, unless it is told already.
+pub async fn raise(doorbook: &Doorbook, metrics: &Metrics, rule: Rule, subject: Subject, count: u64) {
+    match doorbook.raise_while_seen(rule, subject, count).await {
+        Ok(true) => told(rule, metrics),
+        Ok(false) => {}
+        Err(error) => tracing::warn!(rule = rule.as_str(), %error, "an alert could not be raised yet"),
+    }
+}
+
+fn told(rule: Rule, metrics: &Metrics) {
+    metrics.count_alert(rule);
+    tracing::warn!(rule = rule.as_str(), severity = rule.severity().as_str(), "security alert raised");
 }
 
 /// Reads where the followers are until `stop`.
@@ -58,10 +111,11 @@ pub async fn watch(doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
             Ok(followers) => {
                 trouble.worked();
                 metrics.set_followers(&followers);
-                for follower in followers.iter().filter(|follower| follower.fault.is_some()) {
-                    let (name, position) = (&follower.name, follower.position);
-                    let fault = follower.fault.as_deref().unwrap_or_default();
+                for follower in followers {
+                    let Some(fault) = follower.fault else { continue };
+                    let (name, position) = (follower.name, follower.position);
                     tracing::error!(name, position, fault, "a follower of the log stands still");
+                    raise(&doorbook, &metrics, Rule::FollowerStopped, Subject::Follower(name), 1).await;
                 }
             }
             Err(error) => trouble.failed(&error),

@@ -33,6 +33,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
+use crate::follower::View;
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
@@ -171,7 +172,9 @@ fn begin(parts: &mut JoinSet<()>, with: Parts) {
             stop.clone(),
         ));
     }
-    parts.spawn(follower::run(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
+    for view in [View::Search, View::Alerts] {
+        parts.spawn(follower::run(view, Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
+    }
     parts.spawn(follower::watch(Arc::clone(&doorbook), metrics, stop.clone()));
     parts.spawn(heartbeat::run(doorbook, Arc::clone(&queue), Arc::clone(&runner), process, stop.clone()));
     let (probing, cleaning, until) = (Arc::clone(&queue), Arc::clone(&queue), stop.clone());

@@ -1,5 +1,6 @@
 //! Numbers of this process, and the page of them.
 
+use doorbook_core::alert::Rule;
 use doorbook_core::service::mail::Handover;
 use doorbook_core::store::checkpoints::SinkLag;
 use doorbook_core::store::follow::Follower;
@@ -36,6 +37,7 @@ pub struct Metrics {
     pub sink_failures: Counter,
     /// Events taken into the views that follow the log.
     pub followed: Counter,
+    alerts: [Counter; Rule::ALL.len()],
     mails: Mails,
     jobs_running: Gauge,
     /// 1 while Redis answers.
@@ -67,6 +69,13 @@ impl Metrics {
             Handover::Suppressed { .. } => &self.mails.suppressed,
         };
         counter.add(1);
+    }
+
+    pub fn count_alert(&self, rule: Rule) {
+        let place = Rule::ALL.iter().position(|known| *known == rule);
+        if let Some(counter) = place.and_then(|place| self.alerts.get(place)) {
+            counter.add(1);
+        }
     }
 
     pub fn add_running(&self, number: i64) {
@@ -124,6 +133,10 @@ impl Metrics {
             ("suppressed", &self.mails.suppressed),
         ] {
             page.sample(&[("outcome", outcome)], counter.get());
+        }
+        page.family(&named("alerts_raised_total"), Kind::Counter, "Security alerts raised by this process.");
+        for (rule, counter) in Rule::ALL.iter().zip(&self.alerts) {
+            page.sample(&[("rule", rule.as_str())], counter.get());
         }
         for (name, help, gauge) in [
             ("jobs_running", "Jobs that this process runs.", &self.jobs_running),

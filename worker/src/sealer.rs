@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbook_core::alert::{Rule, Subject};
 use doorbook_core::service::Doorbook;
 use doorbook_core::store::StoreError;
 use doorbook_core::store::seal::{self, Lag};
 
+use crate::follower;
 use crate::metrics::Metrics;
 use crate::stop::Stop;
 use crate::trouble::Trouble;
@@ -57,6 +59,10 @@ pub async fn watch(doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
                 trouble.worked();
                 metrics.set_lag(&lag);
                 tell(&lag);
+                if lag.overdue > 0 {
+                    let overdue = lag.overdue.unsigned_abs();
+                    follower::raise(&doorbook, &metrics, Rule::SealLag, Subject::All, overdue).await;
+                }
             }
             Err(error) => trouble.failed(&error),
         }

@@ -4,6 +4,7 @@
 //! Production is whatever is not `DEBUG`, so nothing left unset makes the service less safe.
 
 mod account;
+mod alerts;
 pub mod check;
 mod cookies;
 mod database;
@@ -31,6 +32,7 @@ mod tokens;
 mod watching;
 
 pub use account::{Account, DefaultLocale, RegistrationMode};
+pub use alerts::{Alerts, Webhook};
 pub use cookies::{CookieAttributes, Cookies, SameSite};
 pub use database::{Database, Pooler};
 pub use env::Environment;
@@ -50,7 +52,7 @@ pub use secrets::{PiiKey, Secrets};
 pub use settings_page::settings_page;
 pub use suspects::{Suspect, suspects};
 pub use tokens::Tokens;
-pub use watching::{Alerts, CheckpointSink, Checkpoints, Watching, Webhook};
+pub use watching::{CheckpointSink, Checkpoints, Watching};
 
 use reader::Reader;
 

@@ -1,21 +1,15 @@
-//! How operators watch over the service: alerts, checkpoints of the log, backups.
+//! How operators watch over the service: checkpoints of the log, backups, and alerts (`alerts`).
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use url::Url;
 
-use super::mail::is_address;
+use super::alerts::Alerts;
 use super::reader::{Reader, Refused};
 use super::registry;
 use super::secret::Secret;
 use crate::audit::note::Signer;
-
-/// Length of a webhook's secret, in bytes. Source: Standard Webhooks, "Signature scheme".
-const WEBHOOK_SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
-const WEBHOOK_SECRET_PREFIX: &str = "whsec_";
 
 #[derive(Debug)]
 pub struct Watching {
@@ -26,22 +20,6 @@ pub struct Watching {
     /// Of events about attempts and about mails, of the class that may expire.
     pub attempts_retention: Duration,
     pub notifications_retention: Duration,
-}
-
-#[derive(Debug)]
-pub struct Alerts {
-    pub emails: Vec<String>,
-    pub webhook: Option<Webhook>,
-    /// None never raises one.
-    pub login_failures: Option<u32>,
-    pub login_blocks: Option<u32>,
-}
-
-#[derive(Debug)]
-pub struct Webhook {
-    /// A secret, since many such URLs are all it takes to post.
-    pub url: Secret,
-    pub secret: Secret<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -72,44 +50,6 @@ impl Watching {
             notifications_retention: notifications_retention?,
         })
     }
-}
-
-impl Alerts {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Refused> {
-        let address = |text: &str| is_address(text).then(|| text.to_owned());
-        let emails = reader.parsed_list(&registry::ALERT_EMAILS, address);
-        let webhook = Webhook::read(reader);
-        let login_failures = reader.whole(&registry::ALERT_LOGIN_FAILURES);
-        let login_blocks = reader.whole(&registry::ALERT_LOGIN_BLOCKS);
-        Ok(Self {
-            emails: emails?,
-            webhook: webhook?,
-            login_failures: Some(login_failures?).filter(|count| *count > 0),
-            login_blocks: Some(login_blocks?).filter(|count| *count > 0),
-        })
-    }
-}
-
-impl Webhook {
-    fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, Refused> {
-        let url = reader.secret(&registry::ALERT_WEBHOOK_URL);
-        let secret = reader.secret(&registry::ALERT_WEBHOOK_SECRET);
-        let (url, secret) = match (url?, secret?) {
-            (None, None) => return Ok(None),
-            (Some(_), None) => return Err(reader.missing(&registry::ALERT_WEBHOOK_SECRET)),
-            (None, Some(_)) => return Err(reader.missing(&registry::ALERT_WEBHOOK_URL)),
-            (Some(url), Some(secret)) => (url, secret),
-        };
-        let is_https = Url::parse(url.expose()).is_ok_and(|url| url.scheme() == "https" && url.has_host());
-        let url = if is_https { Ok(url) } else { Err(reader.refuse(&registry::ALERT_WEBHOOK_URL)) };
-        let secret = webhook_secret(secret.expose()).ok_or_else(|| reader.refuse(&registry::ALERT_WEBHOOK_SECRET));
-        Ok(Some(Self { url: url?, secret: secret? }))
-    }
-}
-
-fn webhook_secret(text: &str) -> Option<Secret<Vec<u8>>> {
-    let key = STANDARD.decode(text.strip_prefix(WEBHOOK_SECRET_PREFIX)?).ok().map(Secret::new)?;
-    WEBHOOK_SECRET_BYTES.contains(&key.expose().len()).then_some(key)
 }
 
 impl Checkpoints {
@@ -147,6 +87,8 @@ fn is_ed25519_key(pem: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::signature::Ed25519KeyPair;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
 
     use super::*;
 
@@ -160,15 +102,6 @@ mod tests {
             ["checkpoints", "http://sink.example.com/", "https://u:p@sink.example.com/", "s3://bucket", "https://"]
         {
             assert_eq!(CheckpointSink::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_webhooks_secret_is_as_long_as_the_standard_asks() {
-        let secret = |length: usize| format!("whsec_{}", STANDARD.encode(vec![7_u8; length]));
-        assert!(webhook_secret(&secret(24)).is_some() && webhook_secret(&secret(64)).is_some());
-        for text in [secret(23), secret(65), STANDARD.encode([7; 32]), "whsec_!".to_owned()] {
-            assert!(webhook_secret(&text).is_none(), "{text}");
         }
     }
 

@@ -4,6 +4,7 @@ use super::{Context, Doorbook, Refusal};
 use crate::account::{Account, AccountEvent, evolve};
 use crate::clock::Timestamp;
 use crate::event::{Actor, Event, Personal};
+use crate::notification::NotificationEvent;
 use crate::store::StoreError;
 use crate::store::keys::DataKey;
 use crate::store::log::{NewEvent, StreamKind};
@@ -36,6 +37,9 @@ pub struct MailContext {
     pub at: Timestamp,
     pub address: String,
     pub user_agent: String,
+    /// What it is about, where the template does not say: the name of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
 }
 
 /// A mail that an event promises.
@@ -45,22 +49,43 @@ pub(crate) struct MailOrder {
     pub token: Option<TokenId>,
     pub recipient: Recipient,
     pub priority: Priority,
+    pub about: Option<&'static str>,
 }
 
 impl MailOrder {
     /// To the account's own mailbox, with a link that somebody waits for.
     pub const fn urgent(template: &'static str, account: AccountId, token: Option<TokenId>) -> Self {
-        Self { template, account, token, recipient: Recipient::Account, priority: Priority::Urgent }
+        Self { template, account, token, recipient: Recipient::Account, priority: Priority::Urgent, about: None }
     }
 
     /// To the mailbox that the token's row names: an address that is not, or no longer, the account's.
     pub const fn to_other_mailbox(template: &'static str, account: AccountId, token: TokenId) -> Self {
-        Self { template, account, token: Some(token), recipient: Recipient::Token, priority: Priority::Urgent }
+        Self {
+            template,
+            account,
+            token: Some(token),
+            recipient: Recipient::Token,
+            priority: Priority::Urgent,
+            about: None,
+        }
     }
 
-    /// Tells the account's owner what has happened.
-    pub const fn notice(template: &'static str, account: AccountId) -> Self {
-        Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice }
+    /// Tells the account's owner what has happened, at the address that the token's row names, with a link for the case that it was
+    /// somebody else.
+    pub const fn notice(template: &'static str, account: AccountId, token: TokenId) -> Self {
+        Self {
+            template,
+            account,
+            token: Some(token),
+            recipient: Recipient::Token,
+            priority: Priority::Notice,
+            about: None,
+        }
+    }
+
+    /// Tells the account's owner what has happened, without a link of its own.
+    pub const fn plain(template: &'static str, account: AccountId) -> Self {
+        Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice, about: None }
     }
 }
 
@@ -85,7 +110,26 @@ impl<'a> Batch<'a> {
         event: Event,
         key: Option<&DataKey>,
     ) -> Result<EventId, Refusal> {
-        let id = EventId::nth(self.now, u16::try_from(self.events.len()).unwrap_or(u16::MAX));
+        self.event_with(self.next_id(), stream, version, subject, session, event, key)
+    }
+
+    /// The id of the event that is added next.
+    pub fn next_id(&self) -> EventId {
+        EventId::nth(self.now, u16::try_from(self.events.len()).unwrap_or(u16::MAX))
+    }
+
+    /// The same under an id that is known already: something else is named like it.
+    #[expect(clippy::too_many_arguments, reason = "all that an event has")]
+    pub fn event_with(
+        &mut self,
+        id: EventId,
+        stream: StreamId,
+        version: i64,
+        subject: Option<AccountId>,
+        session: Option<SessionId>,
+        event: Event,
+        key: Option<&DataKey>,
+    ) -> Result<EventId, Refusal> {
         let own = event.personal();
         let (key, personal) = match (self.context.actor, self.hand) {
             // What the system does by itself comes from nowhere.
@@ -115,6 +159,13 @@ impl<'a> Batch<'a> {
         Ok(id)
     }
 
+    /// The event that was added last was caused by this one.
+    pub fn caused_by(&mut self, cause: Option<EventId>) {
+        if let Some(event) = self.events.last_mut() {
+            event.causation = cause;
+        }
+    }
+
     fn with_origin(&self, own: Personal) -> Personal {
         Personal {
             address: Some(self.context.origin.address.to_string()),
@@ -142,11 +193,10 @@ impl<'a> Batch<'a> {
         if after != *before {
             self.write.update_account(loaded.id, &after, loaded.data_key.as_ref())?;
         }
-        for event in &events {
-            if let Some(spared) = event.ends_sessions() {
-                let (name, _) = Event::Account(event.clone()).stored();
-                self.write.end_sessions(loaded.id, spared, &name, self.now, after.session_epoch);
-            }
+        // Of several the first: a row is written once in a statement.
+        if let Some((event, spared)) = events.iter().find_map(|event| Some((event, event.ends_sessions()?))) {
+            let (name, _) = Event::Account(event.clone()).stored();
+            self.write.end_sessions(loaded.id, spared, &name, self.now, after.session_epoch);
         }
         let mut ids = Vec::with_capacity(events.len());
         for (event, version) in events.into_iter().zip(loaded.version + 1..) {
@@ -162,7 +212,7 @@ impl<'a> Batch<'a> {
         Ok((after, ids))
     }
 
-    /// Queues a mail for what `cause` says: delivery, job and `MailQueued`, in this very statement.
+    /// Queues a mail for what `cause` says.
     pub fn mail(&mut self, order: &MailOrder, cause: EventId, key: Option<&DataKey>) -> Result<(), Refusal> {
         let id = DeliveryId::new(self.now);
         // An owner is told from where strangers and he himself have come, never where those sit who run the service.
@@ -172,34 +222,47 @@ impl<'a> Batch<'a> {
             at: self.now,
             address: origin.map_or_else(String::new, |origin| origin.address.to_string()),
             user_agent: origin.map_or_else(String::new, |origin| origin.user_agent.clone()),
+            about: order.about.map(str::to_owned),
         };
-        self.write.open_stream(StreamId(id.0), StreamKind::Notification, Some(order.account), 1);
-        let queued = crate::notification::NotificationEvent::MailQueued { template: order.template.to_owned() };
-        self.event(StreamId(id.0), 1, Some(order.account), None, Event::Notification(queued), None)?;
-        if let Some(event) = self.events.last_mut() {
-            event.causation = Some(cause);
-            // Its cause tells from where.
-            event.sealed = None;
-        }
-        self.write.insert_delivery(NewDelivery {
+        let delivery = NewDelivery {
             id,
             event: cause,
-            template: order.template,
+            template: order.template.to_owned(),
             account: order.account,
             token: order.token,
             recipient: order.recipient,
             context: key.map(|key| key.key.seal_json(id.0, &context)).transpose()?,
             created_at: self.now,
-        });
+            repeats: None,
+        };
+        self.queue(delivery, order.priority, None)?;
+        if let Some(event) = self.events.last_mut() {
+            // Its cause tells from where.
+            event.sealed = None;
+        }
+        Ok(())
+    }
+
+    /// Delivery, job and `MailQueued`, in this very statement. `words` are the reason of whoever has a mail repeated.
+    pub fn queue(&mut self, delivery: NewDelivery, priority: Priority, words: Option<String>) -> Result<(), Refusal> {
+        let (stream, subject, cause) = (StreamId(delivery.id.0), Some(delivery.account), delivery.event);
+        self.write.open_stream(stream, StreamKind::Notification, subject, 1);
+        let queued =
+            NotificationEvent::MailQueued { template: delivery.template.clone(), repeats: delivery.repeats, words };
+        self.event(stream, 1, subject, None, Event::Notification(queued), None)?;
+        if let Some(event) = self.events.last_mut() {
+            event.causation = Some(cause);
+        }
         self.write.insert_job(&NewJob {
             id: JobId::new(self.now),
             kind: crate::job::MAIL,
-            reference: id.0,
-            priority: order.priority,
+            reference: delivery.id.0,
+            priority,
             run_at: self.now,
             trace: self.context.origin.trace_id,
             span: self.context.origin.span_id,
         });
+        self.write.insert_delivery(delivery);
         Ok(())
     }
 

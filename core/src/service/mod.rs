@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod alerts;
 pub mod append;
 pub mod audit;
 pub mod checkpoints;
@@ -19,7 +20,9 @@ pub mod limits;
 pub mod login;
 mod lookup;
 pub mod mail;
+pub mod not_me;
 mod notes;
+mod notices;
 pub mod password;
 pub mod profile;
 pub mod refresh;
@@ -35,6 +38,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::alert::Thresholds;
 use crate::clock::{Clock, Timestamp};
 use crate::config::LogEmail;
 use crate::event::Actor;
@@ -55,6 +59,8 @@ const PAUSE_FIRST_MICROS: u64 = 4_000;
 const PAUSE_MAX_MICROS: u64 = 250_000;
 /// How long a change of address can be undone, and the old address stays reserved. Source: API contract.
 pub const UNDO_WINDOW: Duration = Duration::from_hours(7 * 24);
+/// How long the owner may say of a notice that it was not he.
+pub const NOT_ME_EXPIRY: Duration = Duration::from_hours(7 * 24);
 /// How long a new address may take to be confirmed.
 pub const EMAIL_CHANGE_EXPIRY: Duration = Duration::from_hours(24);
 
@@ -90,6 +96,10 @@ pub struct Policy {
     pub stranger_lifetime: Duration,
     /// How long a backup of keys is kept.
     pub key_backup_lifetime: Duration,
+    /// Host of the pages that mailed links lead to, on the right of every Message-ID.
+    pub site: String,
+    /// From where on alerts are raised.
+    pub alerts: Thresholds,
     /// How the line about a failed login names the address.
     pub log_email: LogEmail,
 }
@@ -159,6 +169,8 @@ pub enum Refusal {
     Busy,
     #[error("too many requests")]
     Limited { retry_after: Duration },
+    #[error("the mail: {0}")]
+    Mail(#[from] admin::MailRefusal),
     #[error("no checkpoint is about this event yet")]
     NotSigned,
     #[error("the caller lacks the right to do that")]

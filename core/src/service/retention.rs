@@ -39,7 +39,7 @@ impl Doorbook {
             } else if last > written {
                 Some("no checkpoint over it has been written to CHECKPOINT_SINK")
             } else if last > followed {
-                Some("the search view has not come that far")
+                Some("not every follower of the log has come that far")
             } else {
                 None
             };

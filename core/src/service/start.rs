@@ -97,6 +97,8 @@ fn policy(settings: &Settings) -> Result<Policy, SettingsError> {
         unverified_lifetime: settings.account.unverified_account_lifetime,
         stranger_lifetime: settings.account.stranger_data_lifetime,
         key_backup_lifetime: settings.secrets.key_backup_age_max,
+        site: site(settings),
+        alerts: settings.watching.alerts.thresholds.clone(),
         log_email: settings.logging.email,
     })
 }

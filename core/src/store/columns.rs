@@ -25,6 +25,7 @@ const EXPIRING: &str = "its events expire by the month, so a replay would be inc
 const SCHEMA: &str = "about the schema, not about anything in it";
 const SIGNED: &str = "what was signed about the log: `audit verify` compares it with the events";
 const FOLLOWING: &str = "a view that follows the log by positions, sealed events only: it lags, so no moment compares";
+const LISTED: &str = "written with the event that it repeats, for pages; the event itself is what is shown";
 const SECRET: &str = "a secret, or wrapped by one: events name its id and version";
 
 const fn kept(columns: &'static [&'static str], because: &'static str) -> Kept {
@@ -112,8 +113,8 @@ pub const TABLES: &[Table] = &[
         derived: &["device_id", "account_id", "created_at"],
         kept: &[kept(&["key_id", "salt"], KEY), kept(&["last_used_at"], USE)],
     },
-    // Derived for tokens that an event names. Two kinds of rows have no such event: the link to undo a change of address, and the
-    // reset link for an unverified account that somebody tried to register again.
+    // Derived for tokens that an event names. Three kinds of rows have no such event: the link to undo a change of address, the one of a
+    // notice that nobody has answered, and the reset link for an unverified account that somebody tried to register again.
     Table {
         name: "tokens",
         derived: &["token_id", "account_id", "kind", "state", "created_at"],
@@ -121,7 +122,10 @@ pub const TABLES: &[Table] = &[
             kept(&["key_id", "salt"], KEY),
             kept(&["expires_at"], POLICY),
             kept(&["closed_at"], "expiry stamps it with the time of its read, not of its event"),
-            kept(&["detail"], "an address, sealed; that of a link to undo a change stands in no event of this token"),
+            kept(
+                &["detail"],
+                "an address, sealed; that of a link to undo a change, or of a notice, stands in no event of this token",
+            ),
         ],
     },
     Table {
@@ -144,7 +148,10 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[
             kept(&["delivery_id", "event_id", "template", "account_id", "token_id", "recipient", "context"], EXPIRING),
-            kept(&["state", "attempts", "server_answer", "created_at", "settled_at"], EXPIRING),
+            kept(
+                &["state", "attempts", "server_answer", "created_at", "settled_at", "repeats", "repeated_by"],
+                EXPIRING,
+            ),
         ],
     },
     Table {
@@ -176,6 +183,8 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[kept(&["follower", "position", "counted", "fault", "moved_at"], FOLLOWING)],
     },
+    Table { name: "alert_states", derived: &[], kept: &[kept(&["rule", "subject", "state", "expires_at"], TRANSIENT)] },
+    Table { name: "alerts", derived: &[], kept: &[kept(&["alert_id", "rule", "severity", "acknowledged_at"], LISTED)] },
     Table { name: "event_search", derived: &[], kept: &[kept(&["field", "term", "position"], FOLLOWING)] },
     Table {
         name: "event_hours",

@@ -1,8 +1,11 @@
 //! Views that follow the log. A follower reads sealed events by position and moves its checkpoint in the transaction of its effect:
 //! killed anywhere, it goes on where its effect ends. It never skips: what it cannot read stops it, and the stop is an alarm.
 
+use super::keys::Vault;
+use super::log::{self, SealedEvent};
 use super::{Db, StoreError, Tx};
 use crate::clock::Timestamp;
+use crate::event::{Event, Personal};
 
 /// Longest reason kept, in bytes.
 const FAULT_MAX: usize = 1_024;
@@ -20,14 +23,14 @@ pub struct Follower {
 }
 
 /// How far a follower has come.
-pub(super) struct Place {
+pub(crate) struct Place {
     pub position: i64,
     /// Up to here events have been counted: further on than `position` while a view is filled again.
     pub counted: i64,
 }
 
 /// Takes a follower for this transaction; `None` while another process has it.
-pub(super) async fn take(tx: &mut Tx, name: &str) -> Result<Option<Place>, StoreError> {
+pub(crate) async fn take(tx: &mut Tx, name: &str) -> Result<Option<Place>, StoreError> {
     let found = free(tx, name).await?;
     if found.is_some() {
         return Ok(found);
@@ -60,7 +63,7 @@ pub(super) async fn from_the_start(tx: &mut Tx, name: &str) -> Result<(), StoreE
 }
 
 /// Everything up to `position` has had its effect.
-pub(super) async fn moved(tx: &mut Tx, name: &str, position: i64) -> Result<(), StoreError> {
+pub(crate) async fn moved(tx: &mut Tx, name: &str, position: i64) -> Result<(), StoreError> {
     sqlx::query!(
         "update followers set position = $2, counted = greatest(counted, $2), fault = null, moved_at = clock_timestamp()
          where follower = $1",
@@ -103,8 +106,58 @@ pub async fn all(db: &Db) -> Result<Vec<Follower>, StoreError> {
     .await?)
 }
 
+/// A sealed event and what it says.
+pub(crate) struct Read {
+    pub stored: SealedEvent,
+    pub event: Event,
+    pub personal: Option<Personal>,
+}
+
+/// What lies ahead of a follower.
+pub(crate) struct Ahead {
+    pub events: Vec<Read>,
+    /// The last of them, or where it was.
+    pub position: i64,
+    /// Why there are no more for now.
+    pub stop: Option<StoreError>,
+}
+
+/// Reads on behind `after`, at most `limit` events, up to one that is missing or cannot be read. Personal data is opened in streams of the
+/// kinds that `opened` names; elsewhere it is as if it had been erased.
+pub(crate) async fn read(
+    tx: &mut Tx,
+    db: &Db,
+    vault: &Vault,
+    after: i64,
+    limit: i64,
+    opened: fn(&str) -> bool,
+) -> Result<Ahead, StoreError> {
+    let sealed = log::sealed_after(&mut *tx, after, limit).await?;
+    let keys = sealed.iter().filter(|event| opened(&event.kind)).filter_map(|event| event.pii_key_id);
+    let keys = vault.keys_of(db, keys).await?;
+    let mut ahead = Ahead { events: Vec::with_capacity(sealed.len()), position: after, stop: None };
+    for stored in sealed {
+        let next = ahead.position + 1;
+        if stored.position != next && !are_retired(tx, ahead.position, stored.position).await? {
+            ahead.stop = Some(StoreError::Inconsistent(format!("position {next} is missing from the log")));
+            break;
+        }
+        match stored.read(&keys) {
+            Ok((event, personal)) => {
+                ahead.position = stored.position;
+                ahead.events.push(Read { stored, event, personal });
+            }
+            Err(unreadable) => {
+                ahead.stop = Some(unreadable);
+                break;
+            }
+        }
+    }
+    Ok(ahead)
+}
+
 /// Whether all positions between the two were sealed and belong to events that retention has dropped since.
-pub(super) async fn are_retired(tx: &mut Tx, after: i64, before: i64) -> Result<bool, StoreError> {
+async fn are_retired(tx: &mut Tx, after: i64, before: i64) -> Result<bool, StoreError> {
     let sealed = sqlx::query_scalar!(
         r#"select count(*) as "count!" from event_seals p
            where p.log_id = 1 and p.position > $1 and p.position < $2 and p.retention_class = 'expire'

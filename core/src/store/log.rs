@@ -35,6 +35,7 @@ pub enum StreamKind {
     Attempts,
     Notification,
     Operator,
+    Security,
 }
 
 impl StreamKind {
@@ -45,6 +46,7 @@ impl StreamKind {
             Self::Attempts => "attempts",
             Self::Notification => "notification",
             Self::Operator => "operator",
+            Self::Security => "security",
         }
     }
 }
@@ -249,6 +251,20 @@ pub async fn of_subject(
            order by e.event_id desc limit $3"#,
         subject.0,
         before.map(|event| event.0),
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// Events of one stream, the first first, at most `limit`. Strong: no seal is waited for.
+pub async fn of_stream(db: &Db, stream: StreamId, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+    Ok(sqlx::query_as!(
+        StoredEvent,
+        r#"select e.event_id as "event_id: EventId", s.kind, e.stream_id, e.version, e.type as name, e.subject_id, e.payload, e.pii,
+                  e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.recorded_at as "recorded_at: Timestamp"
+           from events e join streams s on s.stream_id = e.stream_id where e.stream_id = $1 order by e.version limit $2"#,
+        stream.0,
         limit
     )
     .fetch_all(db)

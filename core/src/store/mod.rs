@@ -1,5 +1,6 @@
 //! The only SQL of Doorbook. `write` composes one statement a command; `query` reads; everything else follows the log.
 
+pub mod alerts;
 pub mod audit;
 pub mod checkpoints;
 pub mod columns;

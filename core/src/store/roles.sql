@@ -47,6 +47,10 @@ grant select (account_id, tenant_id, locale, status, roles, email_verified_at, l
 grant select, insert, update on followers, event_hours to doorbook_worker;
 grant select, insert, delete on event_search to doorbook_worker;
 grant select on followers, event_hours, event_search to doorbook_api, doorbook_auditor;
+grant select, insert, update, delete on alert_states to doorbook_worker;
+grant select, insert on alerts to doorbook_worker;
+grant select, update (acknowledged_at) on alerts to doorbook_api;
+grant select on alerts to doorbook_auditor;
 grant select, update (held) on key_guards to doorbook_api, doorbook_worker;
 grant select, insert, update on loaded_settings to doorbook_api, doorbook_worker;
 grant select, update (version) on role_guards to doorbook_api, doorbook_worker;

@@ -16,13 +16,6 @@ pub const BATCH: i64 = 1_000;
 /// Key of the advisory lock: `doorbook` read as a number, any value that nobody else takes.
 const LOCK: i64 = 0x646f_6f72_626f_6f6b;
 
-/// Whoever reads the log in its order walks along the index of it. By itself the planner sorts all that is left when its statistics are
-/// older than a backlog: it takes what it has never seen for next to nothing.
-async fn in_order(transaction: &mut Tx) -> Result<(), StoreError> {
-    sqlx::raw_sql("set local enable_sort = off").execute(transaction).await?;
-    Ok(())
-}
-
 struct Unsealed {
     event_id: Uuid,
     retention_class: String,
@@ -85,7 +78,6 @@ pub async fn seal_batch(db: &Db) -> Result<usize, StoreError> {
         transaction.rollback().await?;
         return Ok(0);
     }
-    in_order(&mut transaction).await?;
     let last = sqlx::query!(
         r#"select position, epoch, xid::text as "xid!", seq from event_seals where log_id = 1 order by position desc limit 1"#
     )
@@ -163,9 +155,7 @@ pub struct Lag {
 }
 
 pub async fn lag(db: &Db) -> Result<Lag, StoreError> {
-    let mut transaction = db.begin().await?;
-    in_order(&mut transaction).await?;
-    let lag = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Lag,
         r#"with last as (
                select epoch, xid, seq from event_seals where log_id = 1 order by position desc limit 1
@@ -181,8 +171,6 @@ pub async fn lag(db: &Db) -> Result<Lag, StoreError> {
                      and e.recorded_at < clock_timestamp() - interval '60 seconds'
                      and not exists (select 1 from event_seals s where s.event_id = e.event_id)) as "overdue!""#
     )
-    .fetch_one(&mut transaction)
-    .await?;
-    transaction.commit().await?;
-    Ok(lag)
+    .fetch_one(db)
+    .await?)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::follow::Read;
 use super::keys::search::SearchKey;
 use super::keys::{Vault, erasure};
 use super::{Db, StoreError, Tx, follow, log};
@@ -57,49 +58,30 @@ pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
         tx.commit().await?;
         return Ok(0);
     };
-    let after = place.position;
     // Who changes it waits for this transaction.
     let key = vault.search_key(db).await?;
-    let events = log::sealed_after(&mut tx, after, BATCH).await?;
-    let keys = vault.keys_of(db, events.iter().filter_map(|event| event.pii_key_id)).await?;
-    let (mut rows, mut position, mut count, mut stop) = (Rows::default(), after, 0, None);
-    for event in &events {
-        if event.position != position + 1 && !follow::are_retired(&mut tx, position, event.position).await? {
-            stop = Some(StoreError::Inconsistent(format!("position {} is missing from the log", position + 1)));
-            break;
+    let ahead = follow::read(&mut tx, db, vault, place.position, BATCH, |_| true).await?;
+    if ahead.events.is_empty() {
+        if ahead.stop.is_none() {
+            tx.commit().await?;
         }
-        match event.read(&keys) {
-            Ok((read, personal)) => {
-                rows.push(&key, event, &read, personal.as_ref());
-                if event.position > place.counted {
-                    rows.count(event);
-                }
-            }
-            Err(unreadable) => {
-                stop = Some(unreadable);
-                break;
-            }
-        }
-        position = event.position;
-        count += 1;
+        return ahead.stop.map_or(Ok(0), Err);
     }
-    match (count, stop) {
-        (0, Some(error)) => Err(error),
-        (0, None) => {
-            tx.commit().await?;
-            Ok(0)
-        }
-        _ => {
-            let shredded = std::mem::take(&mut rows.shredded);
-            insert(&mut tx, rows).await?;
-            for (account, data_key) in shredded {
-                forget(&mut tx, &key, account, data_key).await?;
-            }
-            follow::moved(&mut tx, FOLLOWER, position).await?;
-            tx.commit().await?;
-            Ok(count)
+    let mut rows = Rows::default();
+    for Read { stored, event, personal } in &ahead.events {
+        rows.push(&key, stored, event, personal.as_ref());
+        if stored.position > place.counted {
+            rows.count(stored);
         }
     }
+    let shredded = std::mem::take(&mut rows.shredded);
+    insert(&mut tx, rows).await?;
+    for (account, data_key) in shredded {
+        forget(&mut tx, &key, account, data_key).await?;
+    }
+    follow::moved(&mut tx, FOLLOWER, ahead.position).await?;
+    tx.commit().await?;
+    Ok(ahead.events.len())
 }
 
 /// Empties the view; followers fill it again from the first event on, under whatever key is in force after this transaction. Nobody

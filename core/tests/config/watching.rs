@@ -19,7 +19,7 @@ fn the_defaults_are_those_of_the_contract() {
         assert!(cookie.secure && cookie.http_only && cookie.same_site == SameSite::Strict);
     }
     assert!(watching.alerts.emails.is_empty() && watching.alerts.webhook.is_none());
-    assert_eq!((watching.alerts.login_failures, watching.alerts.login_blocks), (None, None));
+    assert_eq!((watching.alerts.thresholds.login_failures, watching.alerts.thresholds.login_blocks), (None, None));
     assert!(watching.checkpoints.sink.is_none() && watching.checkpoints.private_key.is_none());
     assert_eq!((watching.attempts_retention, watching.notifications_retention), (365 * DAY, 365 * DAY));
     assert_eq!(account.deletion_grace, 14 * DAY);
@@ -54,7 +54,7 @@ fn what_is_given_is_passed_on_as_it_is_meant() {
     assert_eq!(settings.monitoring.otlp_endpoint.unwrap().as_str(), "http://collector:4318/");
     assert_eq!((settings.cookies.session.same_site, settings.cookies.csrf.http_only), (SameSite::Lax, false));
     assert_eq!(settings.watching.alerts.emails, ["security@example.com", "ops@example.com"]);
-    assert_eq!(settings.watching.alerts.login_blocks, Some(12));
+    assert_eq!(settings.watching.alerts.thresholds.login_blocks, Some(12));
     assert_eq!(settings.watching.checkpoints.sink, Some(CheckpointSink::File("/mnt/worm/doorbook".into())));
     assert_eq!(settings.mail.templates_dir, Some(directory));
     assert_eq!(settings.http.security_contact.as_deref(), Some("mailto:security@example.com"));

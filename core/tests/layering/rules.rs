@@ -27,6 +27,7 @@ const PURE: &[&str] = &[
     "core/src/account/",
     "core/src/session/",
     "core/src/attempt/",
+    "core/src/alert/",
     "core/src/limit/",
     "core/src/notification.rs",
     "core/src/operator.rs",
@@ -48,6 +49,7 @@ const ALLOWED_IN_PURE: &[&str] = &[
     "self",
     "super",
     "crate::account",
+    "crate::alert",
     "crate::attempt",
     "crate::clock",
     "crate::event",
@@ -55,6 +57,7 @@ const ALLOWED_IN_PURE: &[&str] = &[
     "crate::notification",
     "crate::operator",
     "crate::session",
+    "crate::terms",
     "crate::value",
 ];
 

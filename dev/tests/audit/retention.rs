@@ -22,6 +22,7 @@ async fn house_with_an_old_month() -> House {
     house.sign().await;
     house.seal().await;
     while house.book.follow_search().await.unwrap() > 0 {}
+    while house.book.follow_alerts().await.unwrap().events > 0 {}
     house.tamper("update checkpoint_sink set written_size = (select max(size) from checkpoints)").await;
     house
 }

@@ -229,3 +229,18 @@ async fn an_event_of_an_open_transaction_waits_and_everything_behind_it_too() {
     house.seal().await;
     assert_eq!(house.number("select max(position) from event_seals").await, 3, "a single one is sealed too");
 }
+
+/// C079. Breaks when `core/src/store/db.rs`: `"jit = off",` → `"jit = on",`.
+#[tokio::test]
+async fn no_plan_is_compiled_however_long_the_log_grows() {
+    let house = house().await;
+    // From here on Postgres would compile whatever costs anything, as it does with what reads a long log.
+    house
+        .alter("do $$ begin execute format('alter database %I set jit_above_cost = 0', current_database()); end $$")
+        .await;
+    let plan: Vec<String> = sqlx::query_scalar("explain (analyze, timing off) select count(*) from events")
+        .fetch_all(&house.worker().await)
+        .await
+        .unwrap();
+    assert!(plan.len() > 1 && !plan.iter().any(|line| line.contains("JIT")), "{plan:?}");
+}

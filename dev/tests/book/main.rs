@@ -3,6 +3,7 @@
 
 mod accounts;
 mod admin;
+mod alerts;
 mod audit;
 mod commands;
 mod common;
@@ -15,6 +16,8 @@ mod issued;
 mod key_changes;
 mod limits;
 mod log;
+mod not_me;
+mod notices;
 mod races;
 mod rebuild;
 mod refresh;

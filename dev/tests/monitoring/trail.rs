@@ -15,7 +15,7 @@ use crate::common::*;
 const OTHER_PASSWORD: &str = "amber lighthouse 42";
 
 /// Kind, who acted, and whether the event names the account, the session and the client it came from.
-const KINDS: [(&str, &str, &str); 51] = [
+const KINDS: [(&str, &str, &str); 53] = [
     ("Registered", "stranger", "account origin"),
     ("RegistrationAttemptedForTakenEmail", "stranger", "account origin"),
     ("EmailVerificationRequested", "stranger", "account origin"),
@@ -63,10 +63,12 @@ const KINDS: [(&str, &str, &str); 51] = [
     ("AccountImported", "operator", "account"),
     ("KeyRotated", "operator", ""),
     ("ProjectionRebuilt", "operator", ""),
+    ("AccountFrozenByOwner", "account", "account origin"),
     ("DeletionRequested", "account", "account session origin"),
     ("DeletionCancelled", "account", "account origin"),
     ("AccountErased", "operator", "account"),
     ("DataKeyShredded", "operator", "account"),
+    ("SecurityAlertRaised", "system", ""),
 ];
 
 /// One example of every kind that this release can write.
@@ -223,6 +225,17 @@ async fn operate(house: &mut House, owner: &PgPool) {
     house.stand.start_worker().await.unwrap();
 }
 
+/// Is told of a new password, and says that it was somebody else.
+async fn answer(house: &House) {
+    let email = house.registered().await;
+    let login = house.login(&email, PASSWORD).await;
+    let change =
+        json!({ "current_password": PASSWORD, "new_password": OTHER_PASSWORD, "new_password_confirm": OTHER_PASSWORD });
+    assert_eq!(post(house, login.text("access"), "/api/auth/password/change/", change).await.status, 204);
+    let token = house.mailed(&email, "dbn_").await;
+    assert_eq!(post(house, "", "/api/auth/not-me/", json!({ "token": token })).await.status, 204);
+}
+
 /// Asks to be deleted, stays, and is erased by an operator.
 async fn leave(house: &House) {
     let email = house.registered().await;
@@ -261,11 +274,13 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
     live(&house).await;
     suffer(&house).await;
     administer(&house, &owner).await;
+    answer(&house).await;
     leave(&house).await;
     expire(&house, &owner).await;
-    let last = "select count(distinct type) from events where type like '%Expired' or type like 'Mail%'";
+    let last = "select count(distinct type) from events where type like '%Expired' or type like 'Mail%'
+                or type = 'SecurityAlertRaised'";
     until("what the worker writes is in the trail", async || {
-        sqlx::query_scalar::<_, i64>(last).fetch_one(&owner).await.unwrap() >= 9
+        sqlx::query_scalar::<_, i64>(last).fetch_one(&owner).await.unwrap() >= 10
     })
     .await;
     let rows: Vec<Row> = sqlx::query_as(
@@ -284,7 +299,9 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
     let written: Vec<Value> = serde_json::from_str(GOLDEN).unwrap();
     // A checkpoint is signed after a minute, a month goes after a year: the tests of `audit` are about both.
     let names = written.iter().map(|event| event["name"].as_str().unwrap());
-    let written: BTreeSet<_> = names.filter(|name| !["CheckpointSigned", "EventsRetired"].contains(name)).collect();
+    let written: BTreeSet<_> = names
+        .filter(|name| !["CheckpointSigned", "EventsRetired", "SecurityAlertAcknowledged"].contains(name))
+        .collect();
     assert_eq!(KINDS.iter().map(|(kind, ..)| *kind).collect::<BTreeSet<_>>(), written, "no kind is left out");
     let mut wrong = Vec::new();
     for (kind, actor, says) in KINDS {

@@ -1,6 +1,7 @@
 //! The worker as its users meet it: real processes, real SMTP, faults from outside.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
 
+mod alerts;
 mod common;
 mod crash;
 mod delivery;

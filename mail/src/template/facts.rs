@@ -4,7 +4,7 @@ use serde::Serialize;
 use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Origin, Template, masked};
+use super::{Origin, Remedy, Template, masked};
 
 /// A template that asks for one that its mail does not have cannot be used.
 #[derive(Default, Serialize)]
@@ -16,6 +16,8 @@ pub(super) struct Facts {
     /// Masked.
     #[serde(skip_serializing_if = "Option::is_none")]
     new_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<String>,
     /// RFC 3339, UTC.
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
@@ -32,6 +34,15 @@ impl Facts {
             ..Self::default()
         }
     }
+
+    /// A notice whose link closes the account works for so many days; where it is the page for a new password, 0.
+    fn with(remedy: &Remedy, origin: &Origin) -> Self {
+        let valid_days = match remedy {
+            Remedy::NotMe { valid_days, .. } => *valid_days,
+            Remedy::ResetPage(_) => 0,
+        };
+        Self { valid_days: Some(valid_days), ..Self::of(origin) }
+    }
 }
 
 impl Template {
@@ -40,17 +51,25 @@ impl Template {
             Self::Verify { valid_hours, .. }
             | Self::Reset { valid_hours, .. }
             | Self::ResetForced { valid_hours, .. }
+            | Self::ResetFrozen { valid_hours, .. }
             | Self::EmailChangeConfirm { valid_hours, .. } => {
                 Facts { valid_hours: Some(*valid_hours), ..Facts::default() }
             }
             Self::RegistrationUnverified { origin, valid_hours, .. } => {
                 Facts { valid_hours: Some(*valid_hours), ..Facts::of(origin) }
             }
-            Self::RegistrationAttempt { origin, .. }
-            | Self::PasswordChanged { origin, .. }
-            | Self::PasswordResetDone { origin, .. }
-            | Self::EmailChangeUndone { origin, .. }
-            | Self::TokenReused { origin, .. } => Facts::of(origin),
+            Self::RegistrationAttempt { origin, .. } => Facts::of(origin),
+            Self::PasswordChanged { origin, remedy }
+            | Self::PasswordResetDone { origin, remedy }
+            | Self::EmailChangeUndone { origin, remedy }
+            | Self::TokenReused { origin, remedy }
+            | Self::LoginNewPlace { origin, remedy }
+            | Self::LoginAfterFailures { origin, remedy }
+            | Self::LoginBlocked { origin, remedy }
+            | Self::AccountLocked { origin, remedy } => Facts::with(remedy, origin),
+            Self::RoleGranted { origin, role, remedy } | Self::RoleRevoked { origin, role, remedy } => {
+                Facts { role: Some(role.clone()), ..Facts::with(remedy, origin) }
+            }
             Self::EmailChangeNotice { origin, new_address, valid_days, .. } => {
                 Facts { valid_days: Some(*valid_days), new_address: Some(masked(new_address)), ..Facts::of(origin) }
             }

@@ -5,6 +5,8 @@ pub mod accounts;
 pub mod audit;
 pub mod checkpoints;
 pub mod event;
+pub mod mail;
+pub mod mails;
 pub mod overview;
 pub mod past;
 pub mod sign_in;

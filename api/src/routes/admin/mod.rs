@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod deliveries;
 pub mod export;
 pub mod orders;
 pub mod overview;

@@ -24,6 +24,14 @@ impl SearchKey {
     }
 }
 
+impl SearchKey {
+    /// What is kept about a subject of this kind that is not to stand in the clear.
+    pub(crate) fn name(&self, kind: &str, subject: &[u8]) -> [u8; 32] {
+        // No field has this number.
+        mac(&self.key, &[&0_i16.to_be_bytes(), kind.as_bytes(), &[0], subject])
+    }
+}
+
 impl Vault {
     /// The key in force, asked for anew each time: a search by an earlier one would find nothing, and terms made with it would never
     /// be found.

@@ -20,6 +20,10 @@ impl Recipient {
             Self::Token => "token",
         }
     }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Account, Self::Token].into_iter().find(|recipient| recipient.as_str() == text)
+    }
 }
 
 /// Codes and resets go before notices, notices before chores.
@@ -45,13 +49,15 @@ impl Priority {
 pub struct NewDelivery {
     pub id: DeliveryId,
     pub event: EventId,
-    pub template: &'static str,
+    pub template: String,
     pub account: AccountId,
     pub token: Option<TokenId>,
     pub recipient: Recipient,
     /// Sealed: when and from where, for the mail's text.
     pub context: Option<Vec<u8>>,
     pub created_at: Timestamp,
+    /// The mail that this one is sent instead of.
+    pub repeats: Option<DeliveryId>,
 }
 
 pub struct NewJob {
@@ -78,14 +84,28 @@ impl Write {
             self.bind(delivery.recipient.as_str()),
             self.bind(delivery.context),
             self.bind(delivery.created_at),
+            self.bind(delivery.repeats.map(|earlier| earlier.0)),
         ];
         self.step(
             "insert_delivery",
             Expect::Rows(1),
             format!(
-                "insert into deliveries (delivery_id, event_id, template, account_id, token_id, recipient, context, created_at, state)
+                "insert into deliveries (delivery_id, event_id, template, account_id, token_id, recipient, context, created_at, repeats, state)
                  values ({}, 'queued') returning 1",
                 binds.join(", ")
+            ),
+        );
+    }
+
+    /// Guard: a mail is repeated by another one, if its last repetition is as it was read.
+    pub fn repeat_delivery(&mut self, delivery: DeliveryId, last: Option<DeliveryId>, by: DeliveryId) {
+        let (id, last) = (self.bind(delivery.0), self.bind(last.map(|last| last.0)));
+        let by = self.bind(by.0);
+        self.guard(
+            "repeat_delivery",
+            &format!(
+                "update deliveries set repeated_by = {by}
+                 where delivery_id = {id} and repeated_by is not distinct from {last} and {{after}} returning 1"
             ),
         );
     }
