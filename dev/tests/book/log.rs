@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorbook_core::clock::Timestamp;
-use doorbook_core::store::{Db, log, seal};
+use doorbook_core::store::{Db, Pooler, log, seal};
 use doorbook_dev::Role;
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinHandle;
@@ -239,7 +239,7 @@ async fn no_plan_is_compiled_however_long_the_log_grows() {
         .alter("do $$ begin execute format('alter database %I set jit_above_cost = 0', current_database()); end $$")
         .await;
     let plan: Vec<String> = sqlx::query_scalar("explain (analyze, timing off) select count(*) from events")
-        .fetch_all(&house.worker().await)
+        .fetch_all(&Db::new(&house.database.url_for(Role::Worker), 1, Pooler::None).unwrap())
         .await
         .unwrap();
     assert!(plan.len() > 1 && !plan.iter().any(|line| line.contains("JIT")), "{plan:?}");
