@@ -49,6 +49,8 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("post /api/admin/accounts/{id}/roles/grant/", &[409]),
     ("post /api/admin/accounts/{id}/roles/revoke/", &[409]),
     ("post /api/admin/accounts/{id}/erase/", &[409]),
+    ("post /api/admin/deliveries/{id}/resend/", &[409]),
+    ("post /api/admin/deliveries/{id}/cancel/", &[409]),
 ];
 
 /// The service whose routes and document belong together.

@@ -68,7 +68,7 @@ async fn mails_are_listed_page_by_page_and_found_by_account_state_and_template()
         .await
         .unwrap();
     let all = listed(&admin.get(DELIVERIES).await.unwrap());
-    assert_eq!(all.len(), 6, "three registrations, three resets");
+    assert_eq!(all.len(), 7, "three registrations, the role, three resets");
     let newest_first = ids(&all);
     assert!(newest_first.is_sorted_by(|newer, older| newer > older));
     let walk = async |query: &str, limit: u32| {

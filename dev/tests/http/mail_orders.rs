@@ -103,7 +103,7 @@ async fn a_mail_that_waits_for_its_next_try_is_hastened_or_called_off() {
         assert_conflict(&refused, "outcome");
     }
     // The admin's own mail still waits, for an hour.
-    let waiting = listed(&admin.get(&format!("{DELIVERIES}?state=deferred&limit=1")).await.unwrap());
+    let waiting = listed(&admin.get(&format!("{DELIVERIES}?state=deferred&template=verify&limit=1")).await.unwrap());
     let id = ids(&waiting).remove(0);
     let cancelled = order(&admin, &id, "cancel").await;
     assert_eq!(cancelled.status, 204, "{cancelled:?}");
