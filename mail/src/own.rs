@@ -76,7 +76,7 @@ impl fmt::Display for OwnFaults {
 /// The templates of a folder; by default none.
 #[derive(Default)]
 pub struct OwnWording {
-    templates: Option<Environment<'static>>,
+    templates: Environment<'static>,
 }
 
 impl OwnWording {
@@ -94,7 +94,7 @@ impl OwnWording {
                 faults.insert(name, fault);
             }
         }
-        let own = Self { templates: Some(templates) };
+        let own = Self { templates };
         own.try_with(&examples, &mut faults);
         if faults.is_empty() { Ok(own) } else { Err(OwnFaults(faults)) }
     }
@@ -110,25 +110,27 @@ impl OwnWording {
         let mut words = template.words(locale, recipient, site_name);
         let refused = |(file, fault): (String, OwnFault)| RenderError::Own(format!("{file} {fault}"));
         // The layouts show it too.
-        if let Some(subject) = self.part(Part::Subject, &words).map_err(refused)? {
+        if let Some((_, subject)) = self.part(Part::Subject, &words).map_err(refused)? {
             words.subject = subject;
         }
         let (text, html) =
             (self.part(Part::Text, &words).map_err(refused)?, self.part(Part::Html, &words).map_err(refused)?);
-        let text = text.map_or_else(|| words.text(), Ok)?;
-        let html = html.map_or_else(|| words.html(), Ok)?;
+        let text = text.map_or_else(|| words.text(), |(_, text)| Ok(text))?;
+        let html = html.map_or_else(|| words.html(), |(_, html)| Ok(html))?;
         Ok(Rendered { subject: words.subject, text, html })
     }
 
-    /// A part by the template of this mail and language, or by the layout for all mails.
-    fn part(&self, part: Part, words: &Words<'_>) -> Result<Option<String>, (String, OwnFault)> {
-        let Some(templates) = &self.templates else { return Ok(None) };
+    /// A part by the template of this mail and language, or by the layout for all mails, and the file that made it.
+    fn part(&self, part: Part, words: &Words<'_>) -> Result<Option<(String, String)>, (String, OwnFault)> {
         let own = format!("{}/{}.{}", words.language, words.template, part.extension());
         let names = [own, format!("mail.{}", part.extension())];
-        let found = names.into_iter().find_map(|name| templates.get_template(&name).ok().map(|it| (name, it)));
+        let found = names.into_iter().find_map(|name| self.templates.get_template(&name).ok().map(|it| (name, it)));
         let Some((name, template)) = found else { return Ok(None) };
         let rendered = template.render(words).map_err(OwnFault::from).and_then(|text| fit(part, text));
-        rendered.map(Some).map_err(|fault| (name, fault))
+        match rendered {
+            Ok(text) => Ok(Some((name, text))),
+            Err(fault) => Err((name, fault)),
+        }
     }
 
     fn try_with(&self, examples: &[Template], faults: &mut BTreeMap<String, OwnFault>) {
@@ -137,10 +139,9 @@ impl OwnWording {
                 let words = template.words(locale, &Recipient { first_name }, "app.example.com");
                 for part in Part::ALL {
                     match self.part(part, &words) {
-                        Ok(Some(text)) if part != Part::Subject && !text.contains(MARK) => {
+                        Ok(Some((file, text))) if part != Part::Subject && !text.contains(MARK) => {
                             let (template, language) = (words.template, words.language);
-                            let name = format!("{language}/{template}.{}", part.extension());
-                            faults.entry(name).or_insert(OwnFault::Linkless { template, language });
+                            faults.entry(file).or_insert(OwnFault::Linkless { template, language });
                         }
                         Ok(_) => {}
                         Err((file, fault)) => {
@@ -182,14 +183,14 @@ fn files(
 ) -> Vec<(String, Result<String, OwnFault>)> {
     let mut found = Vec::new();
     for (at, prefix) in [(folder.to_owned(), String::new())].into_iter().chain(languages(folder)) {
-        let entries = match fs::read_dir(&at) {
+        let entries = match fs::read_dir(&at).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(entries) => entries,
             Err(error) => {
                 faults.insert(at.display().to_string(), error.into());
                 continue;
             }
         };
-        for entry in entries.filter_map(Result::ok) {
+        for entry in entries {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with('.') || (prefix.is_empty() && entry.path().is_dir() && is_language(&name)) {
                 continue;

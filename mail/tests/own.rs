@@ -1,6 +1,7 @@
 //! Templates of an operator's own.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use doorbook_mail::{Link, Locale, Origin, OwnWording, Recipient, Remedy, Rendered, Template};
@@ -106,6 +107,27 @@ fn what_could_not_be_sent_is_refused_by_file_all_of_it_at_once() {
     }
     assert_eq!(told.split("; ").count(), files.len(), "{told}");
     assert!(refused(&[("mail.html", "{{ link }}{{ valid_hours }}")]).contains("mail.html "), "not every mail has it");
+    let told = refused(&[("mail.txt", "{{ greeting }}")]);
+    assert!(told.starts_with("mail.txt does not show the link of ") && !told.contains("; "), "{told}");
     assert!(refused(&[("en/reset.txt", &format!("{{{{ link }}}}{}", "x".repeat(200_000)))]).contains("more than"));
     assert!(OwnWording::read(std::path::Path::new("/nowhere/at/all")).is_err());
+}
+
+#[test]
+fn every_mail_has_an_example_and_stands_in_the_documentation() {
+    let site = "https://app.example.com".parse::<url::Url>().unwrap();
+    let examples: BTreeSet<_> =
+        Template::examples(&site, datetime!(2026-01-01 00:00 UTC)).iter().map(Template::name).collect();
+    // One snapshot a mail and language.
+    let snapshots = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots")).unwrap();
+    let said: BTreeSet<_> = snapshots
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            Some(name.strip_prefix("wording__")?.strip_suffix("_en.snap")?.to_owned())
+        })
+        .collect();
+    assert_eq!(examples, said.iter().map(String::as_str).collect());
+    for name in examples {
+        assert!(include_str!("../../docs/MAILS.md").contains(&format!("`{name}`")), "{name}");
+    }
 }
