@@ -79,30 +79,8 @@ pub fn policy() -> Policy {
         stranger_lifetime: Duration::from_hours(30 * 24),
         key_backup_lifetime: Duration::from_hours(30 * 24),
         site: "localhost".to_owned(),
-        alerts: thresholds(),
+        alerts: Thresholds::default(),
         log_email: doorbook_core::config::LogEmail::Masked,
-    }
-}
-
-/// Those of the settings by default.
-pub fn thresholds() -> Thresholds {
-    let hour = Duration::from_hours(1);
-    Thresholds {
-        window: Duration::from_mins(15),
-        long_window: 24 * hour,
-        quiet: hour,
-        account_failures: Some(20),
-        network_accounts: Some(20),
-        login_failures: None,
-        login_blocks: None,
-        surge_factor: Some(10),
-        surge_min: 100,
-        resets: Some(50),
-        registrations: Some(100),
-        fresh_role: Some(hour),
-        orders: Some(10),
-        reveals: Some(20),
-        mail_failure_percent: Some(50),
     }
 }
 
