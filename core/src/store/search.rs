@@ -196,12 +196,42 @@ pub struct Found {
     pub next: Option<i64>,
 }
 
-/// One page. Costs at most `walk` rows whatever is asked for.
+/// One page. Costs at most `walk` rows whatever is asked for, and as few as it can: each step walks four times as far as the one before.
 pub async fn page(db: &Db, query: &Query) -> Result<Found, StoreError> {
     let Some((field, values)) = &query.lead else { return everything(db, query).await };
+    let lead = (*field, values.as_slice());
+    let (mut positions, mut before, mut walked) = (Vec::new(), query.before, 0);
+    let mut rows = query.limit * if query.others.is_empty() { 1 } else { 4 };
+    loop {
+        rows = rows.min(query.walk - walked);
+        let step = step(db, query, lead, before, rows).await?;
+        positions.extend(step.matched);
+        positions.truncate(usize::try_from(query.limit).unwrap_or(usize::MAX));
+        walked += step.walked;
+        let next = match step.lowest {
+            _ if is_full(&positions, query.limit) => positions.last().copied(),
+            Some(lowest) if step.walked >= rows && walked < query.walk => {
+                (before, rows) = (lowest, rows * 4);
+                continue;
+            }
+            lowest => lowest.filter(|_| step.walked >= rows),
+        };
+        return Ok(Found { positions, next });
+    }
+}
+
+/// So many rows of the lead, newest first, and which of them hold the rest as well.
+struct Step {
+    matched: Vec<i64>,
+    walked: i64,
+    lowest: Option<i64>,
+}
+
+async fn step(db: &Db, query: &Query, lead: (Field, &[i64]), before: i64, rows: i64) -> Result<Step, StoreError> {
     let fields: Vec<i16> = query.others.iter().map(|(field, _)| field.number()).collect();
     let terms: Vec<i64> = query.others.iter().map(|(_, term)| *term).collect();
-    let row = sqlx::query!(
+    Ok(sqlx::query_as!(
+        Step,
         r#"with lead as (
                select c.position from unnest($1::bigint[]) as t(term)
                cross join lateral (
@@ -213,27 +243,20 @@ pub async fn page(db: &Db, query: &Query) -> Result<Found, StoreError> {
                select l.position from lead l where not exists (
                    select 1 from unnest($6::smallint[], $7::bigint[]) as r(field, term)
                    where not exists (select 1 from event_search o where o.field = r.field and o.term = r.term and o.position = l.position)
-               ) order by l.position desc limit $8
+               )
            )
            select coalesce((select array_agg(position order by position desc) from matched), '{}') as "matched!",
                   (select count(*) from lead) as "walked!", (select min(position) from lead) as lowest"#,
-        values,
-        field.number(),
-        query.before,
+        lead.1,
+        lead.0.number(),
+        before,
         query.from,
-        query.walk,
+        rows,
         &fields,
-        &terms,
-        query.limit
+        &terms
     )
     .fetch_one(db)
-    .await?;
-    let next = if is_full(&row.matched, query.limit) {
-        row.matched.last().copied()
-    } else {
-        row.lowest.filter(|_| row.walked >= query.walk)
-    };
-    Ok(Found { positions: row.matched, next })
+    .await?)
 }
 
 /// A page of all events.
@@ -254,15 +277,17 @@ fn is_full(positions: &[i64], limit: i64) -> bool {
     i64::try_from(positions.len()).is_ok_and(|count| count >= limit)
 }
 
-/// How many events have this value, counted up to `most`.
-pub async fn frequency(db: &Db, field: Field, term: i64, most: i64) -> Result<i64, StoreError> {
+/// How far down the newest `rows` events with this value reach: the further, the rarer it is here. `None`: there are fewer.
+pub async fn reach(db: &Db, field: Field, term: i64, before: i64, rows: i64) -> Result<Option<i64>, StoreError> {
     Ok(sqlx::query_scalar!(
-        r#"select count(*) as "count!" from (select 1 from event_search where field = $1 and term = $2 limit $3) s"#,
+        "select position from event_search where field = $1 and term = $2 and position < $3
+         order by position desc offset $4 limit 1",
         field.number(),
         term,
-        most
+        before,
+        rows - 1
     )
-    .fetch_one(db)
+    .fetch_optional(db)
     .await?)
 }
 

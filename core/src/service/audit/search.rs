@@ -18,8 +18,8 @@ use crate::value::{AccountId, Email, EventId, SessionId};
 
 /// Rows walked for one page at most. Source: some 20 ms of index rows in memory.
 const WALK_MAX: i64 = 20_000;
-/// Which field is the rarest is found out by counting each up to here.
-const FREQUENCY_MAX: i64 = 5_000;
+/// Which field is the rarest is told by how far down its newest so many rows reach.
+const REACH: i64 = 200;
 /// Accounts that one address may have belonged to, of which the trail is searched.
 const OWNERS_MAX: i64 = 20;
 /// Longest name of an event.
@@ -227,14 +227,19 @@ impl Doorbook {
             let Some((lowest, past)) = view::bounds(&self.db, first, last).await? else { return Ok(None) };
             (from, end) = (lowest, past);
         }
+        let before = before.unwrap_or(i64::MAX).min(end);
         let key = self.vault.search_key(&self.db).await?;
-        let mut counted = Vec::new();
-        for (field, value) in filter.terms() {
-            let term = key.term(field, &value);
-            counted.push((view::frequency(&self.db, field, term, FREQUENCY_MAX).await?, field, term));
+        let mut terms: Vec<_> =
+            filter.terms().into_iter().map(|(field, value)| (field, key.term(field, &value))).collect();
+        if terms.len() > 1 {
+            let mut placed = Vec::new();
+            for (field, term) in terms {
+                placed.push((view::reach(&self.db, field, term, before, REACH).await?, field, term));
+            }
+            placed.sort_unstable();
+            terms = placed.into_iter().map(|(_, field, term)| (field, term)).collect();
         }
-        counted.sort_unstable();
-        let mut terms = counted.into_iter().map(|(_, field, term)| (field, term));
+        let mut terms = terms.into_iter();
         let lead = match &filter.email {
             Some(email) => Some((Field::Account, self.owners(&key, email).await?)),
             None => terms.next().map(|(field, term)| (field, vec![term])),
@@ -242,7 +247,6 @@ impl Doorbook {
         if lead.as_ref().is_some_and(|(_, values)| values.is_empty()) {
             return Ok(None);
         }
-        let before = before.unwrap_or(i64::MAX).min(end);
         Ok(Some(Walk { lead, others: terms.collect(), from, before }))
     }
 
