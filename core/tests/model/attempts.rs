@@ -108,13 +108,10 @@ impl World {
         self.failures.iter().filter(|(at, _)| *at <= end && at.plus(self.rule.window) > end).count()
     }
 
-    fn settle(&mut self, number: usize, how: fn(&mut Self, Flight) -> TestCaseResult) -> TestCaseResult {
+    /// One of those in flight, if there is any.
+    fn landed(&mut self, number: usize) -> Option<Flight> {
         self.let_lapse();
-        if self.flights.is_empty() {
-            return Ok(());
-        }
-        let flight = self.flights.remove(number % self.flights.len());
-        how(self, flight)
+        (!self.flights.is_empty()).then(|| self.flights.remove(number % self.flights.len()))
     }
 
     fn fails(&mut self, flight: Flight) -> TestCaseResult {
@@ -127,16 +124,14 @@ impl World {
         Ok(())
     }
 
-    fn succeeds(&mut self, flight: Flight) -> TestCaseResult {
+    fn succeeds(&mut self, flight: Flight) {
         self.counter = self.counter.clone().settle_success(self.rule, self.now, flight.id);
         self.failures.retain(|(_, target)| *target != flight.target);
         self.runs[flight.target.0 as usize] = 0;
-        Ok(())
     }
 
-    fn is_released(&mut self, flight: Flight) -> TestCaseResult {
+    fn is_released(&mut self, flight: Flight) {
         self.counter = self.counter.clone().release(self.rule, self.now, flight.id);
-        Ok(())
     }
 
     /// Whatever has happened.
@@ -169,13 +164,13 @@ fn guess((rule, before, steps): (Rule, [u32; 3], Vec<Step>)) -> TestCaseResult {
     for step in steps {
         match step {
             Step::Guess(target) => world.guess(Target(target))?,
-            Step::Fails(number) => world.settle(number, World::fails)?,
-            Step::Succeeds(number) => world.settle(number, World::succeeds)?,
-            Step::IsReleased(number) => world.settle(number, World::is_released)?,
-            Step::Dies(number) => world.settle(number, |world, flight| {
-                world.dead.push(flight);
-                Ok(())
-            })?,
+            Step::Fails(number) => world.landed(number).map_or(Ok(()), |flight| world.fails(flight))?,
+            Step::Succeeds(number) => world.landed(number).into_iter().for_each(|flight| world.succeeds(flight)),
+            Step::IsReleased(number) => world.landed(number).into_iter().for_each(|flight| world.is_released(flight)),
+            Step::Dies(number) => {
+                let flight = world.landed(number);
+                world.dead.extend(flight);
+            }
             Step::Wait(seconds) => world.now = world.now.plus(Duration::from_secs(seconds)),
         }
         world.is_sound()?;
@@ -198,13 +193,13 @@ fn whatever_happens_to_guesses_no_window_holds_more_wrong_ones_than_allowed() {
 fn a_plain_limit_holds_in_every_window_and_says_truly_when_it_ends() {
     let waits = proptest::collection::vec(0_u64..100, 1..60);
     hold(&(rule(), waits), |(rule, waits)| {
-        let (mut counter, mut now, mut counted) = (Counter::default(), BEGINNING, Vec::new());
+        let (mut counter, mut now, mut let_in) = (Counter::default(), BEGINNING, Vec::new());
         for wait in waits {
             now = now.plus(Duration::from_secs(wait));
             match counter.clone().count(rule, now) {
                 Ok(next) => {
                     counter = next;
-                    counted.push(now);
+                    let_in.push(now);
                 }
                 Err(at) => {
                     prop_assert!(counter.clone().count(rule, at).is_ok(), "the next is allowed when it was said to be");
@@ -212,7 +207,7 @@ fn a_plain_limit_holds_in_every_window_and_says_truly_when_it_ends() {
                     prop_assert!(counter.clone().count(rule, just_before).is_err(), "and no sooner");
                 }
             }
-            let in_window = counted.iter().filter(|at| at.plus(rule.window) > now).count();
+            let in_window = let_in.iter().filter(|at| at.plus(rule.window) > now).count();
             prop_assert!(in_window <= rule.max as usize);
         }
         Ok(())
