@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat, PgValueRef, Postgres};
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 /// Microseconds between the Unix epoch and Postgres' own (2000-01-01). Source: PostgreSQL, `timestamptz` binary format.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -63,9 +63,12 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// A time as RFC 3339 writes it, with any offset.
+    /// A time as RFC 3339 writes it, with any offset, unless UTC puts it into a year that RFC 3339 cannot write.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
-        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?.checked_to_offset(UtcOffset::UTC)?;
+        if !(0..=9_999).contains(&at.year()) {
+            return None;
+        }
         i64::try_from(at.unix_timestamp_nanos() / 1_000).ok().map(Self)
     }
 

@@ -58,7 +58,8 @@ impl TrustedProxies {
         self.client(peer.unwrap_or(IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)), request.headers())
     }
 
-    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+    /// The client behind this peer, as far as the peer may tell.
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
         let peer = peer.to_canonical();
         let trusted = self.trusts(peer);
         let scheme = match (self.claims_https(headers), trusted) {

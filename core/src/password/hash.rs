@@ -2,20 +2,18 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use argon2::Argon2;
-use tokio::sync::oneshot;
 
 use super::PasswordPlain;
-use super::admission::{Admission, MovingAverage, WAITING_MAX};
+use super::admission::MovingAverage;
 use super::argon::{self, ArgonError, HashCost, Memory, OUTPUT_LEN, SALT_LEN};
 use super::legacy::{StoredHash, Unreadable};
+use super::pool::{Pool, Unserved};
 
 /// Niceness of the hashing threads (0 is normal, 19 the lowest priority). At 0 the p99 of other routes doubles while
 /// hashes are computed; between 5 and 10 it stays.
@@ -73,12 +71,9 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct Hasher {
     live: Arc<Live>,
-    jobs: SyncSender<Job>,
-    admission: Arc<Admission>,
+    pool: Pool<Memory>,
     counters: Arc<Counters>,
 }
-
-type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
 #[derive(Default)]
 struct Counters {
@@ -90,15 +85,9 @@ impl Hasher {
     /// Starts `permits` hashing threads, each of which keeps `cost.memory_kib`. No full hash is computed.
     pub fn start(cost: HashCost, permits: NonZeroUsize) -> Result<Self, StartError> {
         let live = Arc::new(Live::new(cost)?);
-        let permits = permits.get();
-        // As long as the admission allows, so that sending never waits.
-        let (jobs, receiver) = sync_channel(permits + WAITING_MAX);
-        let receiver = Arc::new(Mutex::new(receiver));
-        for number in 0..permits {
-            let (live, receiver) = (Arc::clone(&live), Arc::clone(&receiver));
-            thread::Builder::new().name(format!("hash-{number}")).spawn(move || serve(&live, &receiver))?;
-        }
-        Ok(Self { live, jobs, admission: Admission::new(permits), counters: Arc::default() })
+        let of_thread = Arc::clone(&live);
+        let pool = Pool::start(permits.get(), "hash", move || prepare(&of_thread))?;
+        Ok(Self { live, pool, counters: Arc::default() })
     }
 
     /// One thread a core: more would only share them.
@@ -132,7 +121,7 @@ impl Hasher {
 
     /// Hashes being computed now, and jobs that wait for a thread.
     pub fn in_use(&self) -> (usize, usize) {
-        self.admission.in_use()
+        self.pool.in_use()
     }
 
     /// Calls refused as [`HashError::Overloaded`] since the start.
@@ -144,27 +133,13 @@ impl Hasher {
         &self,
         work: impl FnOnce(&mut Memory) -> Result<T, ComputeError> + Send + 'static,
     ) -> Result<T, HashError> {
-        let ticket = self.admission.admit().map_err(|retry_after| {
-            self.counters.rejected.fetch_add(1, Ordering::Relaxed);
-            HashError::Overloaded { retry_after }
-        })?;
-        let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |memory| {
-            // The caller went away while the job waited: nobody would learn the result.
-            if reply.is_closed() {
-                return;
+        let result = self.pool.run(work).await.map_err(|unserved| match unserved {
+            Unserved::Full { retry_after } => {
+                self.counters.rejected.fetch_add(1, Ordering::Relaxed);
+                HashError::Overloaded { retry_after }
             }
-            let started = Instant::now();
-            let result = work(memory);
-            ticket.finish(started.elapsed());
-            // A caller that went away meanwhile is no fault.
-            let _ = reply.send(result);
-        });
-        if self.jobs.try_send(job).is_err() {
-            tracing::error!("the hashing threads are gone");
-            return Err(HashError::Failed);
-        }
-        let result = answer.await.map_err(|_| HashError::Failed)?;
+            Unserved::Lost => HashError::Failed,
+        })?;
         result.map_err(|error| {
             tracing::error!(%error, "a password could not be hashed");
             HashError::Failed
@@ -172,22 +147,15 @@ impl Hasher {
     }
 }
 
-/// What one hashing thread does until the last [`Hasher`] is dropped.
-fn serve(live: &Live, jobs: &Mutex<Receiver<Job>>) {
+/// What a hashing thread is before its first job, and the memory it keeps.
+fn prepare(live: &Live) -> Memory {
     lower_priority();
     let mut memory = Memory::for_cost(&live.argon2);
     // Now rather than in somebody's login.
     if let Err(error) = memory.warm() {
         tracing::error!(%error, "a hashing thread has no memory yet; its first job tries again");
     }
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        // A defect in one job must not take the thread, and with it every login, away. Its caller gets an error.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut memory))).is_err() {
-            tracing::warn!("a hashing job panicked");
-        }
-    }
+    memory
 }
 
 /// On Linux alone a priority belongs to a thread; elsewhere this would slow the whole process.

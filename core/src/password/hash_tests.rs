@@ -1,5 +1,7 @@
 use std::sync::mpsc;
 
+use tokio::sync::oneshot;
+
 use super::*;
 
 const TINY: HashCost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 };

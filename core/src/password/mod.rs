@@ -1,16 +1,23 @@
 //! Passwords: how one is taken in, judged, hashed and verified.
 
 mod admission;
+#[cfg(test)]
+mod admission_tests;
 mod argon;
 mod breached;
 mod common;
 mod hash;
 mod legacy;
 mod policy;
+mod pool;
 mod similarity;
 
 use std::fmt;
 use std::sync::Arc;
+// What `admission` and `pool` run on, in a place that they can be given another of: core/tests/permits compiles both again with the
+// primitives of shuttle, which tries the orders of their steps.
+use std::time::Instant;
+use std::{sync, thread};
 
 use subtle::ConstantTimeEq;
 use unicode_normalization::{UnicodeNormalization, is_nfc};

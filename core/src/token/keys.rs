@@ -22,7 +22,7 @@ pub enum Use {
 }
 
 impl Use {
-    const ALL: [Self; 11] = [
+    pub const ALL: [Self; 11] = [
         Self::Refresh,
         Self::Reset,
         Self::Verify,

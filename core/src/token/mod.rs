@@ -1,6 +1,7 @@
 //! Tokens and the keys they come from.
 
 pub mod access;
+pub mod cursor;
 mod der;
 pub mod keys;
 pub mod opaque;

@@ -307,7 +307,7 @@ async fn an_auditor_sees_masked_mailboxes_until_they_are_revealed_for_a_reason()
     assert_eq!(house.number(leaked).await, 0);
 }
 
-/// C068. Breaks when `core/src/service/audit/cursor.rs`: `is_ours.then_some(position)` → `Some(position)`.
+/// C068. Breaks when `core/src/token/cursor.rs`: `is_ours.then_some(position)` → `Some(position)`.
 #[tokio::test]
 async fn a_cursor_continues_its_own_search_and_no_other() {
     let house = house().await;

@@ -249,7 +249,7 @@ impl<const RIGHT: usize> Scene for Guesses<RIGHT> {
     }
 }
 
-/// C011. Breaks when `core/src/store/project/counters.rs`: `where bucket = {bucket} and version = {version} and {keys} and {{after}} returning 1` → `where bucket = {bucket} and version > 0 * {version} and {keys} and {{after}} returning 1`.
+/// C011, C076. Breaks when `core/src/store/project/counters.rs`: `where bucket = {bucket} and version = {version} and {keys} and {{after}} returning 1` → `where bucket = {bucket} and version > 0 * {version} and {keys} and {{after}} returning 1`.
 #[tokio::test]
 async fn three_wrong_guesses_in_any_order_are_verified_twice() {
     let limit = Rule { max: 2, window: Duration::from_secs(300), block: Duration::from_secs(900) };
@@ -258,7 +258,7 @@ async fn three_wrong_guesses_in_any_order_are_verified_twice() {
     explore(&scene, dose(20, 1)).await;
 }
 
-/// C011. Breaks when `core/src/store/project/counters.rs`: `where bucket = {bucket} and version = {version} and {keys} and {{after}} returning 1` → `where bucket = {bucket} and version > 0 * {version} and {keys} and {{after}} returning 1`.
+/// C011, C076. Breaks when `core/src/store/project/counters.rs`: `where bucket = {bucket} and version = {version} and {keys} and {{after}} returning 1` → `where bucket = {bucket} and version > 0 * {version} and {keys} and {{after}} returning 1`.
 #[tokio::test]
 async fn a_right_guess_among_wrong_ones_in_any_order_does_what_it_does_in_some_serial_order() {
     let limit = Rule { max: 2, window: Duration::from_secs(300), block: Duration::from_secs(900) };
@@ -315,7 +315,7 @@ impl<const REFRESHES: usize> Scene for Rotation<REFRESHES> {
     }
 }
 
-/// C026. Breaks when `core/src/service/refresh.rs`: `                        return Err(Refusal::Unavailable(StoreError::Conflict));` → `                        return { let _ = StoreError::Conflict; Err(Refusal::Unauthenticated) };`.
+/// C026, C076. Breaks when `core/src/service/refresh.rs`: `                        return Err(Refusal::Unavailable(StoreError::Conflict));` → `                        return { let _ = StoreError::Conflict; Err(Refusal::Unauthenticated) };`.
 #[tokio::test]
 async fn three_refreshes_with_one_token_in_any_order_make_one_successor() {
     let scene = Rotation::<3> { street: Street::new(|_| {}).await, theft: false };
@@ -323,7 +323,7 @@ async fn three_refreshes_with_one_token_in_any_order_make_one_successor() {
     explore(&scene, 1).await;
 }
 
-/// C029. Breaks when `core/src/service/refresh.rs`: `                    if !sessions::rotate(&self.db, row.session_id, row.generation, key_id, idle_end).await? {` → `                    if !sessions::rotate(&self.db, row.session_id, row.generation, key_id, idle_end).await? && row.generation < 0 {`.
+/// C029, C076. Breaks when `core/src/service/refresh.rs`: `                    if !sessions::rotate(&self.db, row.session_id, row.generation, key_id, idle_end).await? {` → `                    if !sessions::rotate(&self.db, row.session_id, row.generation, key_id, idle_end).await? && row.generation < 0 {`.
 #[tokio::test]
 async fn two_refreshes_and_a_logout_in_any_order_do_what_some_serial_order_does() {
     let scene = Rotation::<2> { street: Street::new(|_| {}).await, theft: false };
@@ -331,7 +331,7 @@ async fn two_refreshes_and_a_logout_in_any_order_do_what_some_serial_order_does(
     explore(&scene, 1).await;
 }
 
-/// C035. Breaks when `core/src/service/refresh.rs`: `                    self.end_reused(&row, presented, context).await?;` → `                    let _ = Self::end_reused(self, &row, presented, context);`.
+/// C035, C076. Breaks when `core/src/service/refresh.rs`: `                    self.end_reused(&row, presented, context).await?;` → `                    let _ = Self::end_reused(self, &row, presented, context);`.
 #[tokio::test]
 async fn three_refreshes_without_a_grace_end_the_family_once() {
     let scene =

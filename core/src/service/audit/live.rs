@@ -20,6 +20,7 @@ use crate::store::log::{self, SealedEvent};
 use crate::store::query::{accounts, sessions};
 use crate::store::search::FOLLOWER;
 use crate::terms::{self, Field, Severity};
+use crate::token::cursor;
 use crate::value::AccountId;
 
 /// Streams of one process, and of one account in it.
@@ -144,8 +145,8 @@ impl Doorbook {
             }
             Some(id) => {
                 let refused = |words| Refusal::Invalid(vec![FieldFault::new(LAST_EVENT_ID, "invalid", words)]);
-                let position =
-                    self.read_cursor(id, &search).ok_or_else(|| refused("is not from a stream of this search"))?;
+                let position = cursor::read(&self.roots, id, &search)
+                    .ok_or_else(|| refused("is not from a stream of this search"))?;
                 if newest - position > RESUME_MAX {
                     return Err(refused("is too far back: search for what was missed"));
                 }
@@ -186,7 +187,7 @@ impl Doorbook {
         let position = follow::position(&self.db, FOLLOWER).await?.clamp((newest - RESUME_MAX).max(0), newest);
         let sight = self.sight(caller).await?;
         let (entries, _) = self.walk(filter, Some(position + 1), i64::from(limit), sight).await?;
-        Ok((entries, self.cursor(position, &search)))
+        Ok((entries, cursor::write(&self.roots, position, &search)))
     }
 
     /// Streams that are open in this process.
@@ -335,7 +336,7 @@ impl Stream {
     }
 
     fn id(&self) -> String {
-        self.place.doorbook.cursor(self.position, &self.search)
+        cursor::write(&self.place.doorbook.roots, self.position, &self.search)
     }
 
     /// Whether session and role are in force still. A store that cannot answer ends the stream, as it refuses a request.

@@ -1,7 +1,6 @@
 //! The trail as auditors and admins read it. Reading is recorded: one event a search, an event read, a look at an account's past, an export
 //! or a stream.
 
-mod cursor;
 mod difference;
 mod export;
 mod live;

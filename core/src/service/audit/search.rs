@@ -14,6 +14,7 @@ use crate::store::keys::search::SearchKey;
 use crate::store::log::{self, SealedEvent};
 use crate::store::search::{self as view, Query};
 use crate::terms::{self, Field, Severity};
+use crate::token::cursor;
 use crate::value::{AccountId, Email, EventId, SessionId};
 
 /// Rows walked for one page at most. Source: some 20 ms of index rows in memory.
@@ -184,7 +185,7 @@ impl Doorbook {
             None => None,
             Some(text) => {
                 let invalid = || fault("cursor", "is not from a page of this search");
-                Some(self.read_cursor(text, &search).ok_or_else(invalid)?)
+                Some(cursor::read(&self.roots, text, &search).ok_or_else(invalid)?)
             }
         };
         if before.is_none() {
@@ -193,7 +194,7 @@ impl Doorbook {
         }
         let sight = self.sight(caller).await?;
         let (entries, next) = self.walk(filter, before, i64::from(limit.max(1)), sight).await?;
-        Ok(Page { entries, next: next.map(|position| self.cursor(position, &search)) })
+        Ok(Page { entries, next: next.map(|position| cursor::write(&self.roots, position, &search)) })
     }
 
     /// The newest events of a search, for a page that is recorded as a whole.

@@ -1,0 +1,95 @@
+//! Threads that serve jobs, each with something of its own that the jobs use, and the queue before them.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::admission::{Admission, WAITING_MAX};
+use super::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use super::sync::{Arc, Mutex, PoisonError};
+use super::{Instant, thread};
+
+/// Clones share the threads; when the last one goes, they end.
+pub(super) struct Pool<S> {
+    jobs: SyncSender<Job<S>>,
+    admission: Arc<Admission>,
+}
+
+type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
+
+/// Why a job has no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unserved {
+    /// It was not taken on.
+    Full { retry_after: Duration },
+    /// It panicked, or no thread is left.
+    Lost,
+}
+
+impl<S: 'static> Pool<S> {
+    /// Starts as many threads as there are permits, each with what `prepare` makes on it.
+    pub(super) fn start(
+        permits: usize,
+        name: &str,
+        prepare: impl Fn() -> S + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        // As long as the admission allows, so that sending never waits.
+        let (jobs, receiver) = sync_channel(permits + WAITING_MAX);
+        let shared = Arc::new((prepare, Mutex::new(receiver)));
+        for number in 0..permits {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name(format!("{name}-{number}")).spawn(move || serve(shared.0(), &shared.1))?;
+        }
+        Ok(Self { jobs, admission: Admission::new(permits) })
+    }
+
+    /// Jobs that run and jobs that wait.
+    pub(super) fn in_use(&self) -> (usize, usize) {
+        self.admission.in_use()
+    }
+
+    /// What a thread makes of `work`. A caller that goes away takes back only what no thread has begun.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut S) -> T + Send + 'static,
+    ) -> Result<T, Unserved> {
+        let ticket = self.admission.admit().map_err(|retry_after| Unserved::Full { retry_after })?;
+        let (reply, answer) = oneshot::channel();
+        let job: Job<S> = Box::new(move |state| {
+            // The caller went away while the job waited: nobody would learn the result.
+            if reply.is_closed() {
+                return;
+            }
+            let started = Instant::now();
+            let result = work(state);
+            ticket.finish(started.elapsed());
+            // A caller that went away meanwhile is no fault.
+            let _ = reply.send(result);
+        });
+        if self.jobs.try_send(job).is_err() {
+            tracing::error!("the hashing threads are gone");
+            return Err(Unserved::Lost);
+        }
+        answer.await.map_err(|_| Unserved::Lost)
+    }
+}
+
+impl<S> Clone for Pool<S> {
+    fn clone(&self) -> Self {
+        Self { jobs: self.jobs.clone(), admission: Arc::clone(&self.admission) }
+    }
+}
+
+/// What one thread does until the last [`Pool`] is dropped.
+fn serve<S>(mut state: S, jobs: &Mutex<Receiver<Job<S>>>) {
+    loop {
+        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = job else { return };
+        // A defect in one job must not take the thread, and with it every login, away. Its caller gets an error.
+        if catch_unwind(AssertUnwindSafe(|| job(&mut state))).is_err() {
+            tracing::warn!("a hashing job panicked");
+        }
+    }
+}
