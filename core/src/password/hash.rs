@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use argon2::Argon2;
 use tokio::sync::oneshot;
 
 use super::PasswordPlain;
 use super::admission::{Admission, MovingAverage, WAITING_MAX};
-use super::argon::{self, ArgonError, HashCost, Memory, OUTPUT_LEN, SALT_LEN};
+use super::argon::{HashCost, OUTPUT_LEN, Recipe, SALT_LEN};
+use super::engine::{ArgonError, Engine, Memory};
 use super::legacy::{StoredHash, Unreadable};
 
 /// Niceness of the hashing threads (0 is normal, 19 the lowest priority). At 0 the p99 of other routes doubles while
@@ -87,9 +87,9 @@ struct Counters {
 }
 
 impl Hasher {
-    /// Starts `permits` hashing threads, each of which keeps `cost.memory_kib`. No full hash is computed.
-    pub fn start(cost: HashCost, permits: NonZeroUsize) -> Result<Self, StartError> {
-        let live = Arc::new(Live::new(cost)?);
+    /// Starts `permits` hashing threads, each of which keeps `cost.memory_kib` from its first hash on. No full hash is computed.
+    pub fn start(cost: HashCost, engine: Engine, permits: NonZeroUsize) -> Result<Self, StartError> {
+        let live = Arc::new(Live::new(cost, engine)?);
         let permits = permits.get();
         // As long as the admission allows, so that sending never waits.
         let (jobs, receiver) = sync_channel(permits + WAITING_MAX);
@@ -123,6 +123,11 @@ impl Hasher {
             live.verify(stored.as_deref(), &password, memory)
         })
         .await
+    }
+
+    /// What computes: [`Engine::Argon2`] also where another was asked for and did not pass its self-test.
+    pub fn engine(&self) -> Engine {
+        self.live.engine
     }
 
     /// Verifications computed since the start.
@@ -175,11 +180,7 @@ impl Hasher {
 /// What one hashing thread does until the last [`Hasher`] is dropped.
 fn serve(live: &Live, jobs: &Mutex<Receiver<Job>>) {
     lower_priority();
-    let mut memory = Memory::for_cost(&live.argon2);
-    // Now rather than in somebody's login.
-    if let Err(error) = memory.warm() {
-        tracing::error!(%error, "a hashing thread has no memory yet; its first job tries again");
-    }
+    let mut memory = Memory::new(live.engine, &live.recipe);
     loop {
         let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
@@ -209,7 +210,8 @@ enum ComputeError {
 /// The parameters of new hashes and what is derived from them.
 struct Live {
     cost: HashCost,
-    argon2: Argon2<'static>,
+    recipe: Recipe,
+    engine: Engine,
     /// Verified where there is nothing to verify. Salt and output are random, so no password matches it and making it
     /// takes no hash.
     dummy: StoredHash,
@@ -218,22 +220,23 @@ struct Live {
 }
 
 impl Live {
-    fn new(cost: HashCost) -> Result<Self, StartError> {
-        let argon2 = cost.argon2().ok_or(StartError::Cost(cost))?;
-        if !argon::self_test().is_ok_and(|passed| passed) {
+    fn new(cost: HashCost, engine: Engine) -> Result<Self, StartError> {
+        let recipe = cost.recipe().ok_or(StartError::Cost(cost))?;
+        if !Engine::Argon2.self_test().is_ok_and(|passed| passed) {
             return Err(StartError::SelfTest);
         }
+        let engine = engine.or_reference();
         let salt: [u8; SALT_LEN] = random().map_err(|_| StartError::Randomness)?;
         let output: [u8; OUTPUT_LEN] = random().map_err(|_| StartError::Randomness)?;
         let dummy = StoredHash::parse(&cost.phc(&salt, &output)).map_err(|_| StartError::Cost(cost))?;
-        Ok(Self { cost, argon2, dummy, time: MovingAverage::default() })
+        Ok(Self { cost, recipe, engine, dummy, time: MovingAverage::default() })
     }
 
     fn hash(&self, password: &PasswordPlain, memory: &mut Memory) -> Result<PhcString, ComputeError> {
         let salt: [u8; SALT_LEN] = random()?;
         let mut output = [0; OUTPUT_LEN];
         let started = Instant::now();
-        memory.hash(&self.argon2, password.normalized().as_bytes(), &salt, &mut output)?;
+        memory.hash(&self.recipe, password.normalized().as_bytes(), &salt, &mut output)?;
         self.time.record(started.elapsed());
         Ok(PhcString(self.cost.phc(&salt, &output)))
     }
@@ -274,10 +277,10 @@ impl Live {
 
     /// A hash that takes what remains of a live one's time: a cheap imported hash must not tell by its speed that the
     /// account exists.
-    fn padding(&self, elapsed: Duration) -> Option<Argon2<'static>> {
-        let Some(whole) = self.time.get() else { return Some(self.argon2.clone()) };
+    fn padding(&self, elapsed: Duration) -> Option<Recipe> {
+        let Some(whole) = self.time.get() else { return Some(self.recipe.clone()) };
         let part = whole.saturating_sub(elapsed);
-        self.cost.fraction(part.as_nanos(), whole.as_nanos())?.argon2()
+        self.cost.fraction(part.as_nanos(), whole.as_nanos())?.recipe()
     }
 }
 

@@ -4,6 +4,7 @@ mod admission;
 mod argon;
 mod breached;
 mod common;
+mod engine;
 mod hash;
 mod legacy;
 mod policy;
@@ -18,6 +19,7 @@ use zeroize::Zeroizing;
 
 pub use argon::HashCost;
 pub use breached::BreachedList;
+pub use engine::Engine;
 pub use hash::{HashError, Hasher, PhcString, StartError, Verified};
 pub use legacy::Unreadable;
 pub use policy::{ContextWords, PasswordPolicy, PersonAttributes, Validator, Violation};
