@@ -5,7 +5,9 @@ use std::num::NonZeroU32;
 use aws_lc_rs::pbkdf2;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use doorbook_core::password::{HashCost, HashError, Hasher, LENGTH_MAX, PasswordError, PasswordPlain, Verified};
+use doorbook_core::password::{
+    Engine, HashCost, HashError, Hasher, LENGTH_MAX, PasswordError, PasswordPlain, Verified,
+};
 use serde::Deserialize;
 
 /// Far below what production accepts, for speed.
@@ -14,7 +16,7 @@ const TINY: HashCost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 }
 const REFUSED: Verified = Verified { matches: false, rehash: false };
 
 fn hasher() -> Hasher {
-    Hasher::start(TINY, Hasher::default_permits()).expect("the parameters are within the bounds")
+    Hasher::start(TINY, Engine::Argon2, Hasher::default_permits()).expect("the parameters are within the bounds")
 }
 
 fn password(text: &str) -> PasswordPlain {
@@ -29,20 +31,24 @@ struct Vector {
     valid: bool,
 }
 
+/// C022. Breaks when `core/src/password/engine.rs`: `.passes(recipe.params.t_cost())` → `.passes(1)`.
 #[tokio::test]
 async fn hashes_made_by_django_verify_and_are_due_for_a_rehash() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("vectors/password-hashes.json")).unwrap();
     assert_eq!(vectors.len(), 39);
-    let hasher = hasher();
-    for Vector { kind, password: text, encoded, valid } in vectors {
-        let verified = hasher.verify(Some(&encoded), &password(&text)).await.unwrap();
-        assert_eq!(verified, Verified { matches: valid, rehash: valid }, "{kind}: {encoded}");
+    for engine in [Engine::Argon2, Engine::Simd] {
+        let hasher = Hasher::start(TINY, engine, Hasher::default_permits()).unwrap();
+        assert_eq!(hasher.engine(), engine);
+        for Vector { kind, password: text, encoded, valid } in &vectors {
+            let verified = hasher.verify(Some(encoded), &password(text)).await.unwrap();
+            assert_eq!(verified, Verified { matches: *valid, rehash: *valid }, "{engine:?}, {kind}: {encoded}");
+        }
     }
 }
 
 #[tokio::test]
 async fn a_new_hash_has_the_documented_form_and_needs_no_rehash() {
-    let hasher = Hasher::start(HashCost::default(), std::num::NonZeroUsize::MIN).unwrap();
+    let hasher = Hasher::start(HashCost::default(), Engine::Argon2, std::num::NonZeroUsize::MIN).unwrap();
     let password = password("correct horse battery staple");
     let hash = hasher.hash(&password).await.unwrap();
     let fields: Vec<&str> = hash.as_str().split('$').collect();
@@ -66,7 +72,7 @@ async fn each_hash_has_its_own_salt() {
 
 #[tokio::test]
 async fn a_hash_of_other_parameters_matches_and_is_due_for_a_rehash() {
-    let stronger = Hasher::start(HashCost { time_cost: 2, ..TINY }, Hasher::default_permits()).unwrap();
+    let stronger = Hasher::start(HashCost { time_cost: 2, ..TINY }, Engine::Argon2, Hasher::default_permits()).unwrap();
     let stored = stronger.hash(&password("moved house")).await.unwrap();
     let hasher = hasher();
     let verified = hasher.verify(Some(stored.as_str()), &password("moved house")).await.unwrap();
@@ -196,7 +202,7 @@ async fn the_longest_passwords_are_hashed_whole() {
 #[tokio::test]
 async fn more_than_can_be_served_is_refused_and_the_rest_is_answered() {
     let slow = HashCost { memory_kib: 65_536, time_cost: 4, parallelism: 1 };
-    let hasher = Hasher::start(slow, std::num::NonZeroUsize::MIN).unwrap();
+    let hasher = Hasher::start(slow, Engine::Argon2, std::num::NonZeroUsize::MIN).unwrap();
     let calls = (0..200).map(|_| {
         let hasher = hasher.clone();
         tokio::spawn(async move { hasher.verify(None, &password("a flood")).await })
@@ -224,7 +230,7 @@ fn parameters_that_argon2_refuses_stop_the_start() {
     for cost in
         [HashCost { memory_kib: 7, ..TINY }, HashCost { time_cost: 0, ..TINY }, HashCost { parallelism: 0, ..TINY }]
     {
-        assert!(Hasher::start(cost, std::num::NonZeroUsize::MIN).is_err());
+        assert!(Hasher::start(cost, Engine::Argon2, std::num::NonZeroUsize::MIN).is_err());
     }
 }
 

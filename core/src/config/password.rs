@@ -42,6 +42,8 @@ pub enum PasswordValidator {
 pub enum Argon2Engine {
     /// The crate of that name.
     Argon2,
+    /// The one that uses the processor's vector instructions.
+    Simd,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,8 @@ impl Password {
         let breached_file = breached_file(reader, listed.contains(&PasswordValidator::Breached));
         let argon2 = Argon2::read(reader);
         let hashing_concurrency = reader.given_whole(&registry::ARGON2_CONCURRENCY);
-        let engine = reader.choice(&registry::ARGON2_ENGINE, &[("argon2", Argon2Engine::Argon2)]);
+        let engines = [("argon2", Argon2Engine::Argon2), ("simd", Argon2Engine::Simd)];
+        let engine = reader.choice(&registry::ARGON2_ENGINE, &engines);
         Ok(Self {
             min_length: min_length?,
             validators: validators?,

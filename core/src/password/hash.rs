@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use argon2::Argon2;
-
 use super::PasswordPlain;
 use super::admission::MovingAverage;
-use super::argon::{self, ArgonError, HashCost, Memory, OUTPUT_LEN, SALT_LEN};
+use super::argon::{HashCost, OUTPUT_LEN, Recipe, SALT_LEN};
+use super::engine::{ArgonError, Engine, Memory};
 use super::legacy::{StoredHash, Unreadable};
 use super::pool::{Pool, Unserved};
 
@@ -19,6 +18,10 @@ use super::pool::{Pool, Unserved};
 /// hashes are computed; between 5 and 10 it stays.
 #[cfg(target_os = "linux")]
 const NICENESS: i32 = 10;
+
+/// How long the memory of hashes is kept when none is asked for. Taking it anew costs a hash half its time again; keeping it costs
+/// everything else on the machine 100 MiB a thread.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// An Argon2id hash in the PHC string format, to be stored.
 pub struct PhcString(String);
@@ -82,11 +85,13 @@ struct Counters {
 }
 
 impl Hasher {
-    /// Starts `permits` hashing threads, each of which keeps `cost.memory_kib`. No full hash is computed.
-    pub fn start(cost: HashCost, permits: NonZeroUsize) -> Result<Self, StartError> {
-        let live = Arc::new(Live::new(cost)?);
-        let of_thread = Arc::clone(&live);
-        let pool = Pool::start(permits.get(), "hash", move || prepare(&of_thread))?;
+    /// Starts `permits` hashing threads, each with `cost.memory_kib` from its first hash on until none has come for half a minute. No full
+    /// hash is computed.
+    pub fn start(cost: HashCost, engine: Engine, permits: NonZeroUsize) -> Result<Self, StartError> {
+        let live = Arc::new(Live::new(cost, engine)?);
+        let of_pool = Arc::clone(&live);
+        let make = move || Memory::new(of_pool.engine, &of_pool.recipe);
+        let pool = Pool::start(permits.get(), "hash", IDLE, lower_priority, make)?;
         Ok(Self { live, pool, counters: Arc::default() })
     }
 
@@ -112,6 +117,11 @@ impl Hasher {
             live.verify(stored.as_deref(), &password, memory)
         })
         .await
+    }
+
+    /// What computes: [`Engine::Argon2`] also where another was asked for and did not pass its self-test.
+    pub fn engine(&self) -> Engine {
+        self.live.engine
     }
 
     /// Verifications computed since the start.
@@ -147,17 +157,6 @@ impl Hasher {
     }
 }
 
-/// What a hashing thread is before its first job, and the memory it keeps.
-fn prepare(live: &Live) -> Memory {
-    lower_priority();
-    let mut memory = Memory::for_cost(&live.argon2);
-    // Now rather than in somebody's login.
-    if let Err(error) = memory.warm() {
-        tracing::error!(%error, "a hashing thread has no memory yet; its first job tries again");
-    }
-    memory
-}
-
 /// On Linux alone a priority belongs to a thread; elsewhere this would slow the whole process.
 fn lower_priority() {
     #[cfg(target_os = "linux")]
@@ -177,7 +176,8 @@ enum ComputeError {
 /// The parameters of new hashes and what is derived from them.
 struct Live {
     cost: HashCost,
-    argon2: Argon2<'static>,
+    recipe: Recipe,
+    engine: Engine,
     /// Verified where there is nothing to verify. Salt and output are random, so no password matches it and making it
     /// takes no hash.
     dummy: StoredHash,
@@ -186,22 +186,23 @@ struct Live {
 }
 
 impl Live {
-    fn new(cost: HashCost) -> Result<Self, StartError> {
-        let argon2 = cost.argon2().ok_or(StartError::Cost(cost))?;
-        if !argon::self_test().is_ok_and(|passed| passed) {
+    fn new(cost: HashCost, engine: Engine) -> Result<Self, StartError> {
+        let recipe = cost.recipe().ok_or(StartError::Cost(cost))?;
+        if !Engine::Argon2.self_test().is_ok_and(|passed| passed) {
             return Err(StartError::SelfTest);
         }
+        let engine = engine.or_reference();
         let salt: [u8; SALT_LEN] = random().map_err(|_| StartError::Randomness)?;
         let output: [u8; OUTPUT_LEN] = random().map_err(|_| StartError::Randomness)?;
         let dummy = StoredHash::parse(&cost.phc(&salt, &output)).map_err(|_| StartError::Cost(cost))?;
-        Ok(Self { cost, argon2, dummy, time: MovingAverage::default() })
+        Ok(Self { cost, recipe, engine, dummy, time: MovingAverage::default() })
     }
 
     fn hash(&self, password: &PasswordPlain, memory: &mut Memory) -> Result<PhcString, ComputeError> {
         let salt: [u8; SALT_LEN] = random()?;
         let mut output = [0; OUTPUT_LEN];
         let started = Instant::now();
-        memory.hash(&self.argon2, password.normalized().as_bytes(), &salt, &mut output)?;
+        memory.hash(&self.recipe, password.normalized().as_bytes(), &salt, &mut output)?;
         self.time.record(started.elapsed());
         Ok(PhcString(self.cost.phc(&salt, &output)))
     }
@@ -242,10 +243,10 @@ impl Live {
 
     /// A hash that takes what remains of a live one's time: a cheap imported hash must not tell by its speed that the
     /// account exists.
-    fn padding(&self, elapsed: Duration) -> Option<Argon2<'static>> {
-        let Some(whole) = self.time.get() else { return Some(self.argon2.clone()) };
+    fn padding(&self, elapsed: Duration) -> Option<Recipe> {
+        let Some(whole) = self.time.get() else { return Some(self.recipe.clone()) };
         let part = whole.saturating_sub(elapsed);
-        self.cost.fraction(part.as_nanos(), whole.as_nanos())?.argon2()
+        self.cost.fraction(part.as_nanos(), whole.as_nanos())?.recipe()
     }
 }
 

@@ -9,7 +9,7 @@ const TINY: HashCost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 }
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn one_thread() -> Hasher {
-    Hasher::start(TINY, NonZeroUsize::MIN).unwrap()
+    Hasher::start(TINY, Engine::Argon2, NonZeroUsize::MIN).unwrap()
 }
 
 fn password(text: &str) -> PasswordPlain {
@@ -120,7 +120,7 @@ async fn the_threads_end_with_the_last_clone() {
 #[test]
 fn the_dummy_has_the_live_parameters_and_is_made_without_a_hash() {
     for cost in [TINY, HashCost::default()] {
-        let live = Live::new(cost).unwrap();
+        let live = Live::new(cost, Engine::Argon2).unwrap();
         assert!(live.dummy.is_made_with(cost));
         assert_eq!(live.time.get(), None);
     }
@@ -129,8 +129,8 @@ fn the_dummy_has_the_live_parameters_and_is_made_without_a_hash() {
 #[test]
 fn nothing_to_verify_costs_a_live_hash() {
     for stored in [None, Some("!unusable"), Some("malformed"), Some("pbkdf2_sha256$99999999$salt$hash")] {
-        let live = Live::new(TINY).unwrap();
-        let mut memory = Memory::for_cost(&live.argon2);
+        let live = Live::new(TINY, Engine::Argon2).unwrap();
+        let mut memory = Memory::new(live.engine, &live.recipe);
         let verified = live.verify(stored, &password("whatever"), &mut memory).unwrap();
         assert_eq!(verified, Verified { matches: false, rehash: false });
         // Only a hash with the live parameters is measured.
@@ -141,8 +141,8 @@ fn nothing_to_verify_costs_a_live_hash() {
 #[test]
 fn a_cheap_imported_hash_is_padded_with_what_remains_of_a_live_one() {
     let cost = HashCost { memory_kib: 1_024, time_cost: 2, parallelism: 1 };
-    let live = Live::new(cost).unwrap();
-    let memory_of = |argon2: Argon2<'_>| argon2.params().m_cost();
+    let live = Live::new(cost, Engine::Argon2).unwrap();
+    let memory_of = |recipe: Recipe| recipe.params.m_cost();
     // Nothing measured yet: a whole one.
     assert_eq!(live.padding(Duration::from_millis(1)).map(memory_of), Some(1_024));
     live.time.record(Duration::from_millis(100));
@@ -154,10 +154,39 @@ fn a_cheap_imported_hash_is_padded_with_what_remains_of_a_live_one() {
 
 #[test]
 fn a_cheap_imported_hash_runs_the_padding() {
-    let live = Live::new(TINY).unwrap();
-    let mut memory = Memory::for_cost(&live.argon2);
+    let live = Live::new(TINY, Engine::Argon2).unwrap();
+    let mut memory = Memory::new(live.engine, &live.recipe);
     let cheap = "pbkdf2_sha256$1000$hDO6CqeT2zpHSAiRs1SWlX$1i/QAnmKeq8BCnbt57uxcQnk+8gLq3UakjiZ3TrXsAg=";
     live.verify(Some(cheap), &password("wrong"), &mut memory).unwrap();
     // PBKDF2 needs no blocks; only the padding allocates them.
     assert!(memory.is_warm());
+}
+
+#[tokio::test]
+async fn what_jobs_use_is_kept_for_the_next_and_given_back_when_none_comes() {
+    let used = Arc::new(());
+    let count = Arc::new(AtomicU64::new(0));
+    let make = {
+        let (used, count) = (Arc::clone(&used), Arc::clone(&count));
+        move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Arc::clone(&used)
+        }
+    };
+    let pool = Pool::start(2, "test", Duration::from_millis(300), || {}, make).unwrap();
+    let before = Arc::strong_count(&used);
+    for _ in 0..5 {
+        pool.run(|_| ()).await.unwrap();
+    }
+    // A job answers before its thread has put back what it used, so the next may find nothing yet.
+    let made_for_five = count.load(Ordering::Relaxed);
+    assert!(made_for_five <= 2, "{made_for_five}");
+    assert!(Arc::strong_count(&used) > before);
+    let started = Instant::now();
+    while Arc::strong_count(&used) > before {
+        assert!(started.elapsed() < PATIENCE, "it is kept");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    pool.run(|_| ()).await.unwrap();
+    assert_eq!(count.load(Ordering::Relaxed), made_for_five + 1);
 }

@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use bcrypt::HashParts;
 use subtle::ConstantTimeEq;
 
-use super::argon::{ArgonError, ArgonHash, HashCost, Memory};
+use super::argon::{ArgonHash, HashCost};
+use super::engine::{ArgonError, Memory};
 
 /// Most PBKDF2 iterations. Django 5.2 writes 1,000,000.
 const PBKDF2_ITERATIONS_MAX: u32 = 10_000_000;

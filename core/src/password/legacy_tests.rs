@@ -1,4 +1,5 @@
 use super::*;
+use crate::password::Engine;
 
 const OUTPUT_64: &str = "uwA0t9H8F8VZVtJz/5p2ayUmwyF95NiJ8WxhTMA5XoPYrGzw5oGvQeCXOXC7p3f22Iro/pWKE9S76nC+rRdniw==";
 const OUTPUT_32: &str = "1i/QAnmKeq8BCnbt57uxcQnk+8gLq3UakjiZ3TrXsAg=";
@@ -10,8 +11,8 @@ fn reading(stored: &str) -> Result<(), Unreadable> {
 }
 
 fn matches(stored: &str, password: &str) -> bool {
-    let argon2 = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 }.argon2().unwrap();
-    StoredHash::parse(stored).unwrap().verify(password, &mut Memory::for_cost(&argon2)).unwrap()
+    let recipe = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 }.recipe().unwrap();
+    StoredHash::parse(stored).unwrap().verify(password, &mut Memory::new(Engine::Argon2, &recipe)).unwrap()
 }
 
 #[test]

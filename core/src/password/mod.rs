@@ -6,6 +6,7 @@ mod admission_tests;
 mod argon;
 mod breached;
 mod common;
+mod engine;
 mod hash;
 mod legacy;
 mod policy;
@@ -25,6 +26,7 @@ use zeroize::Zeroizing;
 
 pub use argon::HashCost;
 pub use breached::BreachedList;
+pub use engine::Engine;
 pub use hash::{HashError, Hasher, PhcString, StartError, Verified};
 pub use legacy::Unreadable;
 pub use policy::{ContextWords, PasswordPolicy, PersonAttributes, Validator, Violation};

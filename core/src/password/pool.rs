@@ -1,4 +1,4 @@
-//! Threads that serve jobs, each with something of its own that the jobs use, and the queue before them.
+//! Threads that serve jobs, the queue before them, and what the jobs use: kept from one to the next, given back when none come.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::admission::{Admission, WAITING_MAX};
-use super::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use super::sync::{Arc, Mutex, PoisonError};
+use super::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Instant, thread};
 
 /// Clones share the threads; when the last one goes, they end.
@@ -28,19 +28,35 @@ pub(super) enum Unserved {
     Lost,
 }
 
-impl<S: 'static> Pool<S> {
-    /// Starts as many threads as there are permits, each with what `prepare` makes on it.
+/// What the threads share.
+struct Shared<S, M> {
+    jobs: Mutex<Receiver<Job<S>>>,
+    idle: Duration,
+    make: M,
+    /// What no job uses now. The one used last is used next.
+    spare: Mutex<Vec<S>>,
+}
+
+impl<S: Send + 'static> Pool<S> {
+    /// Starts as many threads as there are permits; `enter` runs on each first. Each job gets what `make` has made for it or for one
+    /// before it; when no job has come for `idle`, all of that is dropped.
     pub(super) fn start(
         permits: usize,
         name: &str,
-        prepare: impl Fn() -> S + Send + Sync + 'static,
+        idle: Duration,
+        enter: fn(),
+        make: impl Fn() -> S + Send + Sync + 'static,
     ) -> io::Result<Self> {
         // As long as the admission allows, so that sending never waits.
         let (jobs, receiver) = sync_channel(permits + WAITING_MAX);
-        let shared = Arc::new((prepare, Mutex::new(receiver)));
+        let shared = Arc::new(Shared { jobs: Mutex::new(receiver), idle, make, spare: Mutex::new(Vec::new()) });
         for number in 0..permits {
             let shared = Arc::clone(&shared);
-            thread::Builder::new().name(format!("{name}-{number}")).spawn(move || serve(shared.0(), &shared.1))?;
+            let thread = thread::Builder::new().name(format!("{name}-{number}"));
+            thread.spawn(move || {
+                enter();
+                shared.serve();
+            })?;
         }
         Ok(Self { jobs, admission: Admission::new(permits) })
     }
@@ -82,14 +98,33 @@ impl<S> Clone for Pool<S> {
     }
 }
 
-/// What one thread does until the last [`Pool`] is dropped.
-fn serve<S>(mut state: S, jobs: &Mutex<Receiver<Job<S>>>) {
-    loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        // A defect in one job must not take the thread, and with it every login, away. Its caller gets an error.
-        if catch_unwind(AssertUnwindSafe(|| job(&mut state))).is_err() {
-            tracing::warn!("a hashing job panicked");
+impl<S, M: Fn() -> S> Shared<S, M> {
+    /// What one thread does until the last [`Pool`] is dropped.
+    fn serve(&self) {
+        while let Some(job) = self.next() {
+            let spare = lock(&self.spare).pop();
+            let mut state = spare.unwrap_or_else(|| (self.make)());
+            // A defect in one job must not take the thread, and with it every login, away. Its caller gets an error.
+            if catch_unwind(AssertUnwindSafe(|| job(&mut state))).is_err() {
+                tracing::warn!("a hashing job panicked");
+            }
+            lock(&self.spare).push(state);
         }
     }
+
+    /// One thread waits here for all; the others wait for it.
+    fn next(&self) -> Option<Job<S>> {
+        let jobs = lock(&self.jobs);
+        loop {
+            match jobs.recv_timeout(self.idle) {
+                Ok(job) => return Some(job),
+                Err(RecvTimeoutError::Timeout) => lock(&self.spare).clear(),
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::{Doorbook, Policy, RegistrationMode, RootSecrets, StartError};
 use crate::config::{self, PasswordValidator, Secret, Settings};
 use crate::limit::Rule;
-use crate::password::{BreachedList, ContextWords, HashCost, Hasher, PasswordPolicy, Validator};
+use crate::password::{BreachedList, ContextWords, Engine, HashCost, Hasher, PasswordPolicy, Validator};
 use crate::store;
 use crate::value::Locale;
 
@@ -47,7 +47,11 @@ pub async fn start(settings: &Settings) -> Result<Doorbook, SettingsError> {
     let argon2 = settings.password.argon2;
     let cost = HashCost { memory_kib: argon2.memory_kib, time_cost: argon2.time_cost, parallelism: argon2.parallelism };
     let permits = usize::try_from(settings.password.hashing_concurrency).ok().and_then(NonZeroUsize::new);
-    let hasher = Hasher::start(cost, permits.unwrap_or(NonZeroUsize::MIN))?;
+    let engine = match settings.password.engine {
+        config::Argon2Engine::Argon2 => Engine::Argon2,
+        config::Argon2Engine::Simd => Engine::Simd,
+    };
+    let hasher = Hasher::start(cost, engine, permits.unwrap_or(NonZeroUsize::MIN))?;
     Ok(Doorbook::open(db, hasher, policy(settings)?, &secrets(settings)).await?)
 }
 

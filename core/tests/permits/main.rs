@@ -126,7 +126,7 @@ fn rush(permits: usize, impatient: usize) {
         running: AtomicUsize::default(),
         begun: AtomicUsize::default(),
     });
-    let pool = Pool::start(permits, "hash", || 0_usize).unwrap();
+    let pool = Pool::start(permits, "hash", Duration::MAX, || {}, || 0_usize).unwrap();
     // Until one job has been measured, all are supposed to be quicker than these are.
     assert!(client(&pool, &ledger, None));
     let clients: Vec<_> = (0..ledger.limit() + 2)

@@ -19,9 +19,9 @@ use crate::common::*;
 
 /// A process with a worker's rights that keeps the view.
 async fn keeper(house: &House) -> Arc<Doorbook> {
-    use doorbook_core::password::{HashCost, Hasher};
+    use doorbook_core::password::{Engine, HashCost, Hasher};
     let cost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 };
-    let hasher = Hasher::start(cost, std::num::NonZeroUsize::new(1).unwrap()).unwrap();
+    let hasher = Hasher::start(cost, Engine::Argon2, std::num::NonZeroUsize::new(1).unwrap()).unwrap();
     let db: Db = house.worker().await;
     Arc::new(Doorbook::open(db, hasher, policy(), &secrets()).await.unwrap())
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use doorbook_core::alert::Thresholds;
 use doorbook_core::limit::Rule;
-use doorbook_core::password::{HashCost, Hasher, PasswordPlain, PasswordPolicy, Validator};
+use doorbook_core::password::{Engine, HashCost, Hasher, PasswordPlain, PasswordPolicy, Validator};
 use doorbook_core::service::access::Caller;
 use doorbook_core::service::login::{Login, Tokens};
 use doorbook_core::service::mail::{Prepared, ReadyMail};
@@ -92,7 +92,7 @@ impl House {
 
     pub async fn book_with(&self, policy: Policy, secrets: &RootSecrets) -> Arc<Doorbook> {
         let cost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 };
-        let hasher = Hasher::start(cost, NonZeroUsize::new(4).unwrap()).unwrap();
+        let hasher = Hasher::start(cost, Engine::Argon2, NonZeroUsize::new(4).unwrap()).unwrap();
         let pool = Db::new(&self.database.url_for(Role::Api), CONNECTIONS, Pooler::None).unwrap();
         // Opened before the test begins: a debug build takes so long over each that a burst would wait for nothing else.
         let mut open = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use doorbook_core::account::Role as AccountRole;
 use doorbook_core::audit::note::{Note, Signer};
-use doorbook_core::password::{HashCost, Hasher};
+use doorbook_core::password::{Engine, HashCost, Hasher};
 use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::audit::Filter;
 use doorbook_core::service::login::Tokens;
@@ -35,7 +35,7 @@ pub fn system() -> Context {
 /// A process with a worker's rights.
 pub async fn worker(house: &House) -> Arc<Doorbook> {
     let cost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 };
-    let hasher = Hasher::start(cost, NonZeroUsize::MIN).unwrap();
+    let hasher = Hasher::start(cost, Engine::Argon2, NonZeroUsize::MIN).unwrap();
     Arc::new(Doorbook::open(house.worker().await, hasher, policy(), &secrets()).await.unwrap())
 }
 
