@@ -6,5 +6,5 @@ mod template;
 mod transport;
 
 pub use message::{MessageError, MessageId, OutgoingMail, Sender};
-pub use template::{Link, Locale, Origin, Recipient, RenderError, Rendered, Template};
+pub use template::{Alert, Link, Locale, Origin, Recipient, RenderError, Rendered, Template};
 pub use transport::{Accepted, COMMAND_TIMEOUT, ConfigError, Login, Security, SendError, SmtpConfig, Transport};

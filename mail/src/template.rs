@@ -47,7 +47,24 @@ pub struct Recipient<'a> {
     pub first_name: Option<&'a str>,
 }
 
-/// Every mail Doorbook sends to account holders.
+/// What looks like an attack. Numbers and ids: no address, no name.
+pub struct Alert {
+    pub at: OffsetDateTime,
+    /// One sentence without a full stop.
+    pub about: String,
+    pub rule: String,
+    pub severity: String,
+    /// Whom or what it is about, such as an account's id; none when it is about all.
+    pub subjects: Vec<String>,
+    pub count: u64,
+    pub threshold: u64,
+    /// 0 where one event is enough.
+    pub seconds: u64,
+    /// The alert's id.
+    pub id: String,
+}
+
+/// Every mail Doorbook sends.
 pub enum Template {
     /// To a new account: the link confirms its address.
     Verify { link: Link, valid_hours: u32 },
@@ -75,6 +92,8 @@ pub enum Template {
     DeletionRequested { origin: Origin, cancel: Link, valid_days: u32 },
     /// A spent refresh token came back, so its session was ended.
     TokenReused { origin: Origin, reset_page: Link },
+    /// To an operator, in English whatever is asked for.
+    SecurityAlert(Alert),
 }
 
 /// Tokens, addresses and client addresses stay out of logs.
@@ -113,11 +132,13 @@ impl Template {
             Self::EmailChangeUndone { .. } => "email_change_undone",
             Self::DeletionRequested { .. } => "deletion_requested",
             Self::TokenReused { .. } => "token_reused",
+            Self::SecurityAlert(_) => "security_alert",
         }
     }
 
     /// Puts the mail into words. `site_name` is what the reader knows the product by: the host of the frontend.
     pub fn render(&self, locale: Locale, recipient: &Recipient<'_>, site_name: &str) -> Result<Rendered, RenderError> {
+        let locale = if matches!(self, Self::SecurityAlert(_)) { Locale::En } else { locale };
         let name = recipient.first_name.and_then(greeting::usable_name);
         let (language, greeting, wording, footer) = match locale {
             Locale::En => {
@@ -127,14 +148,14 @@ impl Template {
                 ("es", spanish::greeting(name), spanish::wording(self, site_name), spanish::footer(site_name))
             }
         };
-        let link = self.link().0.as_str();
+        let link = self.link().map(|link| link.0.as_str());
         let text = TextLayout { greeting: &greeting, wording: &wording, link, footer: &footer }.render()?;
         let html = HtmlLayout { language, greeting: &greeting, wording: &wording, link, footer: &footer }.render()?;
         Ok(Rendered { subject: wording.subject, text, html })
     }
 
-    fn link(&self) -> &Link {
-        match self {
+    fn link(&self) -> Option<&Link> {
+        Some(match self {
             Self::Verify { link, .. }
             | Self::RegistrationUnverified { link, .. }
             | Self::Reset { link, .. }
@@ -148,7 +169,9 @@ impl Template {
             | Self::TokenReused { reset_page, .. } => reset_page,
             Self::EmailChangeNotice { undo, .. } => undo,
             Self::DeletionRequested { cancel, .. } => cancel,
-        }
+            // Where the console is reached from is nobody's setting.
+            Self::SecurityAlert(_) => return None,
+        })
     }
 }
 
@@ -165,7 +188,7 @@ struct Wording {
 struct TextLayout<'a> {
     greeting: &'a str,
     wording: &'a Wording,
-    link: &'a str,
+    link: Option<&'a str>,
     footer: &'a str,
 }
 
@@ -175,7 +198,7 @@ struct HtmlLayout<'a> {
     language: &'a str,
     greeting: &'a str,
     wording: &'a Wording,
-    link: &'a str,
+    link: Option<&'a str>,
     footer: &'a str,
 }
 

@@ -64,6 +64,13 @@ impl MailOrder {
     }
 }
 
+/// What a delivery knows an operator's address by. Of each delivery another one: rows tell nobody that two went to the same.
+pub(super) fn address_digest(delivery: DeliveryId, address: &str) -> [u8; 32] {
+    let whole = [delivery.0.as_bytes(), address.as_bytes()].concat();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &whole);
+    digest.as_ref().try_into().unwrap_or_default()
+}
+
 impl<'a> Batch<'a> {
     pub fn new(context: &'a Context, now: Timestamp) -> Self {
         Self { write: Write::new(), now, context, hand: None, events: Vec::new() }
@@ -190,7 +197,6 @@ impl<'a> Batch<'a> {
 
     /// Queues a mail for what `cause` says: delivery, job and `MailQueued`, in this very statement.
     pub fn mail(&mut self, order: &MailOrder, cause: EventId, key: Option<&DataKey>) -> Result<(), Refusal> {
-        let id = DeliveryId::new(self.now);
         // An owner is told from where strangers and he himself have come, never where those sit who run the service.
         let told = self.hand.is_none() && self.context.actor != Actor::Operator;
         let origin = Some(&self.context.origin).filter(|_| told);
@@ -199,34 +205,68 @@ impl<'a> Batch<'a> {
             address: origin.map_or_else(String::new, |origin| origin.address.to_string()),
             user_agent: origin.map_or_else(String::new, |origin| origin.user_agent.clone()),
         };
-        self.write.open_stream(StreamId(id.0), StreamKind::Notification, Some(order.account), 1);
-        let queued = crate::notification::NotificationEvent::MailQueued { template: order.template.to_owned() };
-        self.event(StreamId(id.0), 1, Some(order.account), None, Event::Notification(queued), None)?;
-        if let Some(event) = self.events.last_mut() {
-            event.causation = Some(cause);
-            // Its cause tells from where.
-            event.sealed = None;
-        }
+        let id = self.queued(order.template, Some(order.account), cause, order.priority)?;
         self.write.insert_delivery(NewDelivery {
             id,
             event: cause,
             template: order.template,
-            account: order.account,
+            account: Some(order.account),
             token: order.token,
             recipient: order.recipient,
             context: key.map(|key| key.key.seal_json(id.0, &context)).transpose()?,
             created_at: self.now,
         });
+        Ok(())
+    }
+
+    /// Queues a mail to an address of ALERT_EMAILS for what `cause` says. The address itself stands in the setting alone.
+    pub fn operator_mail(&mut self, template: &'static str, address: &str, cause: EventId) -> Result<(), Refusal> {
+        let id = self.queued(template, None, cause, Priority::Notice)?;
+        self.write.insert_delivery(NewDelivery {
+            id,
+            event: cause,
+            template,
+            account: None,
+            token: None,
+            recipient: Recipient::Operator(address_digest(id, address)),
+            context: None,
+            created_at: self.now,
+        });
+        Ok(())
+    }
+
+    /// `MailQueued` and the job of a delivery that is still to be inserted.
+    fn queued(
+        &mut self,
+        template: &'static str,
+        account: Option<AccountId>,
+        cause: EventId,
+        priority: Priority,
+    ) -> Result<DeliveryId, Refusal> {
+        let id = DeliveryId::new(self.now);
+        self.write.open_stream(StreamId(id.0), StreamKind::Notification, account, 1);
+        let queued = crate::notification::NotificationEvent::MailQueued { template: template.to_owned() };
+        self.event(StreamId(id.0), 1, account, None, Event::Notification(queued), None)?;
+        if let Some(event) = self.events.last_mut() {
+            event.causation = Some(cause);
+            // Its cause tells from where.
+            event.sealed = None;
+        }
+        self.job(crate::job::MAIL, id.0, priority);
+        Ok(id)
+    }
+
+    /// Queues a job.
+    pub fn job(&mut self, kind: &'static str, reference: uuid::Uuid, priority: Priority) {
         self.write.insert_job(&NewJob {
             id: JobId::new(self.now),
-            kind: crate::job::MAIL,
-            reference: id.0,
-            priority: order.priority,
+            kind,
+            reference,
+            priority,
             run_at: self.now,
             trace: self.context.origin.trace_id,
             span: self.context.origin.span_id,
         });
-        Ok(())
     }
 
     /// Whether it would write nothing.

@@ -1,6 +1,7 @@
 //! A delivery from the worker's side: is it still needed, who gets it, what does it say, and what became of it.
 
-use super::append::{Batch, MailContext};
+use super::alerts::Raised;
+use super::append::{Batch, MailContext, address_digest};
 use super::{Context, Doorbook, Refusal};
 use crate::account::{Profile, Status};
 use crate::clock::Timestamp;
@@ -31,8 +32,19 @@ pub struct ReadyMail {
     pub created_at: Timestamp,
 }
 
+/// A mail to an operator.
+#[derive(Debug)]
+pub struct ReadyAlert {
+    pub delivery: DeliveryId,
+    pub template: String,
+    pub to: String,
+    pub alert: Raised,
+    pub created_at: Timestamp,
+}
+
 pub enum Prepared {
     Send(Box<ReadyMail>),
+    Alert(Box<ReadyAlert>),
     /// Nobody needs it; the reason goes into the trail.
     Unneeded {
         reason: &'static str,
@@ -60,7 +72,8 @@ impl Doorbook {
         if matches!(row.state.as_str(), "sent" | "suppressed") {
             return Ok(Prepared::Settled);
         }
-        let Some(owner) = accounts::by_id(&self.db, &self.vault, row.account_id).await? else {
+        let Some(account) = row.account_id else { return self.prepare_alert(&row).await };
+        let Some(owner) = accounts::by_id(&self.db, &self.vault, account).await? else {
             return Ok(Prepared::Unneeded { reason: "no_account" });
         };
         let (Some(profile), Some(key)) = (&owner.account.profile, &owner.data_key) else {
@@ -93,6 +106,24 @@ impl Doorbook {
             token,
             token_expires_at,
             context,
+            created_at: row.created_at,
+        })))
+    }
+
+    async fn prepare_alert(&self, row: &DeliveryRow) -> Result<Prepared, Refusal> {
+        let is_his =
+            |address: &&String| row.address_digest.as_deref() == Some(&address_digest(row.delivery_id, address)[..]);
+        let Some(to) = self.policy.alerts.emails.iter().find(is_his) else {
+            return Ok(Prepared::Unneeded { reason: "address_removed" });
+        };
+        let Some(alert) = self.raised(row.event_id).await? else {
+            return Ok(Prepared::Unneeded { reason: "no_alert" });
+        };
+        Ok(Prepared::Alert(Box::new(ReadyAlert {
+            delivery: row.delivery_id,
+            template: row.template.clone(),
+            to: to.clone(),
+            alert,
             created_at: row.created_at,
         })))
     }
@@ -140,7 +171,7 @@ impl Doorbook {
         batch.event(
             StreamId(delivery.0),
             row.stream_version + 1,
-            Some(row.account_id),
+            row.account_id,
             None,
             Event::Notification(event),
             None,

@@ -67,6 +67,14 @@ pub enum RegistrationMode {
     Closed,
 }
 
+/// When alerts are raised, and whom they are told.
+pub struct Alerting {
+    pub thresholds: Thresholds,
+    pub emails: Vec<String>,
+    /// Whether there is somebody to post them to.
+    pub webhook: bool,
+}
+
 /// The settings that rules depend on.
 pub struct Policy {
     pub access_lifetime: Duration,
@@ -92,8 +100,7 @@ pub struct Policy {
     pub stranger_lifetime: Duration,
     /// How long a backup of keys is kept.
     pub key_backup_lifetime: Duration,
-    /// From where on alerts are raised.
-    pub alerts: Thresholds,
+    pub alerts: Alerting,
     /// How the line about a failed login names the address.
     pub log_email: LogEmail,
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::keys::search::SearchKey;
 use super::write::{Expect, Write};
-use super::{StoreError, Tx};
+use super::{Db, StoreError, Tx};
 use crate::alert::{Key, Memory, Rule, State, Subject};
 use crate::clock::Timestamp;
 use crate::terms::Severity;
@@ -75,6 +75,17 @@ pub(crate) async fn remember<'a>(
     Ok(())
 }
 
+/// How many were raised since.
+pub(crate) async fn raised_since(tx: &mut Tx, since: Timestamp) -> Result<u64, StoreError> {
+    let raised = sqlx::query_scalar!(
+        r#"select count(*) as "count!" from alerts where alert_id >= uuid7_floor($1)"#,
+        since as Timestamp
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(raised.unsigned_abs())
+}
+
 impl Write {
     /// Guard: something that a look has found has not been told of; until `until` it need not be again. Conflict when it has been.
     pub fn begin_quiet(&mut self, rule: Rule, subject: [u8; 32], until: Timestamp) {
@@ -103,12 +114,7 @@ impl Write {
 }
 
 /// What a look has found is still so: it stays told until `until`. False when it is not told yet, or was too long ago.
-pub(crate) async fn stay_quiet(
-    db: &super::Db,
-    rule: Rule,
-    subject: [u8; 32],
-    until: Timestamp,
-) -> Result<bool, StoreError> {
+pub(crate) async fn stay_quiet(db: &Db, rule: Rule, subject: [u8; 32], until: Timestamp) -> Result<bool, StoreError> {
     let held = sqlx::query!(
         "update alert_states set expires_at = greatest(expires_at, $3)
          where rule = $1 and subject = $2 and expires_at > clock_timestamp()",

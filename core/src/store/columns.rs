@@ -145,6 +145,7 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[
             kept(&["delivery_id", "event_id", "template", "account_id", "token_id", "recipient", "context"], EXPIRING),
+            kept(&["address_digest"], EXPIRING),
             kept(&["state", "attempts", "server_answer", "created_at", "settled_at"], EXPIRING),
         ],
     },

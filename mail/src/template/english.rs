@@ -2,7 +2,7 @@
 
 use time::{Month, OffsetDateTime, UtcOffset};
 
-use super::{Origin, Template, Wording, masked};
+use super::{Alert, Origin, Template, Wording, masked};
 
 pub(super) fn greeting(name: Option<&str>) -> String {
     name.map_or_else(|| "Hello,".to_owned(), |name| format!("Hello {name},"))
@@ -31,6 +31,31 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         Template::EmailChangeUndone { origin, .. } => email_change_undone(site, origin),
         Template::DeletionRequested { origin, valid_days, .. } => deletion_requested(site, origin, *valid_days),
         Template::TokenReused { origin, .. } => token_reused(site, origin),
+        Template::SecurityAlert(alert) => security_alert(site, alert),
+    }
+}
+
+fn security_alert(site: &str, alert: &Alert) -> Wording {
+    let Alert { about, rule, severity, count, threshold, seconds, .. } = alert;
+    let mut after = alert.subjects.clone();
+    if *seconds > 0 {
+        after.push(format!("Counted: {count} in {}; the threshold is {threshold}.", span(*seconds)));
+    }
+    after.push(format!("Its id is {}. The console has it under Alerts, with the events that it rests on.", alert.id));
+    after.push("The same rule says nothing more of the same subject for a while.".to_owned());
+    Wording {
+        subject: format!("[{severity}] {about} at {site}"),
+        before: vec![format!("{}: {about} at {site}. The rule is {rule}, the severity {severity}.", moment(alert.at))],
+        action: "",
+        after,
+    }
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        _ if seconds.is_multiple_of(3_600) => format!("{} h", seconds / 3_600),
+        _ if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
     }
 }
 

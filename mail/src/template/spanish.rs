@@ -31,6 +31,8 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         Template::EmailChangeUndone { origin, .. } => email_change_undone(site, origin),
         Template::DeletionRequested { origin, valid_days, .. } => deletion_requested(site, origin, *valid_days),
         Template::TokenReused { origin, .. } => token_reused(site, origin),
+        // Operators read English.
+        Template::SecurityAlert(_) => super::english::wording(template, site),
     }
 }
 

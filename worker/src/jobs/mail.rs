@@ -5,12 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use doorbook_core::clock::Timestamp;
 use doorbook_core::service::Doorbook;
-use doorbook_core::service::mail::{Prepared, ReadyMail};
+use doorbook_core::service::mail::{Prepared, ReadyAlert, ReadyMail};
 use doorbook_core::store::jobs::Claimed;
 use doorbook_core::value::{self, DeliveryId};
 use doorbook_mail::{
-    Link, Locale, MessageError, MessageId, Origin, OutgoingMail, Recipient, RenderError, SendError, Sender, Template,
-    Transport,
+    Alert, Link, Locale, MessageError, MessageId, Origin, OutgoingMail, Recipient, RenderError, SendError, Sender,
+    Template, Transport,
 };
 use time::OffsetDateTime;
 use url::Url;
@@ -63,13 +63,14 @@ impl Post {
 }
 
 pub async fn run(doorbook: &Doorbook, post: &Post, job: &Claimed) -> Verdict {
-    let mail = match doorbook.prepare_mail(DeliveryId(job.reference)).await {
-        Ok(Prepared::Send(mail)) => mail,
+    let composed = match doorbook.prepare_mail(DeliveryId(job.reference)).await {
+        Ok(Prepared::Send(mail)) => compose(&mail, post),
+        Ok(Prepared::Alert(mail)) => compose_alert(&mail, post),
         Ok(Prepared::Unneeded { reason }) => return Verdict::Unneeded { reason },
         Ok(Prepared::Settled) => return Verdict::Done,
         Err(error) => return Verdict::retry(&error),
     };
-    let message = match compose(&mail, post) {
+    let message = match composed {
         Ok(message) => message,
         Err(ComposeError::Recipient) => return Verdict::Refused { answer: ComposeError::Recipient.to_string() },
         Err(error) => return Verdict::retry(&error),
@@ -121,6 +122,31 @@ fn compose(mail: &ReadyMail, post: &Post) -> Result<OutgoingMail, ComposeError> 
     // The delivery's own time: every attempt makes the same message, byte for byte but for the multipart boundary.
     let id = MessageId::parse(&format!("<{}.{}@{host}>", mail.delivery, mail.template))?;
     Ok(OutgoingMail::compose(&post.sender, &mail.to, &id, utc(mail.created_at), &rendered)?)
+}
+
+fn compose_alert(mail: &ReadyAlert, post: &Post) -> Result<OutgoingMail, ComposeError> {
+    let ReadyAlert { delivery, template, to, alert, created_at } = mail;
+    let account = alert.account.map(|id| format!("Account: {id}"));
+    let actor = alert.actor.map(|id| format!("Done by: {id}"));
+    let follower = alert.follower.as_ref().map(|name| format!("View: {name}"));
+    let words = Template::SecurityAlert(Alert {
+        at: utc(alert.at),
+        about: alert.about().to_owned(),
+        rule: alert.rule.clone(),
+        severity: alert.severity.as_str().to_owned(),
+        subjects: [account, actor, follower].into_iter().flatten().collect(),
+        count: alert.evidence.count,
+        threshold: alert.evidence.threshold,
+        seconds: alert.evidence.seconds,
+        id: alert.id.to_string(),
+    });
+    if words.name() != template {
+        return Err(ComposeError::Wording(template.clone()));
+    }
+    let host = post.frontend.host();
+    let rendered = words.render(Locale::En, &Recipient::default(), host)?;
+    let id = MessageId::parse(&format!("<{delivery}.{template}@{host}>"))?;
+    Ok(OutgoingMail::compose(&post.sender, to, &id, utc(*created_at), &rendered)?)
 }
 
 fn template(mail: &ReadyMail, frontend: &Frontend) -> Result<Template, ComposeError> {

@@ -6,10 +6,12 @@ pub struct DeliveryRow {
     pub delivery_id: DeliveryId,
     pub event_id: EventId,
     pub template: String,
-    pub account_id: AccountId,
+    /// `None`: an operator's, see `address_digest`.
+    pub account_id: Option<AccountId>,
     pub token_id: Option<TokenId>,
     pub recipient: String,
     pub context: Option<Vec<u8>>,
+    pub address_digest: Option<Vec<u8>>,
     pub state: String,
     pub attempts: i32,
     pub created_at: Timestamp,
@@ -32,7 +34,7 @@ pub async fn by_id(db: &Db, delivery: DeliveryId) -> Result<Option<DeliveryRow>,
     Ok(sqlx::query_as!(
         DeliveryRow,
         r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,
-                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.context, d.state, d.attempts,
+                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.context, d.address_digest, d.state, d.attempts,
                   d.created_at as "created_at: Timestamp", s.version as stream_version, clock_timestamp() as "now!: Timestamp"
            from deliveries d join streams s on s.stream_id = d.delivery_id where d.delivery_id = $1"#,
         delivery.0
