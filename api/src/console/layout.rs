@@ -18,7 +18,7 @@ const PLACES: [(&str, &str); 6] = [
     (HOME, "Overview"),
     ("/admin/accounts/", "Accounts"),
     ("/admin/audit/", "Trail"),
-    ("/admin/audit/?severity=warning", "Alerts"),
+    ("/admin/alerts/", "Alerts"),
     ("/admin/checkpoints/", "Checkpoints"),
     ("/admin/system/", "System"),
 ];

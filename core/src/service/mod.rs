@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod admin;
+pub mod alert_list;
 pub mod alerts;
 pub mod append;
 pub mod audit;

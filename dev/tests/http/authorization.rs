@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Operation, whom it is for, and what they are answered.
-const OPERATIONS: [(&str, For, u16); 52] = [
+const OPERATIONS: [(&str, For, u16); 54] = [
     ("GET /health", For::Anyone, 200),
     ("GET /health/live", For::Anyone, 200),
     ("GET /health/ready", For::Anyone, 200),
@@ -54,6 +54,9 @@ const OPERATIONS: [(&str, For, u16); 52] = [
     ("GET /api/auth/events/", For::Owner, 200),
     ("GET /api/admin/accounts/", For::Auditor, 200),
     ("GET /api/admin/overview/", For::Auditor, 200),
+    ("GET /api/admin/alerts/", For::Auditor, 200),
+    // The id is an account's, and no alert's.
+    ("POST /api/admin/alerts/{id}/acknowledge/", For::Auditor, 404),
     ("GET /api/admin/accounts/{id}/", For::Auditor, 200),
     ("POST /api/admin/step-up/", For::Auditor, 204),
     ("GET /api/admin/audit/events/", For::Auditor, 200),
