@@ -241,6 +241,33 @@ test("an account is seen as it was, and why its login was refused", async () => 
     await shot(page, "past");
 });
 
+test("what became of an account's mail is found from its page, and an admin has it sent anew for a reason", async () => {
+    const page = await signedIn(ADMIN, { javaScriptEnabled: false });
+    await until("the mail to be sent", async () => {
+        await accountOf(page, PERSON);
+        return await page.getByRole("link", { name: "1 sent" }).count() > 0;
+    });
+    await page.getByRole("link", { name: "1 sent" }).click();
+    await page.locator("tbody a[href*='/mails/']").first().click();
+    assert.match(await page.locator(".facts").innerText(), /verify[\s\S]*sent/);
+    await page.locator("summary", { hasText: "Send it anew" }).click();
+    await page.locator(".order[open]").getByLabel("Reason").fill("it was lost in a filter");
+    await page.locator(".order[open]").getByRole("button").click();
+    await page.getByRole("status").waitFor();
+    await page.getByText("Sent instead of").waitFor();
+    const story = page.locator("section[aria-labelledby=story] table");
+    assert.match(await story.innerText(), /MailQueued[\s\S]*it was lost in a filter/);
+    await until("the other mail to be sent", async () => {
+        await page.reload();
+        return /MailSent/.test(await story.innerText());
+    });
+    await shot(page, "mail");
+    await page.goto(`${BASE}/admin/mails/`);
+    await shot(page, "mails");
+    await page.goto(`${BASE}/admin/mails/?state=x`);
+    assert.match(await page.getByRole("alert").innerText(), /state/);
+});
+
 test("an account is erased for a reason, and the receipt says until when backups hold its key", async () => {
     const page = await signedIn(ADMIN);
     await accountOf(page, LEAVER);
@@ -263,7 +290,7 @@ test("everything is readable in the dark and on a phone", async () => {
     const page = await signedIn(ADMIN, { colorScheme: "dark", viewport: { width: 390, height: 844 } });
     const paper = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     assert.ok(paper.match(/\d+/g).every((part) => Number(part) < 60), paper);
-    for (const [name, path] of Object.entries({ overview: "/admin/", search: "/admin/audit/?type=LoggedIn", system: "/admin/system/" })) {
+    for (const [name, path] of Object.entries({ overview: "/admin/", search: "/admin/audit/?type=LoggedIn", mails: "/admin/mails/", system: "/admin/system/" })) {
         await page.goto(BASE + path);
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         assert.ok(overflow <= 0, `${path} is ${overflow} px too wide`);
@@ -277,7 +304,7 @@ test("nothing on any page keeps somebody out", async () => {
     await page.goto(`${BASE}/admin/login/`);
     assert.deepEqual(await barriers(page), [], "sign in");
     await signIn(page, ADMIN);
-    for (const path of ["", "accounts/", "audit/?type=Registered", "audit/?address=nowhere", "audit/live/", "checkpoints/", "system/"]) {
+    for (const path of ["", "accounts/", "mails/", "mails/?state=x", "audit/?type=Registered", "audit/?address=nowhere", "audit/live/", "checkpoints/", "system/"]) {
         await page.goto(`${BASE}/admin/${path}`);
         for (const summary of await page.locator("summary").all()) await summary.click();
         assert.deepEqual(await barriers(page), [], path);
@@ -287,11 +314,16 @@ test("nothing on any page keeps somebody out", async () => {
     assert.deepEqual(await barriers(page), [], "account");
     await page.locator("table.trail a[href*='/events/']").first().click();
     assert.deepEqual(await barriers(page), [], "event");
+    await page.goto(`${BASE}/admin/mails/`);
+    await page.locator("tbody a[href*='/mails/']").first().click();
+    await page.getByRole("heading", { level: 1, name: "Mail", exact: true }).waitFor();
+    for (const summary of await page.locator("summary").all()) await summary.click();
+    assert.deepEqual(await barriers(page), [], "mail");
 });
 
 test("the whole of it works without a script", async () => {
     const page = await signedIn(ADMIN, { javaScriptEnabled: false });
-    for (const name of ["Accounts", "Trail", "Alerts", "Checkpoints", "System"]) {
+    for (const name of ["Accounts", "Mails", "Trail", "Alerts", "Checkpoints", "System"]) {
         await page.getByRole("navigation", { name: "Console" }).getByRole("link", { name, exact: true }).click();
         assert.equal(await page.locator("h1").count(), 1);
         assert.ok(await page.locator("[aria-current=page]").count() === 1, name);

@@ -131,13 +131,14 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, stop: i
         ending.send_replace(Ending::Leaving);
         sleep(limits.notice).await;
     });
+    let serving = |stream, peer| connection(stream, peer, Arc::clone(&app), limits, ending.subscribe());
     loop {
         tokio::select! {
             biased;
             () = &mut stop => break,
             Some(_) = connections.join_next() => {}
             (stream, peer, slot) = accept(&listener, &slots, &mut backoff) => {
-                let serving = connection(stream, peer, Arc::clone(&app), limits, ending.subscribe());
+                let serving = serving(stream, peer);
                 connections.spawn(async move {
                     serving.await;
                     drop(slot);
@@ -145,7 +146,9 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, stop: i
             }
         }
     }
-    drop(listener);
+    for (stream, peer) in waiting(listener) {
+        connections.spawn(serving(stream, peer));
+    }
     let refusing = Instant::now();
     let deadline = refusing + limits.drain;
     let all_gone = async { while connections.join_next().await.is_some() {} };
@@ -190,6 +193,25 @@ async fn accept(
                 *backoff = (wait * 2).min(ACCEPT_BACKOFF_MAX);
                 sleep(wait).await;
             }
+        }
+    }
+}
+
+/// Whom the kernel has let in already, before the listener is closed: it would reset them, and a proxy could not know whether the request
+/// that it has sent was carried out. No more than its queue holds, whatever the cap: it is their last chance.
+fn waiting(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let mut waiting = Vec::new();
+    // The runtime may not have heard of them yet: the kernel is asked.
+    let Ok(listener) = listener.into_std() else { return waiting };
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+                waiting.extend(stream.map(|stream| (stream, peer)));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            // Nobody waits any more, or nothing can be opened any more.
+            Err(_) => return waiting,
         }
     }
 }

@@ -35,6 +35,7 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("post /api/auth/email/change/", &[409, 429]),
     ("post /api/auth/email/change/confirm/", &[409, 429]),
     ("post /api/auth/email/change/undo/", &[409, 429]),
+    ("post /api/auth/not-me/", &[409, 429]),
     ("get /api/admin/audit/export/", &[429]),
     ("get /api/admin/audit/events/stream/", &[422, 429]),
     ("get /api/admin/audit/events/{id}/proof/", &[409]),
@@ -48,6 +49,8 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("post /api/admin/accounts/{id}/roles/grant/", &[409]),
     ("post /api/admin/accounts/{id}/roles/revoke/", &[409]),
     ("post /api/admin/accounts/{id}/erase/", &[409]),
+    ("post /api/admin/deliveries/{id}/resend/", &[409]),
+    ("post /api/admin/deliveries/{id}/cancel/", &[409]),
 ];
 
 /// The service whose routes and document belong together.

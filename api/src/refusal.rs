@@ -31,6 +31,7 @@ impl From<Refusal> for Problem {
             Refusal::Blocked { retry_after } => Self::blocked(seconds(retry_after)),
             Refusal::Busy => Self::busy(),
             Refusal::Limited { retry_after } => Self::limit_exceeded(seconds(retry_after)),
+            Refusal::Mail(why) => Self::conflict(why.to_string()),
             Refusal::NotSigned => Self::conflict("The event is younger than the checkpoint."),
             Refusal::Forbidden => Self::forbidden(),
             Refusal::StepUpRequired => Self::step_up_required(),

@@ -32,8 +32,8 @@ use crate::{
     problem::Problem,
     routes::{
         admin::{
-            accounts::Accounts, alerts::Alerts, audit::Audit, export::Exports, orders::Orders, overview::Overviews,
-            past::Pasts, proofs::Proofs, step_up::StepUp, stream::Streams,
+            accounts::Accounts, alerts::Alerts, audit::Audit, deliveries::Deliveries, export::Exports, orders::Orders,
+            overview::Overviews, past::Pasts, proofs::Proofs, step_up::StepUp, stream::Streams,
         },
         email::Emails,
         health::{HealthApi, ReadinessProbe},
@@ -69,7 +69,7 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Sessions,
         History,
         // The framework takes sixteen at most in one row.
-        (Alerts, Audit, Pasts, Streams, Exports, Proofs, Accounts, Orders, Overviews, StepUp),
+        (Alerts, Audit, Pasts, Streams, Exports, Proofs, Accounts, Orders, Deliveries, Overviews, StepUp),
     )
 }
 

@@ -90,7 +90,7 @@ pub fn locale() -> impl TypedValueParser<Value = Locale> {
         .try_map(|name| Locale::parse(&name).ok_or("no such language"))
 }
 
-fn reason(text: &str) -> Result<String, String> {
+pub fn reason(text: &str) -> Result<String, String> {
     parse_reason(text).map_err(|fault| fault.message)
 }
 
@@ -182,7 +182,7 @@ async fn find(doorbook: &Doorbook, email: &Email) -> anyhow::Result<AccountId> {
     }
 }
 
-fn operator() -> Context {
+pub fn operator() -> Context {
     Context::operator(Uuid::from_bytes(random()))
 }
 

@@ -15,6 +15,8 @@ mod score;
 use std::io::Write;
 use std::path::PathBuf;
 
+use doorbook_core::config::Process;
+use doorbook_core::config::check::Parts;
 use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
@@ -67,6 +69,12 @@ fn now() -> OffsetDateTime {
 #[expect(clippy::disallowed_methods, reason = "names nothing that the database keeps an id of")]
 fn random() -> Uuid {
     Uuid::new_v4()
+}
+
+/// Whether a mail to this address leaves with the settings in force.
+pub async fn test_mail(address: &str, out: &mut impl Write) -> anyhow::Result<Outcome> {
+    let parts = Parts::read(&settings::environment()?, Process::Worker);
+    report::write(&Box::pin(mail::lines(&parts, Some(address))).await, false, out)
 }
 
 pub async fn run(options: &Options, out: &mut impl Write) -> anyhow::Result<Outcome> {

@@ -10,6 +10,7 @@ mod health;
 mod import;
 mod jobs;
 mod keys;
+mod mail;
 mod password;
 mod projections;
 mod retention;
@@ -70,6 +71,9 @@ enum Command {
         #[command(subcommand)]
         command: Option<keys::Command>,
     },
+    /// Send a test mail; list mails, have one sent anew or call it off
+    #[command(subcommand)]
+    Mail(mail::Command),
     /// See to jobs that have failed for good
     #[command(subcommand)]
     Jobs(jobs::Command),
@@ -118,6 +122,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
         Command::Events(command) => events::run(command, out).await,
         Command::Audit(command) => audit::run(command, out).await,
         Command::Keys { command } => Box::pin(keys::run(command.unwrap_or(keys::Command::List), out)).await,
+        Command::Mail(command) => Box::pin(mail::run(command, out)).await,
         Command::Jobs(command) => jobs::run(command, out).await,
         Command::Projections(command) => projections::run(command, out).await,
         Command::Retention(command) => retention::run(command, out).await,
@@ -148,6 +153,9 @@ mod tests {
         for change in ["disable", "enable", "revoke-sessions"] {
             assert!(refused(&format!("doorbook account {change} ana@example.com")).contains("--reason"), "{change}");
         }
+        for order in ["resend", "cancel"] {
+            assert!(refused(&format!("doorbook mail {order} {}", uuid::Uuid::nil())).contains("--reason"), "{order}");
+        }
         assert!(refused("doorbook account role grant ana@example.com admin").contains("--reason"));
         assert!(refused("doorbook account role revoke ana@example.com admin").contains("--reason"));
     }
@@ -163,6 +171,7 @@ mod tests {
         assert!(refused(&format!("{import} --csv a --column e-mail=b")).contains("NAME must be one of"));
         assert!(refused(&format!("{import} --csv a --batch 5000")).contains("invalid value '5000'"));
         assert!(refused("doorbook jobs redrive x").contains("invalid value 'x'"));
+        assert!(refused("doorbook mail list --state lost").contains("suppressed"));
         assert!(refused("doorbook events tail --last 0").contains("invalid value '0'"));
         assert!(refused("doorbook health https://127.0.0.1:8000/health").contains("http://"));
     }

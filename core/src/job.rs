@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-/// Sends one delivery; `ref` is its id.
+/// Sends one delivery, be it by webhook; `ref` is its id.
 pub const MAIL: &str = "mail";
-/// Tells ALERT_WEBHOOK_URL of one alert; `ref` is its id.
-pub const WEBHOOK: &str = "webhook";
 /// Appends expiry events of tokens and sessions, and erases accounts whose owners asked for it.
 pub const EXPIRE: &str = "expire";
 /// Deletes what counts nothing any more, unverified accounts and keys of strangers' days among it.
@@ -17,7 +15,7 @@ pub const PARTITIONS: &str = "partitions";
 const BACK_OFF_FIRST: Duration = Duration::from_secs(10);
 /// Longest pause between two tries.
 const BACK_OFF_MAX: Duration = Duration::from_hours(1);
-/// A mail or a webhook that could not be handed over for this long is given up.
+/// A mail that could not be handed over for this long is given up.
 pub const LIFE: Duration = Duration::from_hours(24);
 
 /// Pause before the next try: doubling from 10 s to 1 h, spread by up to a fifth so that a backlog does not come back at once.

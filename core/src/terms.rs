@@ -120,6 +120,7 @@ const fn of_account(event: &AccountEvent) -> Severity {
         E::EmailChangeUndone { .. }
         | E::AccountLocked { .. }
         | E::AccountDisabled { .. }
+        | E::AccountFrozenByOwner { .. }
         | E::PasswordResetForced { .. }
         | E::RoleGranted { .. }
         | E::RoleRevoked { .. }

@@ -11,7 +11,9 @@ use doorbook_core::notification::NotificationEvent;
 use doorbook_core::operator::OperatorEvent;
 use doorbook_core::session::{LoginMethod, RevokeReason, SessionEvent};
 use doorbook_core::terms::Severity;
-use doorbook_core::value::{AccountId, CredentialId, DataKeyId, DeviceId, EventId, Locale, SessionId, TokenId};
+use doorbook_core::value::{
+    AccountId, CredentialId, DataKeyId, DeliveryId, DeviceId, EventId, Locale, SessionId, TokenId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -116,6 +118,7 @@ fn account() -> Vec<AccountEvent> {
         E::AccountUnlocked { reason: Some(_), .. } => [E::AccountUnlocked { by_reset: false, reason: Some(reason()) }],
         E::AccountDisabled { .. } => [E::AccountDisabled { reason: reason() }],
         E::AccountEnabled { .. } => [E::AccountEnabled { reason: reason() }],
+        E::AccountFrozenByOwner { .. } => [E::AccountFrozenByOwner { token: token(), reset: TokenId(id(6)) }],
         E::RoleGranted { role: Role::Admin, .. } => [E::RoleGranted { role: Role::Admin, reason: reason() }],
         E::RoleGranted { role: Role::Auditor, .. } => [E::RoleGranted { role: Role::Auditor, reason: reason() }],
         E::RoleRevoked { .. } => [E::RoleRevoked { role: Role::Admin, reason: reason() }],
@@ -191,11 +194,17 @@ fn notification() -> Vec<NotificationEvent> {
     use NotificationEvent as E;
     let template = || "reset".to_owned();
     examples!(NotificationEvent {
-        E::MailQueued { .. } => [E::MailQueued { template: template() }],
+        E::MailQueued { .. } => [
+            E::MailQueued { template: template(), repeats: None, words: None },
+            E::MailQueued { template: template(), repeats: Some(DeliveryId(id(9))), words: Some("lost".into()) }
+        ],
         E::MailSent { .. } => [E::MailSent { template: template(), attempts: 1 }],
         E::MailDeferred { .. } => [E::MailDeferred { template: template(), attempts: 1 }],
         E::MailFailed { .. } => [E::MailFailed { template: template(), attempts: 9 }],
-        E::MailSuppressed { .. } => [E::MailSuppressed { template: template(), reason: "token_over".into() }],
+        E::MailSuppressed { .. } => [
+            E::MailSuppressed { template: template(), reason: "token_over".into(), words: None },
+            E::MailSuppressed { template: template(), reason: "cancelled".into(), words: Some("not him".into()) }
+        ],
     })
 }
 

@@ -29,6 +29,10 @@ pub fn full(id: &str) -> Result<()> {
             format!("- {outcome} `{}` in {:.1} s, {profile} profile\n", check.test, started.elapsed().as_secs_f64());
         print!("{line}");
         report.push_str(&line);
+        if !passed {
+            // A fault that is rare must not be lost with the run that had it.
+            eprintln!("{output}");
+        }
         // What a test measured, it prints in lines of this form.
         for figure in output.lines().filter_map(|line| line.trim().strip_prefix("figure: ")) {
             println!("    {figure}");

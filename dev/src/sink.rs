@@ -162,6 +162,11 @@ impl Sink {
         Shared::lock(&self.shared.faults).push((stage, fault));
     }
 
+    /// Takes back the faults that have not struck yet.
+    pub fn forget_faults(&self) {
+        Shared::lock(&self.shared.faults).clear();
+    }
+
     /// All mails so far, oldest first.
     pub fn mails(&self) -> Vec<Mail> {
         Shared::lock(&self.shared.mails).clone()

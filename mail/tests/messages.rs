@@ -100,7 +100,7 @@ fn a_name_in_another_script_or_with_an_apostrophe_greets() {
 #[test]
 fn what_goes_into_html_is_escaped() {
     let template = Template::EmailChangeNotice {
-        origin: Origin { at: NOON, address: None },
+        origin: Origin { at: NOON, address: None, device: None },
         new_address: "<b>\"@evil<script>.example".to_owned(),
         undo: Link::from("https://app.example.com/undo?a=1&b='".parse::<url::Url>().unwrap()),
         valid_days: 7,

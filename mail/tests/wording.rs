@@ -3,17 +3,24 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use doorbook_mail::{Alert, Link, Locale, Origin, Recipient, Template};
+use doorbook_mail::{Alert, Device, Link, Locale, Origin, Recipient, Remedy, Template};
 use time::macros::datetime;
 
 fn link(path: &str) -> Link {
     Link::from(format!("https://app.example.com/{path}").parse::<url::Url>().unwrap())
 }
 
-fn every_template() -> [Template; 13] {
+fn not_me() -> Remedy {
+    Remedy::NotMe { link: link("not-me?token=abc"), valid_days: 7 }
+}
+
+fn every_template() -> [Template; 20] {
     let address = Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 7)));
-    let origin = Origin { at: datetime!(2026-11-03 23:05 -03:00), address };
+    let origin = Origin { at: datetime!(2026-11-03 23:05 -03:00), address, device: None };
     let unknown = Origin { address: None, ..origin };
+    let firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    let seen = Origin { device: Device::of(firefox), ..origin };
+    let odd = Origin { device: Device::of("evil.example"), ..origin };
     let new_address = "maria.lopez@example.net".to_owned();
     [
         Template::Verify { link: link("verify-email?token=abc"), valid_hours: 24 },
@@ -21,11 +28,18 @@ fn every_template() -> [Template; 13] {
         Template::RegistrationUnverified { origin, link: link("verify-email?token=abc"), valid_hours: 24 },
         Template::Reset { link: link("reset-password?token=abc"), valid_hours: 1 },
         Template::ResetForced { link: link("reset-password?token=abc"), valid_hours: 1 },
-        Template::PasswordChanged { origin, reset_page: link("reset-password") },
-        Template::PasswordResetDone { origin: unknown, reset_page: link("reset-password") },
-        Template::EmailChangeUndone { origin, reset_page: link("reset-password") },
+        Template::ResetFrozen { link: link("reset-password?token=abc"), valid_hours: 1 },
+        Template::PasswordChanged { origin, remedy: not_me() },
+        Template::PasswordResetDone { origin: unknown, remedy: not_me() },
+        Template::EmailChangeUndone { origin, remedy: Remedy::ResetPage(link("reset-password")) },
         Template::DeletionRequested { origin, cancel: link("cancel-deletion?token=abc"), valid_days: 14 },
-        Template::TokenReused { origin, reset_page: link("reset-password") },
+        Template::TokenReused { origin: seen, remedy: not_me() },
+        Template::LoginNewPlace { origin: seen, remedy: not_me() },
+        Template::LoginAfterFailures { origin: odd, remedy: not_me() },
+        Template::LoginBlocked { origin: odd, remedy: not_me() },
+        Template::AccountLocked { origin: seen, remedy: not_me() },
+        Template::RoleGranted { origin: unknown, role: "auditor".to_owned(), remedy: not_me() },
+        Template::RoleRevoked { origin: unknown, role: "admin".to_owned(), remedy: not_me() },
         Template::EmailChangeConfirm { link: link("confirm-email?token=abc"), valid_hours: 24 },
         Template::EmailChangeNotice {
             origin,

@@ -2,7 +2,7 @@
 
 use doorbook_core::config::{Mail, MailBackend, Settings, Smtp, SmtpSecurity};
 use doorbook_core::service::start::site;
-use doorbook_mail::{ConfigError, Login, MessageError, Security, Sender, SmtpConfig, Transport};
+use doorbook_mail::{ConfigError, Login, MessageError, OwnFaults, OwnWording, Security, Sender, SmtpConfig, Transport};
 use url::Url;
 
 use crate::jobs::mail::Post;
@@ -16,10 +16,12 @@ pub enum PostError {
     Transport(#[from] ConfigError),
     #[error("FRONTEND_URL: {0}")]
     Frontend(#[from] url::ParseError),
+    #[error("MAIL_TEMPLATES_DIR: {0}")]
+    Wording(#[from] OwnFaults),
 }
 
 pub fn post(settings: &Settings) -> Result<Post, PostError> {
-    let Mail { backend, from, .. } = &settings.mail;
+    let Mail { backend, from, templates_dir } = &settings.mail;
     let mailbox = match &from.name {
         Some(name) => format!("\"{name}\" <{}>", from.address),
         None => from.address.clone(),
@@ -29,7 +31,8 @@ pub fn post(settings: &Settings) -> Result<Post, PostError> {
         MailBackend::Console => Transport::console(),
         MailBackend::File { directory } => Transport::file(directory.clone()),
     };
-    Ok(Post::new(transport, Sender::parse(&mailbox)?, Url::parse(&settings.http.frontend_url)?))
+    let own = templates_dir.as_deref().map(OwnWording::read).transpose()?.unwrap_or_default();
+    Ok(Post::new(transport, Sender::parse(&mailbox)?, Url::parse(&settings.http.frontend_url)?, own))
 }
 
 fn smtp_config(smtp: &Smtp, hello_name: String) -> SmtpConfig {

@@ -14,9 +14,10 @@ use crate::problem::Problem;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
-const PLACES: [(&str, &str); 6] = [
+const PLACES: [(&str, &str); 7] = [
     (HOME, "Overview"),
     ("/admin/accounts/", "Accounts"),
+    ("/admin/mails/", "Mails"),
     ("/admin/audit/", "Trail"),
     ("/admin/alerts/", "Alerts"),
     ("/admin/checkpoints/", "Checkpoints"),

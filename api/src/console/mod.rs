@@ -11,14 +11,14 @@ mod visit;
 use poem::{Response, Route, get, http::StatusCode, post};
 
 use crate::{config::CookieConfig, problem::Problem};
-use pages::{account, accounts, alerts, audit, checkpoints, event, overview, past, sign_in, system};
+use pages::{account, accounts, alerts, audit, checkpoints, event, mail, mails, overview, past, sign_in, system};
 use visit::{Keys, open, order, page};
 
 /// Where everybody begins.
 const HOME: &str = "/admin/";
 
 /// Every path with the methods that it answers.
-pub const PATHS: [(&str, &str); 20] = [
+pub const PATHS: [(&str, &str); 23] = [
     ("/admin", "GET"),
     ("/admin/login", "GET, POST"),
     ("/admin/logout", "POST"),
@@ -27,6 +27,9 @@ pub const PATHS: [(&str, &str); 20] = [
     ("/admin/accounts/:id/:order", "POST"),
     ("/admin/alerts", "GET"),
     ("/admin/alerts/:id/acknowledge", "POST"),
+    ("/admin/mails", "GET"),
+    ("/admin/mails/:id", "GET"),
+    ("/admin/mails/:id/:order", "POST"),
     ("/admin/audit", "GET"),
     ("/admin/accounts/:id/past", "GET"),
     ("/admin/accounts/:id/refusals", "GET"),
@@ -55,6 +58,9 @@ pub fn add(route: Route, cookie: CookieConfig) -> Route {
         .at("/admin/accounts/:id/:order", post(order(keys, account::order)))
         .at("/admin/alerts", get(page(keys, alerts::list)))
         .at("/admin/alerts/:id/acknowledge", post(order(keys, alerts::acknowledge)))
+        .at("/admin/mails", get(page(keys, mails::list)))
+        .at("/admin/mails/:id", get(page(keys, mail::show)))
+        .at("/admin/mails/:id/:order", post(order(keys, mail::order)))
         .at("/admin/audit", get(page(keys, audit::search)))
         .at("/admin/audit/live", get(page(keys, audit::live)))
         .at("/admin/audit/stream", get(page(keys, audit::stream)))

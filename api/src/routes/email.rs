@@ -1,4 +1,4 @@
-//! Changing the address of an account.
+//! Changing the address of an account, and what its mailbox may say of notices.
 
 use poem_openapi::param::Header;
 use poem_openapi::{Object, OpenApi};
@@ -82,6 +82,22 @@ impl Emails {
         let header = asked.idempotency(key.0, &[&body.0.token])?;
         command(async move { asked.doorbook.undo_email_change(&body.0.token, header.as_ref(), &asked.context).await })
             .await?;
+        Ok(Done::NoContent)
+    }
+    /// Say that it was not you
+    ///
+    /// The token came with a notice of something that its reader has not done. The account is closed to everybody: all sessions end, no
+    /// device is known any more, pending changes and a deletion are off. The mailbox that the notice went to is sent a link to set a new
+    /// password, which opens the account again; where that was the account's address before, it is so again.
+    #[oai(path = "/api/auth/not-me/", method = "post", operation_id = "not_me")]
+    async fn not_me(
+        &self,
+        asked: Asked,
+        #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
+        body: Strict<MailedToken>,
+    ) -> Result<Done, Problem> {
+        let header = asked.idempotency(key.0, &[&body.0.token])?;
+        command(async move { asked.doorbook.freeze(&body.0.token, header.as_ref(), &asked.context).await }).await?;
         Ok(Done::NoContent)
     }
 }

@@ -41,7 +41,7 @@ pub struct AccountAnswer {
     locale: String,
     /// `auditor`, `admin` or none.
     roles: Vec<String>,
-    /// `active`; `disabled` and `leaving` accounts have no session.
+    /// `active`; `disabled`, `frozen` and `leaving` accounts have no session.
     status: String,
     /// RFC 3339, UTC.
     created_at: Option<String>,

@@ -184,6 +184,23 @@ async fn whoever_was_connected_is_answered_once_more_before_the_connection_ends(
     timeout(Duration::from_secs(5), &mut server.serving).await.expect("the server ends").unwrap();
 }
 
+/// C108. Breaks when `api/src/edge.rs`: `for (stream, peer) in waiting(listener) {` → `for (stream, peer) in waiting(listener).into_iter().skip(1) {`.
+#[tokio::test]
+async fn whoever_the_kernel_has_let_in_is_answered_though_the_listener_closes() {
+    let limits = Limits { connections: 1, notice: Duration::from_millis(200), ..Limits::default() };
+    let mut server = Server::limited(config(), limits).await;
+    let mut first = server.connect().await;
+    first.write_all(GET.as_bytes()).await.unwrap();
+    assert_eq!(Answer::read(&mut first).await.unwrap().status, 200);
+    // The first has the only place; this one stands in the kernel's queue and has sent its request.
+    let mut queued = server.connect().await;
+    queued.write_all(GET.as_bytes()).await.unwrap();
+    server.stop();
+    let answer = Answer::read(&mut queued).await.expect("it is not reset");
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    assert!(tokio::net::TcpStream::connect(server.address).await.is_err(), "no one listens any more");
+}
+
 #[tokio::test]
 async fn a_connection_that_outlasts_the_drain_is_cut() {
     let limits = Limits { notice: Duration::ZERO, drain: Duration::from_millis(300), ..Limits::default() };

@@ -16,7 +16,7 @@ const TEST: &str = "test mail";
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 const SUBJECT: &str = "Test mail of Doorbook";
-const TEXT: &str = "This mail was sent by `doorbook check --deploy --send-test-mail`.\r\n";
+const TEXT: &str = "This mail was sent from the command line, to see whether mails leave.\r\n";
 
 pub async fn lines(parts: &Parts, send_to: Option<&str>) -> Vec<Line> {
     let mut lines = Vec::new();

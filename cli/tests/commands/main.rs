@@ -5,5 +5,6 @@ mod account;
 mod common;
 mod keys;
 mod log;
+mod mail;
 mod projections;
 mod schema;

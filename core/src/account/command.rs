@@ -113,6 +113,13 @@ pub enum Command {
     CancelDeletion {
         token: TokenId,
     },
+    /// The owner says that what a notice told was not he. `reset` is the link that opens the account again; `taken_back` the link that undoes
+    /// a change of address made since, with the address to go back to.
+    Freeze {
+        token: TokenId,
+        reset: TokenId,
+        taken_back: Option<(TokenId, String)>,
+    },
     /// `data_key`: what goes with it, if it still has one.
     Erase {
         cause: ErasureCause,

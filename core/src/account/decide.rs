@@ -75,6 +75,7 @@ pub fn decide(account: &Account, command: Command) -> Result<Vec<AccountEvent>, 
             let cancelled = AccountEvent::DeletionCancelled { token: Some(token), reason: None };
             Ok(unless(account.erase_at.is_none(), cancelled))
         }
+        Command::Freeze { token, reset, taken_back } => frozen(account, token, reset, taken_back),
         Command::Erase { .. } if account.status == Status::Erased => Ok(vec![]),
         Command::Erase { cause, reason, data_key } => {
             let shredded = data_key.map(|data_key| AccountEvent::DataKeyShredded { data_key });
@@ -88,14 +89,18 @@ fn admit(status: Status, command: &Command) -> Result<(), Rejection> {
     match (status, command) {
         (Status::Absent, Command::Register { .. } | Command::Import(_))
         | (Status::Erased, Command::Erase { .. })
-        // Whoever had the address before may take back what a thief has asked for.
-        | (Status::Leaving, Command::UndoEmailChange { .. }) => Ok(()),
+        // Whoever had the address before may take back what a thief has asked for, and so may whoever is told of it.
+        | (Status::Leaving | Status::Frozen, Command::UndoEmailChange { .. } | Command::Freeze { .. })
+        | (
+            Status::Frozen,
+            Command::RequestReset { .. } | Command::ResetPassword { .. } | Command::ForceReset { .. },
+        ) => Ok(()),
         (Status::Absent, _) => Err(Rejection::Absent),
         (_, Command::Register { .. } | Command::Import(_)) => Err(Rejection::Exists),
         (Status::Erased, _) => Err(Rejection::Erased),
-        // What an operator does, and what time does, is done to disabled accounts too.
+        // What an operator does, and what time does, is done to closed accounts too.
         (
-            Status::Disabled | Status::Leaving,
+            Status::Disabled | Status::Frozen | Status::Leaving,
             Command::Enable { .. }
             | Command::Disable { .. }
             | Command::GrantRole { .. }
@@ -109,7 +114,7 @@ fn admit(status: Status, command: &Command) -> Result<(), Rejection> {
             | Command::Erase { .. },
         )
         | (Status::Active, _) => Ok(()),
-        (Status::Disabled | Status::Leaving, _) => Err(Rejection::Disabled),
+        (Status::Disabled | Status::Frozen | Status::Leaving, _) => Err(Rejection::Disabled),
     }
 }
 
@@ -146,9 +151,26 @@ fn enabled(account: &Account, reason: String) -> Vec<AccountEvent> {
 
 /// Whoever takes the account back does not want it gone.
 fn undone(account: &Account, token: TokenId, profile: Profile) -> Vec<AccountEvent> {
-    let cancelled = account.erase_at.map(|_| AccountEvent::DeletionCancelled { token: None, reason: None });
     let undone = AccountEvent::EmailChangeUndone { token, profile: Some(profile) };
-    std::iter::once(undone).chain(cancelled).collect()
+    std::iter::once(undone).chain(kept(account)).collect()
+}
+
+fn kept(account: &Account) -> Option<AccountEvent> {
+    account.erase_at.map(|_| AccountEvent::DeletionCancelled { token: None, reason: None })
+}
+
+fn frozen(
+    account: &Account,
+    token: TokenId,
+    reset: TokenId,
+    taken_back: Option<(TokenId, String)>,
+) -> Result<Vec<AccountEvent>, Rejection> {
+    let mut events = match taken_back {
+        Some((undo, old_email)) => undone(account, undo, with_email(account, old_email)?),
+        None => kept(account).into_iter().collect(),
+    };
+    events.push(AccountEvent::AccountFrozenByOwner { token, reset });
+    Ok(events)
 }
 
 fn next_version(account: &Account) -> u32 {

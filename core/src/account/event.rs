@@ -119,6 +119,12 @@ pub enum AccountEvent {
     AccountEnabled {
         reason: String,
     },
+    /// The owner did not know what a notice told: nobody gets in before a new password is set with the link `reset`, or somebody who runs the
+    /// service has opened it.
+    AccountFrozenByOwner {
+        token: TokenId,
+        reset: TokenId,
+    },
     RoleGranted {
         role: Role,
         reason: String,
@@ -196,6 +202,7 @@ impl AccountEvent {
             | Self::PasswordResetForced { .. }
             | Self::EmailChangeUndone { .. }
             | Self::AccountDisabled { .. }
+            | Self::AccountFrozenByOwner { .. }
             | Self::DeletionRequested { .. }
             | Self::AccountErased { .. }
             | Self::AllSessionsRevoked { .. } => Some(None),

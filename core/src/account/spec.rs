@@ -83,7 +83,7 @@ fn a_reset_verifies_the_mailbox_and_lifts_a_lock() {
 }
 
 #[test]
-fn change_reset_disable_undo_deletion_erasure_and_revoke_all_end_sessions_and_nothing_else_does() {
+fn change_reset_disable_undo_freeze_deletion_erasure_and_revoke_all_end_sessions_and_nothing_else_does() {
     let ending = [
         AccountEvent::PasswordChanged { credential: credential(9), version: 2, kept_session: session() },
         AccountEvent::PasswordReset { token: token(), credential: credential(9), version: 2 },
@@ -91,6 +91,7 @@ fn change_reset_disable_undo_deletion_erasure_and_revoke_all_end_sessions_and_no
         AccountEvent::AccountDisabled { reason: "left".into() },
         AccountEvent::AllSessionsRevoked { reason: "asked".into() },
         AccountEvent::EmailChangeUndone { token: token(), profile: Some(profile()) },
+        frozen(),
         leaving(),
         erased(),
     ];
@@ -119,6 +120,7 @@ fn a_disabled_account_takes_no_command_of_its_owner() {
         Command::UpdateProfile { locale: None, first_name: Some("B".into()), last_name: None },
         Command::VerifyEmail { token: token() },
         Command::ForceReset { token: token(), reason: "stolen".into() },
+        freeze(None),
     ] {
         assert_eq!(disabled.when(command.clone()), Err(Rejection::Disabled), "{command:?}");
     }
@@ -167,6 +169,63 @@ fn an_erased_profile_can_still_be_replayed() {
     assert_eq!(
         erased.when(Command::ConfirmEmailChange { token: token(), new_email: "b@example.com".into() }),
         Err(Rejection::Erased)
+    );
+}
+
+fn freeze(taken_back: Option<(TokenId, String)>) -> Command {
+    Command::Freeze { token: token(), reset: TokenId(Uuid::from_u128(5)), taken_back }
+}
+
+fn frozen() -> AccountEvent {
+    AccountEvent::AccountFrozenByOwner { token: token(), reset: TokenId(Uuid::from_u128(5)) }
+}
+
+#[test]
+fn a_frozen_account_takes_nothing_but_resets_and_what_old_mailboxes_and_operators_do() {
+    let given = given([registered(), frozen()]);
+    assert_eq!((given.0.status, given.0.reset_required_at), (Status::Frozen, Some(NOON)));
+    for command in [
+        Command::ChangePassword { credential: credential(9), kept_session: session() },
+        Command::UpdateProfile { locale: None, first_name: Some("B".into()), last_name: None },
+        Command::RequestEmailChange { token: token(), new_email: "b@example.com".into() },
+        Command::VerifyEmail { token: token() },
+        Command::RequestDeletion { token: token(), erase_at: LATER },
+    ] {
+        assert_eq!(given.when(command.clone()), Err(Rejection::Disabled), "{command:?}");
+    }
+    for command in [
+        Command::RequestReset { token: token() },
+        Command::UndoEmailChange { token: token(), old_email: "a@example.com".into() },
+        Command::ForceReset { token: token(), reason: "stolen".into() },
+        Command::Disable { reason: "fraud".into() },
+        Command::Enable { reason: "asked by phone".into() },
+        erase(),
+        freeze(None),
+    ] {
+        assert!(given.when(command.clone()).is_ok_and(|events| !events.is_empty()), "{command:?}");
+    }
+}
+
+#[test]
+fn a_reset_opens_a_frozen_account_and_an_admin_opens_it_for_a_reset_alone() {
+    let reset = AccountEvent::PasswordReset { token: token(), credential: credential(9), version: 2 };
+    let open = given([registered(), frozen(), reset]).0;
+    assert_eq!((open.status, open.reset_required_at), (Status::Active, None));
+    let enabled = AccountEvent::AccountEnabled { reason: "asked by phone".into() };
+    let waiting = given([registered(), frozen(), enabled]).0;
+    assert_eq!((waiting.status, waiting.reset_required_at), (Status::Active, Some(NOON)));
+}
+
+#[test]
+fn whoever_freezes_takes_back_what_a_thief_has_asked_for() {
+    let cancelled = AccountEvent::DeletionCancelled { token: None, reason: None };
+    assert_eq!(given([registered(), leaving()]).when(freeze(None)), Ok(vec![cancelled.clone(), frozen()]));
+    let undo = TokenId(Uuid::from_u128(6));
+    let old = Profile { email: "old@example.com".into(), ..profile() };
+    let undone = AccountEvent::EmailChangeUndone { token: undo, profile: Some(old) };
+    assert_eq!(
+        given([registered(), leaving()]).when(freeze(Some((undo, "old@example.com".into())))),
+        Ok(vec![undone, cancelled, frozen()])
     );
 }
 

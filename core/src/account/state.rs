@@ -32,6 +32,8 @@ pub enum Status {
     Absent,
     Active,
     Disabled,
+    /// Its owner has closed it until a new password is set: somebody else was in it, or tried.
+    Frozen,
     /// Its owner has asked for its deletion and may still take that back.
     Leaving,
     /// Nothing about its person is left.
@@ -44,14 +46,20 @@ impl Status {
             Self::Absent => "absent",
             Self::Active => "active",
             Self::Disabled => "disabled",
+            Self::Frozen => "frozen",
             Self::Leaving => "leaving",
             Self::Erased => "erased",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        let stored = [Self::Active, Self::Disabled, Self::Leaving, Self::Erased];
+        let stored = [Self::Active, Self::Disabled, Self::Frozen, Self::Leaving, Self::Erased];
         stored.into_iter().find(|status| status.as_str() == text)
+    }
+
+    /// Whether its owner may set a new password with a mailed link.
+    pub const fn takes_resets(self) -> bool {
+        matches!(self, Self::Active | Self::Frozen)
     }
 }
 
@@ -124,9 +132,7 @@ pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Acco
         }
         AccountEvent::PasswordChanged { credential, version, .. }
         | AccountEvent::PasswordReset { credential, version, .. } => {
-            account.credential = Some(Credential { id: *credential, version: *version });
-            account.password_changed_at = Some(at);
-            account.reset_required_at = None;
+            set_password(&mut account, Credential { id: *credential, version: *version }, at);
         }
         AccountEvent::PasswordResetForced { .. } => account.reset_required_at = Some(at),
         AccountEvent::PasswordRehashed { credential, version } => {
@@ -140,6 +146,11 @@ pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Acco
         AccountEvent::AccountLocked { .. } => account.locked_at = Some(at),
         AccountEvent::AccountUnlocked { .. } => account.locked_at = None,
         AccountEvent::AccountDisabled { .. } => account.status = Status::Disabled,
+        // Whoever opens it otherwise than by a reset does not make the password good again.
+        AccountEvent::AccountFrozenByOwner { .. } => {
+            account.status = Status::Frozen;
+            account.reset_required_at = Some(at);
+        }
         // Whoever had asked for its deletion before it was disabled has not taken that back.
         AccountEvent::AccountEnabled { .. } if account.erase_at.is_some() => account.status = Status::Leaving,
         AccountEvent::AccountEnabled { .. } => account.status = Status::Active,
@@ -170,6 +181,15 @@ pub fn evolve(mut account: Account, event: &AccountEvent, at: Timestamp) -> Acco
         | AccountEvent::DataKeyShredded { .. } => {}
     }
     account
+}
+
+fn set_password(account: &mut Account, credential: Credential, at: Timestamp) {
+    account.credential = Some(credential);
+    account.password_changed_at = Some(at);
+    account.reset_required_at = None;
+    if account.status == Status::Frozen {
+        account.status = Status::Active;
+    }
 }
 
 fn import(account: &mut Account, event: &AccountEvent, at: Timestamp) {

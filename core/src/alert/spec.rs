@@ -20,26 +20,6 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
 
-fn thresholds() -> Thresholds {
-    Thresholds {
-        window: Duration::from_mins(15),
-        long_window: Duration::from_hours(24),
-        quiet: Duration::from_hours(1),
-        account_failures: Some(20),
-        network_accounts: Some(20),
-        login_failures: None,
-        login_blocks: None,
-        surge_factor: Some(10),
-        surge_min: 100,
-        resets: Some(50),
-        registrations: Some(100),
-        fresh_role: Some(Duration::from_hours(1)),
-        orders: Some(10),
-        reveals: Some(20),
-        mail_failure_percent: Some(50),
-    }
-}
-
 /// What has happened, at seconds after noon.
 struct Story {
     thresholds: Thresholds,
@@ -51,7 +31,7 @@ struct Story {
 }
 
 fn story() -> Story {
-    told_by(thresholds())
+    told_by(Thresholds::default())
 }
 
 fn told_by(thresholds: Thresholds) -> Story {
@@ -206,7 +186,7 @@ fn a_hundred_failures_from_everywhere_are_a_surge_where_there_were_few() {
 
 #[test]
 fn what_happens_every_quarter_of_an_hour_is_no_surge_and_ten_times_as_much_is() {
-    let mut story = told_by(Thresholds { surge_min: 10, network_accounts: None, ..thresholds() });
+    let mut story = told_by(Thresholds { surge_min: 10, network_accounts: None, ..Thresholds::default() });
     // The first windows are all that is known: they speak by the least number.
     for window in 0..96 {
         story = story.at(window * 15 * MINUTE).failed_everywhere(20);
@@ -222,7 +202,7 @@ fn what_happens_every_quarter_of_an_hour_is_no_surge_and_ten_times_as_much_is() 
 
 #[test]
 fn all_failures_and_blocks_are_counted_where_that_is_asked_for() {
-    let limits = Thresholds { login_failures: Some(5), login_blocks: Some(2), ..thresholds() };
+    let limits = Thresholds { login_failures: Some(5), login_blocks: Some(2), ..Thresholds::default() };
     let mut story = told_by(limits).failed_everywhere(5);
     for _ in 0..2 {
         story.fact(Event::Attempt(AttemptEvent::LoginBlocked { until: NOON }), None, None, 1);
@@ -335,7 +315,7 @@ fn alerts_raise_no_alerts_and_what_has_no_threshold_is_not_watched() {
         orders: None,
         reveals: None,
         mail_failure_percent: None,
-        ..thresholds()
+        ..Thresholds::default()
     };
     let mut story = told_by(off).times(200, |story| story.failed(1, 1).ordered(1, 2)).logged_in(1, false);
     story.fact(Event::Security(acknowledged), None, None, 1);
@@ -378,8 +358,8 @@ fn all_that_a_fact_touches_is_asked_for_before_it_is_judged() {
     let (id, stream) = (EventId::nth(at, 0), id(1));
     let fact = Fact { id, at, stream, event, account: Some(id.0), actor: None, network: Some("198.51.7.0".into()) };
     let mut memory = Memory::default();
-    judge(&fact, &mut memory, &thresholds());
-    let keys = keys_of([&fact, &fact], &thresholds());
+    judge(&fact, &mut memory, &Thresholds::default());
+    let keys = keys_of([&fact, &fact], &Thresholds::default());
     assert_eq!(keys.len(), 3);
     assert!(keys.iter().all(|key| memory.get(key).is_some()) && memory.len() == keys.len());
 }

@@ -28,3 +28,26 @@ pub struct Thresholds {
     /// Of all attempts to send a mail.
     pub mail_failure_percent: Option<u32>,
 }
+
+impl Default for Thresholds {
+    /// As the settings have them when they say nothing.
+    fn default() -> Self {
+        Self {
+            window: Duration::from_mins(15),
+            long_window: Duration::from_hours(24),
+            quiet: Duration::from_hours(1),
+            account_failures: Some(20),
+            network_accounts: Some(20),
+            login_failures: None,
+            login_blocks: None,
+            surge_factor: Some(10),
+            surge_min: 100,
+            resets: Some(50),
+            registrations: Some(100),
+            fresh_role: Some(Duration::from_hours(1)),
+            orders: Some(10),
+            reveals: Some(20),
+            mail_failure_percent: Some(50),
+        }
+    }
+}

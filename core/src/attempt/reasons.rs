@@ -31,6 +31,8 @@ pub enum Ground {
     /// Too many failures in a row, however long they took.
     Locked,
     Disabled,
+    /// Its owner did not know what a notice told.
+    Frozen,
     /// Its owner has asked for its deletion.
     Leaving,
     Erased,
@@ -48,6 +50,7 @@ impl Ground {
             Self::Blocked => "blocked",
             Self::Locked => "locked",
             Self::Disabled => "disabled",
+            Self::Frozen => "frozen",
             Self::Leaving => "leaving",
             Self::Erased => "erased",
             Self::EmailNotVerified => "email_not_verified",
@@ -187,7 +190,7 @@ impl Teller {
         let (locked, required) = (account.locked_at.is_some(), account.reset_required_at.is_some());
         let verified = account.email_verified_at.is_some();
         self.end(fact.id, |ground| match ground {
-            Ground::Disabled | Ground::Leaving => closed_by != Some(ground),
+            Ground::Disabled | Ground::Frozen | Ground::Leaving => closed_by != Some(ground),
             Ground::Locked => !locked,
             Ground::ResetRequired => !required,
             Ground::EmailNotVerified => verified,
@@ -263,6 +266,7 @@ impl Teller {
 const fn closed_by(account: &Account) -> Option<Ground> {
     match account.status {
         Status::Disabled => Some(Ground::Disabled),
+        Status::Frozen => Some(Ground::Frozen),
         Status::Leaving => Some(Ground::Leaving),
         Status::Erased => Some(Ground::Erased),
         Status::Absent | Status::Active => None,

@@ -133,6 +133,15 @@ fn a_refusal_by_the_state_of_the_account_names_what_made_it_so_and_what_ended_th
     let story = story.then(3, 1, AccountEvent::AccountEnabled { reason: reason() });
     assert_eq!(story.told(at(9)), (Ground::Disabled, vec![1], Some(3), None));
 
+    let frozen = AccountEvent::AccountFrozenByOwner { token: TokenId(Uuid::nil()), reset: TokenId(Uuid::nil()) };
+    let story = registered().then(1, 1, frozen).then(2, 7, refused(LoginFailure::AccountDisabled));
+    assert_eq!(story.told(at(9)), (Ground::Frozen, vec![1], None, None));
+    // Opened by an admin, its password is good for nothing, for the same reason.
+    let story = story.then(3, 1, AccountEvent::AccountEnabled { reason: reason() });
+    assert_eq!(story.told(at(9)), (Ground::Frozen, vec![1], Some(3), None));
+    let story = story.then(4, 7, refused(LoginFailure::ResetRequired));
+    assert_eq!(story.told(at(9)), (Ground::ResetRequired, vec![1], None, None));
+
     let leaving = AccountEvent::DeletionRequested { token: TokenId(Uuid::nil()), erase_at: at(100) };
     let story = registered().then(1, 1, leaving).then(2, 7, refused(LoginFailure::AccountDisabled));
     assert_eq!(story.told(at(9)), (Ground::Leaving, vec![1], None, None));

@@ -138,7 +138,7 @@ mod table {
     EMAIL_CA_FILE = text(Derived("the system's certificates"), "a readable file of PEM certificates", "Authorities that may vouch for the SMTP server.");
     EMAIL_TIMEOUT_SECONDS = whole(Value("10"), 1, 300, "Longest wait for each SMTP command.");
     DEFAULT_FROM_EMAIL = text(Required, "an address, or a name and an <address>", "Sender of all mail.");
-    MAIL_TEMPLATES_DIR = text(Derived("built-in"), "a directory that can be read", "Your own wording of mails. Checked only: this release knows the built-in wording alone.");
+    MAIL_TEMPLATES_DIR = text(Derived("built-in"), "a directory that can be read", "Your own wording and layout of mails (docs/MAILS.md). The worker refuses to start on a template that cannot be used.");
 }
 "HTTP" {
     FRONTEND_URL = text(Required, "an absolute URL without trailing slash, query or login; https unless DEBUG is True", "Every mailed link starts with it.");

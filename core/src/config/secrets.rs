@@ -28,9 +28,12 @@ const JWT_KEY_BYTES_MIN: usize = 32;
 /// Fewest distinct bytes of a random key. 32 random hexadecimal digits have fewer less than once in ten million keys.
 const DISTINCT_BYTES_MIN: usize = 8;
 
-/// Words that fill the place of a key until someone makes one.
-const PLACEHOLDER_WORDS: [&str; 7] =
-    ["changeme", "change-me", "change_me", "insecure", "password", "placeholder", "your-"];
+/// Words that fill the place of a key until someone makes one. Each has eight letters or more: a random key in base64 has one of
+/// them less than once in a thousand million keys.
+const PLACEHOLDER_WORDS: [&str; 6] = ["changeme", "change-me", "change_me", "insecure", "password", "placeholder"];
+
+/// How a place that waits for a key often begins. Anywhere else a random key says it by chance, once in two million.
+const PLACEHOLDER_PREFIX: &str = "your-";
 
 /// Keys printed in the guide that operators follow, and so known to anyone.
 const PUBLISHED_KEYS: [&str; 2] = [
@@ -168,6 +171,7 @@ fn is_low_entropy(key: &str) -> bool {
     distinct_bytes(bytes) < DISTINCT_BYTES_MIN
         || is_repetition(bytes)
         || is_mostly_runs(bytes)
+        || lower.starts_with(PLACEHOLDER_PREFIX)
         || PLACEHOLDER_WORDS.iter().any(|word| lower.contains(word))
 }
 
@@ -230,6 +234,7 @@ mod tests {
             "abcdefghijklmnopqrstuvwxyz012345",
             "ABCDEFGHIJKLMNOPQRSTUVWXYZ[]^_`abcdefg",
             "q8Zr1-Change-Me-Kx03vb7Lm29TfWd5",
+            "your-jwt-key-of-32-bytes-or-more",
             "s3cr3t!x7s3cr3t!x7s3cr3t!x7s3cr3t",
         ] {
             assert!(is_low_entropy(key), "{key}");
@@ -243,6 +248,7 @@ mod tests {
             "kQ0vX2c7ZyLr8Gq5Tn1PwJm4sBdHf6Ua",
             "vJ-3xT_9qLw7Zr5NkB1mYh8PdGf2sCa6Eo4Ui0tXyRQ",
             "83920174650192837465564738291001",
+            "cWzpj-foQyOUR-qzHlUJFJvDp09u-Yt-2HExinKvXQ4",
         ] {
             assert!(!is_low_entropy(key), "{key}");
         }

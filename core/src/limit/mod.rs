@@ -99,7 +99,13 @@ impl Counter {
         self.hits.is_empty() && self.held.is_empty() && self.runs.is_empty()
     }
 
-    fn run(&self, target: Target) -> u32 {
+    /// When something last counted.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.hits.iter().map(|(hit, _)| *hit).max()
+    }
+
+    /// Failures of a target since its last success.
+    pub fn run(&self, target: Target) -> u32 {
         self.runs.iter().find(|(whose, _)| *whose == target).map_or(0, |(_, run)| *run)
     }
 

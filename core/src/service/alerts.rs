@@ -8,14 +8,12 @@ use uuid::Uuid;
 
 use super::append::Batch;
 use super::{Alerting, Context, Doorbook, Refusal};
-use crate::alert::{ALERT_TEMPLATE, Alert, Evidence, Fact, Key, Rule, SecurityEvent, State, Subject, judge, keys_of};
+use crate::alert::{Alert, Evidence, Fact, Key, Rule, SecurityEvent, State, Subject, judge, keys_of};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::job;
 use crate::store::alerts::{self, FOLLOWER};
 use crate::store::follow::{self, Read};
 use crate::store::log::{self, StreamKind};
-use crate::store::project::outbox::Priority;
 use crate::store::{StoreError, Tx};
 use crate::terms::{self, Severity};
 use crate::token::random;
@@ -183,12 +181,7 @@ impl Batch<'_> {
         self.caused_by(alert.evidence.events.last().copied());
         self.write.insert_alert(id, alert.rule, alert.severity());
         if told {
-            for address in &alerting.emails {
-                self.operator_mail(ALERT_TEMPLATE, address, id)?;
-            }
-            if alerting.webhook {
-                self.job(job::WEBHOOK, id.0, Priority::Notice);
-            }
+            self.tell_of_alert(id, alerting)?;
         }
         Ok(())
     }

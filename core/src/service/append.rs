@@ -4,6 +4,7 @@ use super::{Context, Doorbook, Refusal};
 use crate::account::{Account, AccountEvent, evolve};
 use crate::clock::Timestamp;
 use crate::event::{Actor, Event, Personal};
+use crate::notification::NotificationEvent;
 use crate::store::StoreError;
 use crate::store::keys::DataKey;
 use crate::store::log::{NewEvent, StreamKind};
@@ -36,6 +37,9 @@ pub struct MailContext {
     pub at: Timestamp,
     pub address: String,
     pub user_agent: String,
+    /// What it is about, where the template does not say: the name of a role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<String>,
 }
 
 /// A mail that an event promises.
@@ -45,30 +49,44 @@ pub(crate) struct MailOrder {
     pub token: Option<TokenId>,
     pub recipient: Recipient,
     pub priority: Priority,
+    pub about: Option<&'static str>,
 }
 
 impl MailOrder {
     /// To the account's own mailbox, with a link that somebody waits for.
     pub const fn urgent(template: &'static str, account: AccountId, token: Option<TokenId>) -> Self {
-        Self { template, account, token, recipient: Recipient::Account, priority: Priority::Urgent }
+        Self { template, account, token, recipient: Recipient::Account, priority: Priority::Urgent, about: None }
     }
 
     /// To the mailbox that the token's row names: an address that is not, or no longer, the account's.
     pub const fn to_other_mailbox(template: &'static str, account: AccountId, token: TokenId) -> Self {
-        Self { template, account, token: Some(token), recipient: Recipient::Token, priority: Priority::Urgent }
+        Self {
+            template,
+            account,
+            token: Some(token),
+            recipient: Recipient::Token,
+            priority: Priority::Urgent,
+            about: None,
+        }
     }
 
-    /// Tells the account's owner what has happened.
-    pub const fn notice(template: &'static str, account: AccountId) -> Self {
-        Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice }
+    /// Tells the account's owner what has happened, at the address that the token's row names, with a link for the case that it was
+    /// somebody else.
+    pub const fn notice(template: &'static str, account: AccountId, token: TokenId) -> Self {
+        Self {
+            template,
+            account,
+            token: Some(token),
+            recipient: Recipient::Token,
+            priority: Priority::Notice,
+            about: None,
+        }
     }
-}
 
-/// What a delivery knows an operator's address by. Of each delivery another one: rows tell nobody that two went to the same.
-pub(super) fn address_digest(delivery: DeliveryId, address: &str) -> [u8; 32] {
-    let whole = [delivery.0.as_bytes(), address.as_bytes()].concat();
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &whole);
-    digest.as_ref().try_into().unwrap_or_default()
+    /// Tells the account's owner what has happened, without a link of its own.
+    pub const fn plain(template: &'static str, account: AccountId) -> Self {
+        Self { template, account, token: None, recipient: Recipient::Account, priority: Priority::Notice, about: None }
+    }
 }
 
 impl<'a> Batch<'a> {
@@ -175,11 +193,10 @@ impl<'a> Batch<'a> {
         if after != *before {
             self.write.update_account(loaded.id, &after, loaded.data_key.as_ref())?;
         }
-        for event in &events {
-            if let Some(spared) = event.ends_sessions() {
-                let (name, _) = Event::Account(event.clone()).stored();
-                self.write.end_sessions(loaded.id, spared, &name, self.now, after.session_epoch);
-            }
+        // Of several the first: a row is written once in a statement.
+        if let Some((event, spared)) = events.iter().find_map(|event| Some((event, event.ends_sessions()?))) {
+            let (name, _) = Event::Account(event.clone()).stored();
+            self.write.end_sessions(loaded.id, spared, &name, self.now, after.session_epoch);
         }
         let mut ids = Vec::with_capacity(events.len());
         for (event, version) in events.into_iter().zip(loaded.version + 1..) {
@@ -195,8 +212,9 @@ impl<'a> Batch<'a> {
         Ok((after, ids))
     }
 
-    /// Queues a mail for what `cause` says: delivery, job and `MailQueued`, in this very statement.
+    /// Queues a mail for what `cause` says.
     pub fn mail(&mut self, order: &MailOrder, cause: EventId, key: Option<&DataKey>) -> Result<(), Refusal> {
+        let id = DeliveryId::new(self.now);
         // An owner is told from where strangers and he himself have come, never where those sit who run the service.
         let told = self.hand.is_none() && self.context.actor != Actor::Operator;
         let origin = Some(&self.context.origin).filter(|_| told);
@@ -204,69 +222,48 @@ impl<'a> Batch<'a> {
             at: self.now,
             address: origin.map_or_else(String::new, |origin| origin.address.to_string()),
             user_agent: origin.map_or_else(String::new, |origin| origin.user_agent.clone()),
+            about: order.about.map(str::to_owned),
         };
-        let id = self.queued(order.template, Some(order.account), cause, order.priority)?;
-        self.write.insert_delivery(NewDelivery {
+        let delivery = NewDelivery {
             id,
             event: cause,
-            template: order.template,
+            template: order.template.to_owned(),
             account: Some(order.account),
             token: order.token,
             recipient: order.recipient,
             context: key.map(|key| key.key.seal_json(id.0, &context)).transpose()?,
             created_at: self.now,
-        });
-        Ok(())
-    }
-
-    /// Queues a mail to an address of ALERT_EMAILS for what `cause` says. The address itself stands in the setting alone.
-    pub fn operator_mail(&mut self, template: &'static str, address: &str, cause: EventId) -> Result<(), Refusal> {
-        let id = self.queued(template, None, cause, Priority::Notice)?;
-        self.write.insert_delivery(NewDelivery {
-            id,
-            event: cause,
-            template,
-            account: None,
-            token: None,
-            recipient: Recipient::Operator(address_digest(id, address)),
-            context: None,
-            created_at: self.now,
-        });
-        Ok(())
-    }
-
-    /// `MailQueued` and the job of a delivery that is still to be inserted.
-    fn queued(
-        &mut self,
-        template: &'static str,
-        account: Option<AccountId>,
-        cause: EventId,
-        priority: Priority,
-    ) -> Result<DeliveryId, Refusal> {
-        let id = DeliveryId::new(self.now);
-        self.write.open_stream(StreamId(id.0), StreamKind::Notification, account, 1);
-        let queued = crate::notification::NotificationEvent::MailQueued { template: template.to_owned() };
-        self.event(StreamId(id.0), 1, account, None, Event::Notification(queued), None)?;
+            repeats: None,
+        };
+        self.queue(delivery, order.priority, None)?;
         if let Some(event) = self.events.last_mut() {
-            event.causation = Some(cause);
             // Its cause tells from where.
             event.sealed = None;
         }
-        self.job(crate::job::MAIL, id.0, priority);
-        Ok(id)
+        Ok(())
     }
 
-    /// Queues a job.
-    pub fn job(&mut self, kind: &'static str, reference: uuid::Uuid, priority: Priority) {
+    /// Delivery, job and `MailQueued`, in this very statement. `words` are the reason of whoever has a mail repeated.
+    pub fn queue(&mut self, delivery: NewDelivery, priority: Priority, words: Option<String>) -> Result<(), Refusal> {
+        let (stream, subject, cause) = (StreamId(delivery.id.0), delivery.account, delivery.event);
+        self.write.open_stream(stream, StreamKind::Notification, subject, 1);
+        let queued =
+            NotificationEvent::MailQueued { template: delivery.template.clone(), repeats: delivery.repeats, words };
+        self.event(stream, 1, subject, None, Event::Notification(queued), None)?;
+        if let Some(event) = self.events.last_mut() {
+            event.causation = Some(cause);
+        }
         self.write.insert_job(&NewJob {
             id: JobId::new(self.now),
-            kind,
-            reference,
+            kind: crate::job::MAIL,
+            reference: delivery.id.0,
             priority,
             run_at: self.now,
             trace: self.context.origin.trace_id,
             span: self.context.origin.span_id,
         });
+        self.write.insert_delivery(delivery);
+        Ok(())
     }
 
     /// Whether it would write nothing.

@@ -91,7 +91,7 @@ impl Doorbook {
             for cause in ids {
                 let to_old = MailOrder::to_other_mailbox("email_change_notice", owner.id, undo);
                 batch.mail(&to_old, cause, Some(data_key))?;
-                batch.mail(&MailOrder::notice("email_changed", owner.id), cause, Some(data_key))?;
+                batch.mail(&MailOrder::plain("email_changed", owner.id), cause, Some(data_key))?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, None);
@@ -115,7 +115,7 @@ impl Doorbook {
             let row = self.mailed_token(TokenKind::Undo, token, context).await?;
             let owner = self.owner_of(&row).await?;
             let context = context.clone().acting(owner.id);
-            let (old_email, _) = detail(&row, &owner)?;
+            let (old_email, data_key) = detail(&row, &owner)?;
             let current = owner.email().ok_or(Refusal::InvalidToken)?;
             let (old_key, current_key) = (lookup.keys_of(&old_email), lookup.keys_of(&current));
             let now = self.now();
@@ -130,8 +130,9 @@ impl Doorbook {
             }
             // Undos of other changes stay usable: each old address may take the account back.
             batch.write.void_tokens(owner.id, &UNDONE, now);
-            for cause in ids {
-                batch.mail(&MailOrder::notice("email_change_undone", owner.id), cause, owner.data_key.as_ref())?;
+            if let Some(cause) = ids.first() {
+                let told = ("email_change_undone", None);
+                self.notice_to(&mut batch, told, owner.id, (&old_email, data_key), *cause)?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, None);
@@ -146,7 +147,7 @@ impl Doorbook {
 const UNDONE: [TokenKind; 4] = [TokenKind::Reset, TokenKind::Change, TokenKind::Verify, TokenKind::Cancel];
 
 /// The address a token is about.
-fn detail<'a>(row: &TokenRow, owner: &'a Loaded) -> Result<(Email, &'a DataKey), Refusal> {
+pub(super) fn detail<'a>(row: &TokenRow, owner: &'a Loaded) -> Result<(Email, &'a DataKey), Refusal> {
     let (Some(sealed), Some(key)) = (&row.detail, &owner.data_key) else { return Err(Refusal::InvalidToken) };
     let text: String = key.key.open_json(row.token_id.0, sealed)?;
     let email = Email::parse(&text).map_err(|error| Refusal::Internal(format!("stored address: {error}")))?;

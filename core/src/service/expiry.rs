@@ -61,8 +61,9 @@ impl Doorbook {
             Some(TokenKind::Reset) => Some(Command::ExpireReset { token }),
             Some(TokenKind::Verify) => Some(Command::ExpireVerification { token }),
             Some(TokenKind::Change) => Some(Command::ExpireEmailChange { token }),
-            // The end of a time to undo is no event of its own: the change named it. So did the request of a deletion.
-            Some(TokenKind::Undo | TokenKind::Cancel) | None => None,
+            // The end of a time to undo is no event of its own: the change named it. So did the request of a deletion. A notice that nobody
+            // has answered is none either.
+            Some(TokenKind::Undo | TokenKind::Cancel | TokenKind::NotMe) | None => None,
         };
         // A link that was asked for beside an erasure is of nobody any more.
         let owner = accounts::by_id(&self.db, &self.vault, row.account_id).await?;

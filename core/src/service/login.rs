@@ -4,14 +4,14 @@ use uuid::Uuid;
 
 use super::append::Batch;
 use super::limits::{identifier_bucket, network_bucket, wait};
+use super::notices::{self, Arrival};
 use super::{Context, Doorbook, FieldFault, Refusal, RegistrationMode, retrying};
-use crate::account::{AccountEvent, Command, Status, decide};
+use crate::account::{Command, Status, decide};
 use crate::attempt::{AttemptEvent, LoginFailure};
 use crate::event::Event;
 use crate::limit::Admission;
 use crate::password::PasswordPlain;
 use crate::session::{LoginMethod, RevokeReason, SessionEvent};
-use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
 use crate::store::project::sessions::NewSession;
@@ -213,6 +213,7 @@ impl Doorbook {
             let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
             let failure = row.counter.clone().settle_failure(rule, now, guess.reservation);
             let mut batch = Batch::new(context, self.now());
+            let (mut told, mut locked) = ("login_blocked", None);
             // Asked in every case: the question costs time.
             let loaded = accounts::by_id(&self.db, &self.vault, owner.unwrap_or(AccountId(Uuid::nil()))).await?;
             // Guards in order: account, stream of attempts, counter.
@@ -222,12 +223,20 @@ impl Doorbook {
                     decide(&loaded.account, Command::Lock { failures: crate::limit::CONSECUTIVE_FAILURES_MAX })
                 && !events.is_empty()
             {
-                batch.account(loaded, events, None)?;
+                (_, locked) = batch.account(loaded, events, None).map(|(after, ids)| (after, ids.first().copied()))?;
             }
             let mut events = vec![AttemptEvent::LoginFailed { reason }];
             events.extend(failure.blocked_until.map(|until| AttemptEvent::LoginBlocked { until }));
             let account = loaded.as_ref().map(|loaded| (loaded.id, loaded.data_key.as_ref()));
-            self.attempts(&mut batch, &guess.bucket, rule.window, account, events).await?;
+            let ids = self.attempts(&mut batch, &guess.bucket, rule.window, account, events).await?;
+            if failure.locked {
+                told = "account_locked";
+            }
+            if (failure.locked || failure.blocked_until.is_some())
+                && let Some(cause) = locked.or(ids.last().copied())
+            {
+                self.tell_of_guesses(&mut batch, told, loaded.as_ref(), guess.email, cause).await?;
+            }
             let forgotten = failure.counter.forgotten_at(rule, now);
             batch.write.put_counter(&row, &failure.counter, forgotten);
             let network = network_bucket("login_network", &context.origin);
@@ -271,7 +280,8 @@ impl Doorbook {
     ) -> Result<Tokens, Refusal> {
         let data_key = owner.data_key.as_ref().ok_or(Refusal::InvalidCredentials)?;
         let context = context.clone().acting(owner.id);
-        let (row, counted_at) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
+        let buckets = [&guess.bucket, &notices::place(owner.id, &context)];
+        let ([row, place], counted_at) = counters::read_two(&self.db, &self.vault, buckets).await?;
         let live = sessions::live(&self.db, owner.id, i64::from(self.policy.sessions_max) + 10).await?;
         let now = self.now();
         let session = SessionId::new(now);
@@ -286,7 +296,14 @@ impl Doorbook {
             device_known: guess.known_device.is_some(),
             session_epoch: owner.account.session_epoch,
         };
-        batch.event(StreamId(session.0), 1, Some(owner.id), Some(session), Event::Session(event), Some(data_key))?;
+        let cause = batch.event(
+            StreamId(session.0),
+            1,
+            Some(owner.id),
+            Some(session),
+            Event::Session(event),
+            Some(data_key),
+        )?;
         for surplus in
             live.iter().skip(usize::try_from(self.policy.sessions_max.saturating_sub(1)).unwrap_or(usize::MAX))
         {
@@ -299,15 +316,18 @@ impl Doorbook {
                 Some(data_key),
             )?;
         }
+        let (known_device, failures) = (guess.known_device.is_some(), row.counter.run(row.target(&guess.target)));
+        let arrival = Arrival { owner, known_device, failures, place: &place, at: counted_at, cause };
+        self.tell_of_login(&mut batch, &arrival, &context).await?;
         let rule = self.policy.login;
         let counter = row.counter.clone().settle_success(rule, counted_at, guess.reservation);
-        let forgotten = counter.forgotten_at(rule, counted_at);
-        batch.write.put_counter(&row, &counter, forgotten);
+        batch.write.put_counter(&row, &counter, counter.forgotten_at(rule, counted_at));
         let salt = random();
         let origin = super::append::MailContext {
             at: now,
             address: context.origin.address.to_string(),
             user_agent: context.origin.user_agent.clone(),
+            about: None,
         };
         batch.write.insert_session(NewSession {
             id: session,
@@ -342,31 +362,6 @@ impl Doorbook {
         batch.write.insert_device(device, account, self.roots.current_id(), salt, batch.now);
         let token = opaque::derive(&self.roots, Use::Device, self.roots.current_id(), device.0, 0, &salt);
         (Some(device), token)
-    }
-
-    /// Stores the same password with the parameters in force. The login has succeeded already: a failure here is tried again at
-    /// the next one.
-    async fn rehash(&self, account: AccountId, password: &PasswordPlain, context: &Context) {
-        let attempt = async {
-            let phc = self.hasher.hash(password).await?;
-            let owner = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
-            let events = decide(&owner.account, Command::RehashPassword)?;
-            let context = context.clone().acting(account);
-            let mut batch = Batch::new(&context, self.now());
-            for event in &events {
-                if let AccountEvent::PasswordRehashed { credential, version } = event {
-                    batch.write.replace_credential(account, *credential, *version, phc.as_str(), batch.now);
-                }
-            }
-            batch.account(&owner, events, None)?;
-            batch.commit(self).await.map_err(Refusal::from)
-        };
-        match attempt.await {
-            Ok(()) | Err(Refusal::Unavailable(StoreError::Conflict)) => {}
-            Err(error) => {
-                tracing::warn!(%account, %error, "a password could not be stored with the parameters in force");
-            }
-        }
     }
 }
 

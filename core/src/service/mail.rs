@@ -1,15 +1,16 @@
 //! A delivery from the worker's side: is it still needed, who gets it, what does it say, and what became of it.
 
-use super::alerts::Raised;
-use super::append::{Batch, MailContext, address_digest};
+use super::alert_mail::ReadyAlert;
+use super::append::{Batch, MailContext};
 use super::{Context, Doorbook, Refusal};
 use crate::account::{Profile, Status};
 use crate::clock::Timestamp;
 use crate::event::Event;
-use crate::notification::NotificationEvent;
+use crate::notification::{MailState, NotificationEvent};
 use crate::store::StoreError;
 use crate::store::jobs::{Claimed, Outcome};
 use crate::store::project::tokens::TokenKind;
+use crate::store::query::accounts::Loaded;
 use crate::store::query::deliveries::DeliveryRow;
 use crate::store::query::{accounts, deliveries, tokens};
 use crate::token::opaque::{self, OpaqueToken};
@@ -32,16 +33,6 @@ pub struct ReadyMail {
     pub created_at: Timestamp,
 }
 
-/// A mail to an operator.
-#[derive(Debug)]
-pub struct ReadyAlert {
-    pub delivery: DeliveryId,
-    pub template: String,
-    pub to: String,
-    pub alert: Raised,
-    pub created_at: Timestamp,
-}
-
 pub enum Prepared {
     Send(Box<ReadyMail>),
     Alert(Box<ReadyAlert>),
@@ -51,6 +42,25 @@ pub enum Prepared {
     },
     /// It has an outcome already.
     Settled,
+}
+
+/// Whether anybody needs a mail.
+pub(super) enum Need {
+    /// Nobody, for this reason.
+    Unneeded(&'static str),
+    Needed(Box<Needed>),
+    /// Operators, or whoever is told of alerts in their place.
+    Alert(Box<ReadyAlert>),
+}
+
+/// What a mail that is needed is about.
+pub(super) struct Needed {
+    pub owner: Loaded,
+    pub profile: Profile,
+    token: Option<(TokenKind, OpaqueToken)>,
+    token_expires_at: Option<Timestamp>,
+    to: String,
+    pub context: MailContext,
 }
 
 /// What the server said, or why nothing was sent.
@@ -72,37 +82,19 @@ impl Doorbook {
         if matches!(row.state.as_str(), "sent" | "suppressed") {
             return Ok(Prepared::Settled);
         }
-        let Some(account) = row.account_id else { return self.prepare_alert(&row).await };
-        let Some(owner) = accounts::by_id(&self.db, &self.vault, account).await? else {
-            return Ok(Prepared::Unneeded { reason: "no_account" });
+        let needed = match self.need_of(&row).await? {
+            Need::Unneeded(reason) => return Ok(Prepared::Unneeded { reason }),
+            Need::Alert(alert) => return Ok(Prepared::Alert(alert)),
+            Need::Needed(needed) => *needed,
         };
-        let (Some(profile), Some(key)) = (&owner.account.profile, &owner.data_key) else {
-            return Ok(Prepared::Unneeded { reason: "erased" });
-        };
-        if owner.account.status == Status::Disabled {
-            return Ok(Prepared::Unneeded { reason: "account_disabled" });
-        }
-        let (token, detail, token_expires_at) = match self.token_of(&row, key).await? {
-            TokenOf::None => (None, None, None),
-            TokenOf::Over => return Ok(Prepared::Unneeded { reason: "token_over" }),
-            TokenOf::Usable(kind, token, detail, expires) => (Some((kind, token)), detail, Some(expires)),
-        };
-        let to = match (row.recipient.as_str(), detail) {
-            ("token", Some(address)) => address,
-            ("token", None) => return Ok(Prepared::Unneeded { reason: "no_address" }),
-            _ => profile.email.clone(),
-        };
-        let context = match &row.context {
-            Some(sealed) => key.key.open_json(row.delivery_id.0, sealed)?,
-            None => MailContext { at: row.created_at, address: String::new(), user_agent: String::new() },
-        };
+        let Needed { owner, profile, token, token_expires_at, to, context } = needed;
         Ok(Prepared::Send(Box::new(ReadyMail {
             delivery,
             template: row.template,
             to,
             locale: owner.account.locale.unwrap_or(self.policy.default_locale),
-            first_name: first_name(profile),
-            account_email: profile.email.clone(),
+            first_name: profile.first_name,
+            account_email: profile.email,
             token,
             token_expires_at,
             context,
@@ -110,35 +102,50 @@ impl Doorbook {
         })))
     }
 
-    async fn prepare_alert(&self, row: &DeliveryRow) -> Result<Prepared, Refusal> {
-        let is_his =
-            |address: &&String| row.address_digest.as_deref() == Some(&address_digest(row.delivery_id, address)[..]);
-        let Some(to) = self.policy.alerts.emails.iter().find(is_his) else {
-            return Ok(Prepared::Unneeded { reason: "address_removed" });
+    /// Asks whether anybody still needs a mail, whatever has become of it, and gathers what it needs.
+    pub(super) async fn need_of(&self, row: &DeliveryRow) -> Result<Need, Refusal> {
+        let Some(account) = row.account_id else { return self.need_of_alert(row).await };
+        let Some(owner) = accounts::by_id(&self.db, &self.vault, account).await? else {
+            return Ok(Need::Unneeded("no_account"));
         };
-        let Some(alert) = self.raised(row.event_id).await? else {
-            return Ok(Prepared::Unneeded { reason: "no_alert" });
+        let (Some(profile), Some(key)) = (&owner.account.profile, &owner.data_key) else {
+            return Ok(Need::Unneeded("erased"));
         };
-        Ok(Prepared::Alert(Box::new(ReadyAlert {
-            delivery: row.delivery_id,
-            template: row.template.clone(),
-            to: to.clone(),
-            alert,
-            created_at: row.created_at,
-        })))
+        if owner.account.status == Status::Disabled {
+            return Ok(Need::Unneeded("account_disabled"));
+        }
+        let (token, detail, token_expires_at) = match self.token_of(row, key).await? {
+            TokenOf::None => (None, None, None),
+            TokenOf::Over => return Ok(Need::Unneeded("token_over")),
+            TokenOf::Usable(kind, token, detail, expires) => (Some((kind, token)), detail, Some(expires)),
+            // What has happened is worth telling when nobody can answer any more.
+            TokenOf::Spent(detail) => (None, detail, None),
+        };
+        let to = match (row.recipient.as_str(), detail) {
+            ("token", Some(address)) => address,
+            ("token", None) => return Ok(Need::Unneeded("no_address")),
+            _ => profile.email.clone(),
+        };
+        let context = match &row.context {
+            Some(sealed) => key.key.open_json(row.delivery_id.0, sealed)?,
+            None => MailContext { at: row.created_at, address: String::new(), user_agent: String::new(), about: None },
+        };
+        let profile = profile.clone();
+        Ok(Need::Needed(Box::new(Needed { owner, profile, token, token_expires_at, to, context })))
     }
 
     async fn token_of(&self, row: &DeliveryRow, key: &crate::store::keys::DataKey) -> Result<TokenOf, Refusal> {
         let Some(token) = row.token_id else { return Ok(TokenOf::None) };
         let Some(token) = tokens::by_id(&self.db, token).await? else { return Ok(TokenOf::Over) };
-        let Some(kind) = TokenKind::parse(&token.kind).filter(|_| token.usable()) else { return Ok(TokenOf::Over) };
-        let Some(value) = opaque::derive(&self.roots, kind.purpose(), &token.key_id, token.token_id.0, 0, &token.salt)
-        else {
-            // Its key has been dropped: the link could not be verified either.
-            return Ok(TokenOf::Over);
-        };
+        let Some(kind) = TokenKind::parse(&token.kind) else { return Ok(TokenOf::Over) };
         let detail = token.detail.as_ref().map(|sealed| key.key.open_json(token.token_id.0, sealed)).transpose()?;
-        Ok(TokenOf::Usable(kind, value, detail, token.expires_at))
+        // `None`: its key has been dropped, so the link could not be verified either.
+        let value = opaque::derive(&self.roots, kind.purpose(), &token.key_id, token.token_id.0, 0, &token.salt);
+        Ok(match value.filter(|_| token.usable()) {
+            Some(value) => TokenOf::Usable(kind, value, detail, token.expires_at),
+            None if kind == TokenKind::NotMe => TokenOf::Spent(detail),
+            None => TokenOf::Over,
+        })
     }
 
     /// Outcome of the job, of the delivery and of the trail, in one statement. False when the lease was lost meanwhile.
@@ -149,19 +156,19 @@ impl Doorbook {
         let (template, attempts) = (row.template.clone(), u32::try_from(row.attempts).unwrap_or(0) + 1);
         let (state, answer, outcome, event) = match handover {
             Handover::Sent { answer } => {
-                ("sent", answer.as_str(), Outcome::Done, NotificationEvent::MailSent { template, attempts })
+                (MailState::Sent, answer.as_str(), Outcome::Done, NotificationEvent::MailSent { template, attempts })
             }
             Handover::Deferred { answer, at } => {
                 let outcome = Outcome::Retry { at: *at, error: answer.clone() };
-                ("deferred", answer.as_str(), outcome, NotificationEvent::MailDeferred { template, attempts })
+                (MailState::Deferred, answer.as_str(), outcome, NotificationEvent::MailDeferred { template, attempts })
             }
             Handover::Failed { answer } => {
                 let outcome = Outcome::Dead { error: answer.clone() };
-                ("failed", answer.as_str(), outcome, NotificationEvent::MailFailed { template, attempts })
+                (MailState::Failed, answer.as_str(), outcome, NotificationEvent::MailFailed { template, attempts })
             }
             Handover::Suppressed { reason } => {
-                let event = NotificationEvent::MailSuppressed { template, reason: (*reason).to_owned() };
-                ("suppressed", *reason, Outcome::Done, event)
+                let event = NotificationEvent::MailSuppressed { template, reason: (*reason).to_owned(), words: None };
+                (MailState::Suppressed, *reason, Outcome::Done, event)
             }
         };
         let context = Context::system(job.trace_id.unwrap_or_default());
@@ -189,9 +196,12 @@ impl Doorbook {
 enum TokenOf {
     None,
     Over,
+    /// The link of a notice that can be answered no more.
+    Spent(Option<String>),
     Usable(TokenKind, OpaqueToken, Option<String>, Timestamp),
 }
 
-fn first_name(profile: &Profile) -> String {
-    profile.first_name.clone()
+/// What every copy of a mail is named by, whichever try made it. `host` is that of the pages that its links lead to.
+pub fn message_id(delivery: DeliveryId, template: &str, host: &str) -> String {
+    format!("<{delivery}.{template}@{host}>")
 }

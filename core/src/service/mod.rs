@@ -4,6 +4,7 @@
 pub mod access;
 pub mod admin;
 pub mod alert_list;
+pub mod alert_mail;
 pub mod alerts;
 pub mod append;
 pub mod audit;
@@ -21,7 +22,9 @@ pub mod limits;
 pub mod login;
 mod lookup;
 pub mod mail;
+pub mod not_me;
 mod notes;
+mod notices;
 pub mod password;
 pub mod profile;
 pub mod refresh;
@@ -58,6 +61,8 @@ const PAUSE_FIRST_MICROS: u64 = 4_000;
 const PAUSE_MAX_MICROS: u64 = 250_000;
 /// How long a change of address can be undone, and the old address stays reserved. Source: API contract.
 pub const UNDO_WINDOW: Duration = Duration::from_hours(7 * 24);
+/// How long the owner may say of a notice that it was not he.
+pub const NOT_ME_EXPIRY: Duration = Duration::from_hours(7 * 24);
 /// How long a new address may take to be confirmed.
 pub const EMAIL_CHANGE_EXPIRY: Duration = Duration::from_hours(24);
 
@@ -102,6 +107,8 @@ pub struct Policy {
     /// How long a backup of keys is kept.
     pub key_backup_lifetime: Duration,
     pub alerts: Alerting,
+    /// Host of the pages that mailed links lead to, on the right of every Message-ID.
+    pub site: String,
     /// How the line about a failed login names the address.
     pub log_email: LogEmail,
 }
@@ -171,6 +178,8 @@ pub enum Refusal {
     Busy,
     #[error("too many requests")]
     Limited { retry_after: Duration },
+    #[error("the mail: {0}")]
+    Mail(#[from] admin::MailRefusal),
     #[error("no checkpoint is about this event yet")]
     NotSigned,
     #[error("the caller lacks the right to do that")]

@@ -6,9 +6,10 @@ use super::append::{Batch, MailOrder};
 use super::idempotent::{IdempotencyHeader, Progress};
 use super::limits::{identifier_bucket, network_bucket, per_network};
 use super::{Context, Doorbook, Refusal, access::Caller, retrying};
-use crate::account::{Command, Status, decide};
+use crate::account::{AccountEvent, Command, decide};
 use crate::attempt::AttemptEvent;
 use crate::password::{PasswordPlain, PersonAttributes};
+use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
@@ -51,9 +52,8 @@ impl Doorbook {
             if let Some(set) = after.credential {
                 batch.write.replace_credential(owner.id, set.id, set.version, phc.as_str(), now);
             }
-            let order = MailOrder::notice("password_changed", owner.id);
             for cause in ids {
-                batch.mail(&order, cause, owner.data_key.as_ref())?;
+                self.notice(&mut batch, "password_changed", &owner, cause)?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, Some(caller.session));
@@ -91,7 +91,7 @@ impl Doorbook {
             let token = TokenId::new(batch.now);
             let stranger = self.vault.stranger_key(&self.db, batch.now).await?;
             let (account, causes, data_key) = match &owner {
-                Some(owner) if owner.account.status == Status::Active => {
+                Some(owner) if owner.account.status.takes_resets() => {
                     let events = decide(&owner.account, Command::RequestReset { token })?;
                     let (_, ids) = batch.account(owner, events, None)?;
                     (owner.id, ids, owner.data_key.as_ref())
@@ -124,7 +124,7 @@ impl Doorbook {
 
     /// The account that an address without one would have, always the same: its newer link voids its older one, row for row as
     /// for a real account.
-    fn phantom(&self, bucket: &Bucket) -> AccountId {
+    pub(super) fn phantom(&self, bucket: &Bucket) -> AccountId {
         AccountId(Uuid::new_v5(&Uuid::NAMESPACE_OID, &self.vault.identifiers().name(bucket)))
     }
 
@@ -161,7 +161,7 @@ impl Doorbook {
             }
             self.clear_login_bucket(&mut batch, &owner).await?;
             if let Some(cause) = ids.first() {
-                batch.mail(&MailOrder::notice("password_reset_done", owner.id), *cause, owner.data_key.as_ref())?;
+                self.notice(&mut batch, "password_reset_done", &owner, *cause)?;
             }
             if let Some(key) = key {
                 batch.write.put_idempotency(&key, 204, None);
@@ -178,6 +178,31 @@ impl Doorbook {
             batch.write.clear_counter(&keys, &identifier_bucket("login", &email));
         }
         Ok(())
+    }
+
+    /// Stores the same password with the parameters in force. The login has succeeded already: a failure here is tried again at
+    /// the next one.
+    pub(super) async fn rehash(&self, account: AccountId, password: &PasswordPlain, context: &Context) {
+        let attempt = async {
+            let phc = self.hasher.hash(password).await?;
+            let owner = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
+            let events = decide(&owner.account, Command::RehashPassword)?;
+            let context = context.clone().acting(account);
+            let mut batch = Batch::new(&context, self.now());
+            for event in &events {
+                if let AccountEvent::PasswordRehashed { credential, version } = event {
+                    batch.write.replace_credential(account, *credential, *version, phc.as_str(), batch.now);
+                }
+            }
+            batch.account(&owner, events, None)?;
+            batch.commit(self).await.map_err(Refusal::from)
+        };
+        match attempt.await {
+            Ok(()) | Err(Refusal::Unavailable(StoreError::Conflict)) => {}
+            Err(error) => {
+                tracing::warn!(%account, %error, "a password could not be stored with the parameters in force");
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Refresh: the newest token is spent for its successor; the one before gets the same successor within the grace; an older
 //! genuine one ends the family.
 
-use super::append::{Batch, MailOrder};
+use super::append::Batch;
 use super::limits::network_bucket;
 use super::login::Tokens;
 use super::{Context, Doorbook, Refusal, retrying};
@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::session::{Family, Presentation, RevokeReason, SessionEvent, judge};
 use crate::store::StoreError;
+use crate::store::query::accounts;
 use crate::store::query::sessions::{self, SessionRow};
 use crate::token::keys::Use;
 use crate::token::opaque::{self, OpaqueToken};
@@ -94,31 +95,18 @@ impl Doorbook {
     }
 
     async fn end_reused(&self, row: &SessionRow, generation: u32, context: &Context) -> Result<(), Refusal> {
-        let key = self.vault.account_key(&self.db, row.account_id).await?;
+        let owner = accounts::by_id(&self.db, &self.vault, row.account_id).await?.ok_or(Refusal::Unauthenticated)?;
+        let key = owner.data_key.as_ref();
         let mut batch = Batch::new(context, self.now());
         batch.write.extend_stream(StreamId(row.session_id.0), row.stream_version, 2);
         let stream = StreamId(row.session_id.0);
         let reused = Event::Session(SessionEvent::RefreshTokenReused { generation });
-        let cause = batch.event(
-            stream,
-            row.stream_version + 1,
-            Some(row.account_id),
-            Some(row.session_id),
-            reused,
-            key.as_ref(),
-        )?;
+        let cause =
+            batch.event(stream, row.stream_version + 1, Some(row.account_id), Some(row.session_id), reused, key)?;
         let revoked = Event::Session(SessionEvent::SessionRevoked { reason: RevokeReason::TokenReuse, words: None });
-        batch.event(
-            stream,
-            row.stream_version + 2,
-            Some(row.account_id),
-            Some(row.session_id),
-            revoked,
-            key.as_ref(),
-        )?;
+        batch.event(stream, row.stream_version + 2, Some(row.account_id), Some(row.session_id), revoked, key)?;
         batch.write.end_session(row.session_id, RevokeReason::TokenReuse.as_str(), batch.now);
-        let order = MailOrder::notice("token_reused", row.account_id);
-        batch.mail(&order, cause, key.as_ref())?;
+        self.notice(&mut batch, "token_reused", &owner, cause)?;
         tracing::warn!(target: "authentication", session = %row.session_id, "a spent refresh token came back: the session is ended");
         Ok(batch.commit(self).await?)
     }

@@ -125,7 +125,7 @@ impl Doorbook {
         let ids = self
             .attempts(&mut batch, &bucket, TAKEN_MAILS.window, Some((owner.id, owner.data_key.as_ref())), vec![attempt])
             .await?;
-        if may_mail && owner.account.status == crate::account::Status::Active {
+        if may_mail && owner.account.status.takes_resets() {
             let token = (!verified).then(|| TokenId::new(now));
             if let Some(token) = token {
                 batch.write.open_token(self.new_token(

@@ -98,6 +98,7 @@ fn policy(settings: &Settings) -> Result<Policy, SettingsError> {
         stranger_lifetime: settings.account.stranger_data_lifetime,
         key_backup_lifetime: settings.secrets.key_backup_age_max,
         alerts: alerting(&settings.watching.alerts),
+        site: site(settings),
         log_email: settings.logging.email,
     })
 }

@@ -113,8 +113,8 @@ pub const TABLES: &[Table] = &[
         derived: &["device_id", "account_id", "created_at"],
         kept: &[kept(&["key_id", "salt"], KEY), kept(&["last_used_at"], USE)],
     },
-    // Derived for tokens that an event names. Two kinds of rows have no such event: the link to undo a change of address, and the
-    // reset link for an unverified account that somebody tried to register again.
+    // Derived for tokens that an event names. Three kinds of rows have no such event: the link to undo a change of address, the one of a
+    // notice that nobody has answered, and the reset link for an unverified account that somebody tried to register again.
     Table {
         name: "tokens",
         derived: &["token_id", "account_id", "kind", "state", "created_at"],
@@ -122,7 +122,10 @@ pub const TABLES: &[Table] = &[
             kept(&["key_id", "salt"], KEY),
             kept(&["expires_at"], POLICY),
             kept(&["closed_at"], "expiry stamps it with the time of its read, not of its event"),
-            kept(&["detail"], "an address, sealed; that of a link to undo a change stands in no event of this token"),
+            kept(
+                &["detail"],
+                "an address, sealed; that of a link to undo a change, or of a notice, stands in no event of this token",
+            ),
         ],
     },
     Table {
@@ -145,8 +148,11 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[
             kept(&["delivery_id", "event_id", "template", "account_id", "token_id", "recipient", "context"], EXPIRING),
+            kept(
+                &["state", "attempts", "server_answer", "created_at", "settled_at", "repeats", "repeated_by"],
+                EXPIRING,
+            ),
             kept(&["address_digest"], EXPIRING),
-            kept(&["state", "attempts", "server_answer", "created_at", "settled_at"], EXPIRING),
         ],
     },
     Table {

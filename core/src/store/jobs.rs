@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::write::{Expect, Write};
 use super::{Db, StoreError};
 use crate::clock::Timestamp;
+use crate::notification::MailState;
 use crate::value::JobId;
 
 /// A claimed job is its worker's for this long; who is still at work renews it (`renew`). Afterwards another worker may have it.
@@ -147,21 +148,45 @@ impl Write {
         );
     }
 
-    /// Records an attempt of a delivery; its state is what the mail's events say.
+    /// Guard: a job that waits for its next try is due now.
+    pub fn hasten_job(&mut self, job: JobId, fence: i64) {
+        let (id, fence) = (self.bind(job.0), self.bind(fence));
+        self.guard(
+            "hasten_job",
+            &format!(
+                "update jobs set run_at = clock_timestamp()
+                 where job_id = {id} and fence = {fence} and state = 'due' and run_at > clock_timestamp() and {{after}} returning 1"
+            ),
+        );
+    }
+
+    /// Guard: a job is done without having been run, if no worker has it. Whoever holds a ticket for it finds it stale.
+    pub fn call_off_job(&mut self, job: JobId, fence: i64) {
+        let (id, fence) = (self.bind(job.0), self.bind(fence));
+        self.guard(
+            "call_off_job",
+            &format!(
+                "update jobs set state = 'done', fence = fence + 1, settled_at = clock_timestamp()
+                 where job_id = {id} and fence = {fence} and state in ('due', 'dispatched') and {{after}} returning 1"
+            ),
+        );
+    }
+
+    /// Records what became of a delivery; its state is what the mail's events say. Without an `answer` the last one stays.
     pub fn update_delivery(
         &mut self,
         delivery: crate::value::DeliveryId,
-        state: &str,
+        state: MailState,
         answer: Option<&str>,
         attempted: bool,
     ) {
-        let (id, state) = (self.bind(delivery.0), self.bind(state.to_owned()));
+        let (id, state) = (self.bind(delivery.0), self.bind(state.as_str()));
         let (answer, attempted) = (self.bind(answer.map(short)), self.bind(i32::from(attempted)));
         self.step(
             "update_delivery",
             Expect::Rows(1),
             format!(
-                "update deliveries set state = {state}, server_answer = {answer}, attempts = attempts + {attempted},
+                "update deliveries set state = {state}, server_answer = coalesce({answer}, server_answer), attempts = attempts + {attempted},
                     settled_at = case when {state} in ('sent', 'failed', 'suppressed') then clock_timestamp() end
                  where delivery_id = {id} returning 1"
             ),

@@ -257,6 +257,20 @@ pub async fn of_subject(
     .await?)
 }
 
+/// Events of one stream, the first first, at most `limit`. Strong: no seal is waited for.
+pub async fn of_stream(db: &Db, stream: StreamId, limit: i64) -> Result<Vec<StoredEvent>, StoreError> {
+    Ok(sqlx::query_as!(
+        StoredEvent,
+        r#"select e.event_id as "event_id: EventId", s.kind, e.stream_id, e.version, e.type as name, e.subject_id, e.payload, e.pii,
+                  e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.recorded_at as "recorded_at: Timestamp"
+           from events e join streams s on s.stream_id = e.stream_id where e.stream_id = $1 order by e.version limit $2"#,
+        stream.0,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
 /// A sealed event: what everyone who follows the log reads.
 #[derive(Clone, Debug)]
 pub struct SealedEvent {

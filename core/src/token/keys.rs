@@ -14,6 +14,7 @@ pub enum Use {
     Change,
     Undo,
     Cancel,
+    NotMe,
     Device,
     Cursor,
     Idempotency,
@@ -21,13 +22,14 @@ pub enum Use {
 }
 
 impl Use {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Refresh,
         Self::Reset,
         Self::Verify,
         Self::Change,
         Self::Undo,
         Self::Cancel,
+        Self::NotMe,
         Self::Device,
         Self::Cursor,
         Self::Idempotency,
@@ -42,6 +44,7 @@ impl Use {
             Self::Change => b"doorbook/change/v1",
             Self::Undo => b"doorbook/undo/v1",
             Self::Cancel => b"doorbook/cancel/v1",
+            Self::NotMe => b"doorbook/not-me/v1",
             Self::Device => b"doorbook/device/v1",
             Self::Cursor => b"doorbook/cursor/v1",
             Self::Idempotency => b"doorbook/idempotency/v1",

@@ -48,6 +48,7 @@ const fn prefix(purpose: Use) -> &'static str {
         Use::Change => "dbe_",
         Use::Undo => "dbu_",
         Use::Cancel => "dbc_",
+        Use::NotMe => "dbn_",
         Use::Device => "dbd_",
         Use::Cursor => "dbx_",
         Use::Idempotency => "dby_",

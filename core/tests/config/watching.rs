@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use doorbook_core::alert::Thresholds;
 use doorbook_core::config::check::{Parts, Verdict, effective, judge};
 use doorbook_core::config::{Argon2Engine, CheckpointSink, Environment, Process, SameSite, Settings};
 
@@ -19,7 +20,7 @@ fn the_defaults_are_those_of_the_contract() {
         assert!(cookie.secure && cookie.http_only && cookie.same_site == SameSite::Strict);
     }
     assert!(watching.alerts.emails.is_empty() && watching.alerts.webhook.is_none());
-    assert_eq!((watching.alerts.thresholds.login_failures, watching.alerts.thresholds.login_blocks), (None, None));
+    assert_eq!(watching.alerts.thresholds, Thresholds::default());
     assert!(watching.checkpoints.sink.is_none() && watching.checkpoints.private_key.is_none());
     assert_eq!((watching.attempts_retention, watching.notifications_retention), (365 * DAY, 365 * DAY));
     assert_eq!(account.deletion_grace, 14 * DAY);

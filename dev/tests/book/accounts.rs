@@ -61,7 +61,7 @@ async fn a_reset_for_nobody_writes_the_same_rows_as_one_for_somebody() {
     house.assert_whole().await;
 }
 
-/// C003. Breaks when `core/src/service/password.rs`: `Some(owner) if owner.account.status == Status::Active => {` → `Some(owner) => {`.
+/// C003. Breaks when `core/src/service/password.rs`: `Some(owner) if owner.account.status.takes_resets() => {` → `Some(owner) => {`.
 #[tokio::test]
 async fn a_disabled_account_is_asked_for_a_reset_like_any_other_and_gets_none() {
     let house = house().await;

@@ -189,7 +189,7 @@ async fn operators_are_told_of_sixty_alerts_an_hour_and_the_list_has_all() {
     assert_eq!(house.number("select count(*) from alerts where rule = 'admin_granted'").await, 3);
     // 59 of the earlier ones are of this hour.
     assert_eq!(house.number("select count(*) from deliveries where recipient = 'operator'").await, 2);
-    assert_eq!(house.number("select count(*) from jobs where kind = 'webhook'").await, 1);
+    assert_eq!(house.number("select count(*) from deliveries where recipient = 'webhook'").await, 1);
 }
 
 /// Breaks when `core/src/store/follow.rs`: `ahead.stop = Some(unreadable);` → `ahead.position = next;`.

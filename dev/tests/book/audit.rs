@@ -137,7 +137,9 @@ async fn a_search_by_any_combination_finds_what_holds_and_nothing_else() {
 #[tokio::test]
 async fn walks_while_the_log_grows_see_every_sealed_event_once_and_in_order() {
     let house = house().await;
-    let (book, keeper) = (house.book().await, keeper(&house).await);
+    // As many register as there is time for, all from one network.
+    let policy = policy_with(|policy| policy.registration.max = u32::MAX);
+    let (book, keeper) = (house.book_with(policy, &secrets()).await, keeper(&house).await);
     let admin = official(&book, "chief@example.org", AccountRole::Admin).await;
     let stop = Arc::new(AtomicBool::new(false));
     let keeping = tokio::spawn({

@@ -78,30 +78,9 @@ pub fn policy() -> Policy {
         unverified_lifetime: Duration::from_hours(30 * 24),
         stranger_lifetime: Duration::from_hours(30 * 24),
         key_backup_lifetime: Duration::from_hours(30 * 24),
-        alerts: Alerting { thresholds: thresholds(), emails: vec![], webhook: false },
+        alerts: Alerting { thresholds: Thresholds::default(), emails: vec![], webhook: false },
+        site: "localhost".to_owned(),
         log_email: doorbook_core::config::LogEmail::Masked,
-    }
-}
-
-/// Those of the settings by default.
-pub fn thresholds() -> Thresholds {
-    let hour = Duration::from_hours(1);
-    Thresholds {
-        window: Duration::from_mins(15),
-        long_window: 24 * hour,
-        quiet: hour,
-        account_failures: Some(20),
-        network_accounts: Some(20),
-        login_failures: None,
-        login_blocks: None,
-        surge_factor: Some(10),
-        surge_min: 100,
-        resets: Some(50),
-        registrations: Some(100),
-        fresh_role: Some(hour),
-        orders: Some(10),
-        reveals: Some(20),
-        mail_failure_percent: Some(50),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorbook_core::clock::Timestamp;
-use doorbook_core::store::{Db, log, seal};
+use doorbook_core::store::{Db, Pooler, log, seal};
 use doorbook_dev::Role;
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinHandle;
@@ -228,4 +228,19 @@ async fn an_event_of_an_open_transaction_waits_and_everything_behind_it_too() {
     insert_event(&mut late, third, second, 2).await.unwrap();
     house.seal().await;
     assert_eq!(house.number("select max(position) from event_seals").await, 3, "a single one is sealed too");
+}
+
+/// C079. Breaks when `core/src/store/db.rs`: `"jit = off",` → `"jit = on",`.
+#[tokio::test]
+async fn no_plan_is_compiled_however_long_the_log_grows() {
+    let house = house().await;
+    // From here on Postgres would compile whatever costs anything, as it does with what reads a long log.
+    house
+        .alter("do $$ begin execute format('alter database %I set jit_above_cost = 0', current_database()); end $$")
+        .await;
+    let plan: Vec<String> = sqlx::query_scalar("explain (analyze, timing off) select count(*) from events")
+        .fetch_all(&Db::new(&house.database.url_for(Role::Worker), 1, Pooler::None).unwrap())
+        .await
+        .unwrap();
+    assert!(plan.len() > 1 && !plan.iter().any(|line| line.contains("JIT")), "{plan:?}");
 }

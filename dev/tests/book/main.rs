@@ -16,6 +16,8 @@ mod issued;
 mod key_changes;
 mod limits;
 mod log;
+mod not_me;
+mod notices;
 mod races;
 mod rebuild;
 mod refresh;

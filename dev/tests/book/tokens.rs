@@ -162,7 +162,7 @@ async fn a_reset_link_lives_an_hour_by_the_clock_of_the_database() {
     confirm(&book, &link, OTHER_PASSWORD).await.unwrap();
 }
 
-/// C047. Breaks when `core/src/store/project/tokens.rs`: `if token.kind != TokenKind::Undo {` → `if token.kind == TokenKind::Undo {`.
+/// C047. Breaks when `core/src/store/project/tokens.rs`: `if !matches!(token.kind, TokenKind::Undo | TokenKind::NotMe) {` → `if matches!(token.kind, TokenKind::Undo | TokenKind::NotMe) {`.
 #[tokio::test]
 async fn a_newer_reset_link_makes_the_older_worthless() {
     let house = house().await;

@@ -62,6 +62,38 @@ async fn an_auditor_gives_no_orders() {
     assert!(status_of(stand, &victim).await.contains("active"));
 }
 
+/// C067. Breaks when `api/src/console/pages/mail.rs`: `visit.doorbook.admit(visit.caller, Right::Administer, &visit.context).await?;` → `let _ = Right::Administer;`.
+#[tokio::test]
+async fn a_mail_is_called_off_and_sent_anew_by_admins_alone() {
+    let stand = shared().await;
+    let (auditor, admin) = (somebody(stand, "auditor").await, somebody(stand, "admin").await);
+    let id = id_of(stand, &person(stand).await).await;
+    let (mut auditor, mut admin) = (Browser::signed_in(stand, &auditor).await, Browser::signed_in(stand, &admin).await);
+    let list = format!("/admin/mails/?account={id}&state=queued");
+    let page = auditor.get(&list).await.text().await.unwrap();
+    let link = page.split("href=\"").find(|link| link.starts_with("/admin/mails/0")).expect("its mail is listed");
+    let path = link.split('"').next().unwrap().to_owned();
+    let seen = auditor.get(&path).await.text().await.unwrap();
+    assert!(seen.contains("MailQueued") && !seen.contains("Actions"), "{seen}");
+    let csrf = auditor.csrf().await;
+    for order in ["resend", "cancel", "nonsense"] {
+        let refused = auditor.post(&format!("{path}{order}/"), &[("reason", "x"), ("csrf", &csrf)]).await;
+        assert_eq!(refused.status(), 403, "{order}");
+    }
+    let csrf = admin.csrf().await;
+    let unexplained = admin.post(&format!("{path}cancel/"), &[("csrf", &csrf)]).await;
+    assert_eq!(unexplained.status(), 422);
+    let done = admin.post(&format!("{path}cancel/"), &[("reason", "<b>not him</b>"), ("csrf", &csrf)]).await;
+    assert_eq!((done.status().as_u16(), to(&done)), (303, format!("{path}?done=cancel")));
+    let page = admin.get(&path).await.text().await.unwrap();
+    assert!(page.contains("MailSuppressed") && page.contains("&lt;b&gt;not him&lt;/b&gt;"), "{page}");
+    let late = admin.post(&format!("{path}cancel/"), &[("reason", "again"), ("csrf", &csrf)]).await;
+    assert_eq!(late.status(), 409);
+    let anew = admin.post(&format!("{path}resend/"), &[("reason", "it was him"), ("csrf", &csrf)]).await;
+    assert_eq!(anew.status(), 303);
+    assert!(to(&anew).ends_with("?done=resend") && !to(&anew).starts_with(&path), "another mail is shown");
+}
+
 /// C067. Breaks when `core/src/service/admin/step_up.rs`: `if sessions::is_fresh(&self.db, caller.session, STEP_UP_LIFETIME).await? {` → `if true {`.
 #[tokio::test]
 async fn a_dangerous_order_asks_for_the_password_when_the_login_is_old_and_then_goes_through() {
@@ -95,8 +127,18 @@ async fn a_dangerous_order_asks_for_the_password_when_the_login_is_old_and_then_
 async fn every_page_allows_its_own_style_and_scripts_and_nothing_else() {
     let stand = shared().await;
     let mut browser = Browser::signed_in(stand, &somebody(stand, "admin").await).await;
-    let paths =
-        ["", "login/", "accounts/", "audit/", "audit/?address=x", "audit/live/", "checkpoints/", "system/", "nowhere/"];
+    let paths = [
+        "",
+        "login/",
+        "accounts/",
+        "mails/",
+        "audit/",
+        "audit/?address=x",
+        "audit/live/",
+        "checkpoints/",
+        "system/",
+        "nowhere/",
+    ];
     for path in paths {
         let answer = browser.get(&format!("/admin/{path}")).await;
         let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
@@ -157,4 +199,22 @@ async fn an_alert_leaves_the_list_of_open_ones_when_somebody_has_said_what_came_
     assert!(!browser.get("/admin/alerts/").await.text().await.unwrap().contains(&id));
     let page = browser.get("/admin/alerts/?acknowledged=true&rule=login_surge").await.text().await.unwrap();
     assert!(page.contains(&id) && page.contains("a load test of ours"), "{page}");
+}
+
+/// Breaks when `api/src/console/pages/mails.rs`: `Audience::Webhook => html! { code { "ALERT_WEBHOOK_URL" } },` → `Audience::Webhook => html! {},`.
+#[tokio::test]
+async fn what_is_posted_about_an_alert_stands_among_the_mails_without_an_account() {
+    let stand = shared().await;
+    let posted = "with d as (select uuid7_floor(clock_timestamp()) as id), s as (
+                      insert into streams (stream_id, kind, version) select id, 'notification', 1 from d
+                  ) insert into deliveries (delivery_id, event_id, template, recipient, state, created_at)
+                  select id, id, 'security_alert', 'webhook', 'failed', clock_timestamp() from d returning delivery_id";
+    let owner = stand.database.pool(Role::Migrator).await.unwrap();
+    let id: uuid::Uuid = sqlx::query_scalar(posted).fetch_one(&owner).await.unwrap();
+    let mut browser = Browser::signed_in(stand, &somebody(stand, "auditor").await).await;
+    for path in ["/admin/mails/?template=security_alert".to_owned(), format!("/admin/mails/{id}/")] {
+        let page = browser.get(&path).await.text().await.unwrap();
+        assert!(page.contains(&id.to_string()) && page.contains("ALERT_WEBHOOK_URL"), "{page}");
+        assert!(!page.contains("the mailbox is gone"), "{page}");
+    }
 }

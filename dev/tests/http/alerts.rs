@@ -6,6 +6,7 @@ use doorbook_dev::{Client, Cluster, Role, Stand};
 use serde_json::{Value, json};
 
 use crate::common::*;
+use crate::deliveries::{DELIVERIES, ids as mail_ids, listed, story, until as mail_until, with_role};
 
 /// Time for what a worker does within a second on a machine with nothing else to do.
 const SOON: Duration = Duration::from_secs(30);
@@ -79,4 +80,56 @@ async fn an_alert_is_listed_until_somebody_it_is_not_about_has_looked_into_it() 
     let told = "select count(*) from events where type = 'SecurityAlertAcknowledged' and actor_kind = 'account' and session_id is not null
                 and subject_id is null and pii is not null and version = 2";
     assert_eq!(sqlx::query_scalar::<_, i64>(told).fetch_one(&owner).await.unwrap(), 1);
+}
+
+/// Breaks when `core/src/service/admin/mail_orders.rs`: `Need::Alert(alert) => (alert.to.recipient(id), None),` → `Need::Alert(alert) => (alert.to.recipient(row.delivery_id), None),`.
+#[tokio::test]
+async fn what_operators_are_told_is_listed_without_an_account_and_is_sent_anew_or_called_off() {
+    let secret = format!("whsec_{}", "QUJD".repeat(8));
+    let settings = [
+        ("ALERT_EMAILS", "ops@example.org"),
+        // Nobody is there.
+        ("ALERT_WEBHOOK_URL", "https://localhost:1/hook?key=canary"),
+        ("ALERT_WEBHOOK_SECRET", secret.as_str()),
+    ];
+    let stand = Stand::start_with(Cluster::shared().await.unwrap(), &settings).await.unwrap();
+    let (admin, auditor) = (with_role(&stand, "admin").await, with_role(&stand, "auditor").await);
+    let alert = ids(&until(&auditor, 1).await).remove(0);
+    let told = listed(&admin.get(&format!("{DELIVERIES}?template=security_alert")).await.unwrap());
+    let of = |mails: &[Value], audience: &str| mails.iter().find(|mail| mail["audience"] == audience).unwrap().clone();
+    let (mail, webhook) = (of(&told, "operator"), of(&told, "webhook"));
+    for one in [&mail, &webhook] {
+        assert_eq!((&one["account"], &one["event"]), (&Value::Null, &json!(alert)));
+    }
+    assert_eq!((&mail["to"], &webhook["to"]), (&json!("ops@example.org"), &Value::Null));
+    assert_eq!(webhook["message_id"], json!(alert));
+    let masked = listed(&auditor.get(&format!("{DELIVERIES}?template=security_alert")).await.unwrap());
+    assert_eq!((masked.len(), mail_ids(&masked)), (2, mail_ids(&told)));
+    assert!(of(&masked, "operator")["to"].as_str().is_some_and(|to| to != "ops@example.org"), "{masked:?}");
+
+    let order = async |id: &str, what: &str| {
+        let path = format!("{DELIVERIES}{id}/{what}/");
+        admin.post(&path, json!({ "reason": "asked by phone" })).await.unwrap()
+    };
+    let id = mail["id"].as_str().unwrap();
+    mail_until(&admin, id, "sent").await;
+    let again = order(id, "resend").await;
+    assert_eq!(again.status, 202, "{again:?}");
+    let sent = mail_until(&admin, again.text("id"), "sent").await;
+    assert_eq!((&sent["delivery"]["to"], &sent["delivery"]["repeats"]), (&json!("ops@example.org"), &json!(id)));
+    assert_eq!(stand.sink.mails().iter().filter(|mail| mail.is_to("ops@example.org")).count(), 2);
+
+    let id = webhook["id"].as_str().unwrap();
+    let waiting = mail_until(&admin, id, "deferred").await;
+    let answer = waiting["delivery"]["server_answer"].as_str().unwrap();
+    assert!(answer.starts_with("ALERT_WEBHOOK_URL") && !answer.contains("canary"), "{answer}");
+    assert_eq!(order(id, "cancel").await.status, 204);
+    assert_eq!(story(&mail_until(&admin, id, "suppressed").await).last(), Some(&"MailSuppressed"));
+    let again = order(id, "resend").await;
+    assert!(again.status == 202 && again.text("id") != id, "{again:?}");
+    let repeated = mail_until(&admin, again.text("id"), "deferred").await;
+    assert_eq!(
+        (&repeated["delivery"]["audience"], &repeated["delivery"]["message_id"]),
+        (&json!("webhook"), &json!(alert))
+    );
 }

@@ -78,6 +78,17 @@ async fn a_search_that_breaks_a_rule_names_each_field_and_nobody_else_may_search
     assert_eq!(fields, ["address", "email", "from", "network", "severity", "to"]);
     let foreign = admin.get(&format!("{EVENTS}?cursor=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")).await.unwrap();
     assert_eq!((foreign.status, &*faults(&foreign)[0].0), (422, "cursor"));
+    for (field, longest) in [("email_domain", 253), ("type", 64)] {
+        for path in [EVENTS, "/api/admin/audit/export/", "/api/admin/audit/events/stream/"] {
+            let long = "0".repeat(longest + 1);
+            let refused = admin.get(&format!("{path}?format=csv&{field}={long}")).await.unwrap();
+            assert_eq!(
+                (refused.status, faults(&refused).pop().unwrap_or_default().0.as_str()),
+                (422, field),
+                "{path} {refused:?}"
+            );
+        }
+    }
 
     let (anyone, _) = welcomed(&stand).await;
     assert_eq!(anyone.get(EVENTS).await.unwrap().status, 403);

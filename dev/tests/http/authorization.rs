@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Operation, whom it is for, and what they are answered.
-const OPERATIONS: [(&str, For, u16); 54] = [
+const OPERATIONS: [(&str, For, u16); 59] = [
     ("GET /health", For::Anyone, 200),
     ("GET /health/live", For::Anyone, 200),
     ("GET /health/ready", For::Anyone, 200),
@@ -42,6 +42,7 @@ const OPERATIONS: [(&str, For, u16); 54] = [
     ("POST /api/auth/email/change/confirm/", For::Anyone, 422),
     ("POST /api/auth/email/change/undo/", For::Anyone, 422),
     ("POST /api/auth/profile/deletion/cancel/", For::Anyone, 422),
+    ("POST /api/auth/not-me/", For::Anyone, 422),
     ("POST /api/auth/logout/all/", For::Owner, 204),
     ("GET /api/auth/profile/", For::Owner, 200),
     ("PATCH /api/auth/profile/", For::Owner, 200),
@@ -57,6 +58,9 @@ const OPERATIONS: [(&str, For, u16); 54] = [
     ("GET /api/admin/alerts/", For::Auditor, 200),
     // The id is an account's, and no alert's.
     ("POST /api/admin/alerts/{id}/acknowledge/", For::Auditor, 404),
+    ("GET /api/admin/deliveries/", For::Auditor, 200),
+    // The id is an account's, and no mail's.
+    ("GET /api/admin/deliveries/{id}/", For::Auditor, 404),
     ("GET /api/admin/accounts/{id}/", For::Auditor, 200),
     ("POST /api/admin/step-up/", For::Auditor, 204),
     ("GET /api/admin/audit/events/", For::Auditor, 200),
@@ -76,6 +80,8 @@ const OPERATIONS: [(&str, For, u16); 54] = [
     ("GET /api/admin/audit/checkpoints/", For::Auditor, 200),
     // Of no size.
     ("GET /api/admin/audit/checkpoints/{size}/consistency/", For::Auditor, 404),
+    ("POST /api/admin/deliveries/{id}/resend/", For::Admin, 404),
+    ("POST /api/admin/deliveries/{id}/cancel/", For::Admin, 404),
     ("POST /api/admin/accounts/{id}/disable/", For::Admin, 204),
     ("POST /api/admin/accounts/{id}/enable/", For::Admin, 204),
     ("POST /api/admin/accounts/{id}/unlock/", For::Admin, 204),

@@ -51,6 +51,8 @@ impl Insider {
             "reset" => Use::Reset,
             "verify" => Use::Verify,
             "cancel" => Use::Cancel,
+            "not_me" => Use::NotMe,
+            "undo" => Use::Undo,
             "change" => Use::Change,
             other => panic!("no test asks for a token of kind {other}"),
         };

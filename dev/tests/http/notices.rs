@@ -7,10 +7,12 @@ use crate::common::*;
 use crate::insider::Insider;
 
 /// What is told of the life below, mails apart.
-const EXPECTED: [&str; 25] = [
+const EXPECTED: [&str; 28] = [
     "Registered",
     "LoggedIn",
     "LoggedIn from a known device",
+    "LoggedIn",
+    "LoggedIn",
     "LoginFailed",
     "LoginFailed",
     "LoginFailed",
@@ -33,7 +35,34 @@ const EXPECTED: [&str; 25] = [
     "EmailChanged",
     "RoleGranted",
     "RoleRevoked",
+    "AccountFrozenByOwner",
 ];
+
+/// Which of it is mailed, in order: the event, and the mail.
+const MAILED: [(&str, &str); 14] = [
+    ("EmailVerificationRequested", "verify"),
+    ("LoggedIn", "login_new_place"),
+    ("LoggedIn", "login_after_failures"),
+    ("RefreshTokenReused", "token_reused"),
+    ("LoginBlocked", "login_blocked"),
+    ("PasswordResetRequested", "reset"),
+    ("PasswordReset", "password_reset_done"),
+    ("PasswordChanged", "password_changed"),
+    ("EmailChangeRequested", "email_change_confirm"),
+    ("EmailChanged", "email_change_notice"),
+    ("EmailChanged", "email_changed"),
+    ("RoleGranted", "role_granted"),
+    ("RoleRevoked", "role_revoked"),
+    ("AccountFrozenByOwner", "reset_frozen"),
+];
+
+/// The mails that were ordered for an account, with the events that they tell of.
+async fn mailed(insider: &Insider, email: &str) -> Vec<(String, String)> {
+    let ordered = "select e.type, d.template from deliveries d join events e using (event_id)
+                   where d.account_id = $1 order by d.created_at, d.template";
+    let account = insider.account(email).await;
+    sqlx::query_as(ordered).bind(account).fetch_all(&insider.owner).await.unwrap()
+}
 
 /// What has happened to an account, the oldest first.
 async fn told(insider: &Insider, email: &str) -> Vec<String> {
@@ -66,6 +95,11 @@ async fn what_an_owner_should_hear_about_is_one_event_each_and_in_its_order() {
     let remembered = json!({ "email": email, "password": PASSWORD, "remember_device": true });
     let device = post("/api/auth/login/", remembered).await.text("device_token").to_owned();
     post("/api/auth/login/", json!({ "email": email, "password": PASSWORD, "device_token": device })).await;
+    // A place where nobody was before, twice.
+    let abroad = stand.client().from_address("198.51.100.7");
+    for _ in 0..2 {
+        assert_eq!(abroad.post("/api/auth/login/", credentials(&email, PASSWORD)).await.unwrap().status, 200);
+    }
     // A success after three failures.
     for _ in 0..3 {
         assert_eq!(login(&stand, &email, OTHER_PASSWORD).await.status, 401);
@@ -103,6 +137,44 @@ async fn what_an_owner_should_hear_about_is_one_event_each_and_in_its_order() {
     for what in ["grant", "grant", "revoke"] {
         stand.doorbook(&["account", "role", what, &email, "auditor", "--reason", "a test"]).await.unwrap();
     }
+    // That was not the owner.
+    let link = insider.mailed(&email, "not_me").await;
+    post("/api/auth/not-me/", json!({ "token": link })).await;
 
     assert_eq!(told(&insider, &email).await, EXPECTED);
+    let expected: Vec<_> = MAILED.map(|(event, mail)| (event.to_owned(), mail.to_owned())).into();
+    assert_eq!(mailed(&insider, &email).await, expected);
+}
+
+/// Link scanners read what they find in mails: nothing but a POST closes the account.
+/// C041. Breaks when `api/src/routes/email.rs`: `path = "/api/auth/not-me/", method = "post"` → `path = "/api/auth/not-me/", method = "get"`.
+#[tokio::test]
+async fn the_link_of_a_notice_closes_the_account_by_a_post_once() {
+    let stand = stand(&[]).await;
+    let insider = Insider::of(&stand).await;
+    let email = registered(&stand).await;
+    let (owner, tokens) = logged_in(&stand, &email).await;
+    let change =
+        json!({ "current_password": PASSWORD, "new_password": OTHER_PASSWORD, "new_password_confirm": OTHER_PASSWORD });
+    assert_eq!(owner.post("/api/auth/password/change/", change).await.unwrap().status, 204);
+    let token = insider.mailed(&email, "not_me").await;
+    let visitor = client(&stand);
+    let read = visitor.get(&format!("/api/auth/not-me/?token={token}")).await.unwrap();
+    assert_eq!((read.status, insider.events(&email, "AccountFrozenByOwner").await), (405, 0));
+    assert_eq!(owner.get("/api/auth/profile/").await.unwrap().status, 200);
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        answers.push(visitor.post("/api/auth/not-me/", json!({ "token": token })).await.unwrap());
+    }
+    assert_eq!((answers[0].status, answers[1].status), (204, 422));
+    let other = visitor.post("/api/auth/email/verify/", json!({ "token": "dbv_nonsense" })).await.unwrap();
+    assert_eq!(answers[1].text("detail"), other.text("detail"), "a used link is told as any other is");
+    assert_eq!(owner.get("/api/auth/profile/").await.unwrap().status, 401);
+    assert_eq!(refresh(&visitor, tokens.text("refresh")).await.status, 401);
+    let (refused, unknown) = (login(&stand, &email, OTHER_PASSWORD).await, login(&stand, &someone(), PASSWORD).await);
+    assert_eq!((refused.status, refused.text("detail")), (unknown.status, unknown.text("detail")));
+    let reset = insider.mailed(&email, "reset").await;
+    let chosen = json!({ "token": reset, "new_password": PASSWORD, "new_password_confirm": PASSWORD });
+    assert_eq!(visitor.post("/api/auth/password/reset/confirm/", chosen).await.unwrap().status, 204);
+    assert_eq!(login(&stand, &email, PASSWORD).await.status, 200);
 }

@@ -43,11 +43,9 @@ async fn statements(cluster: &Cluster, stand: &mut Stand) -> f64 {
     let mut connection = PgConnection::connect(&cluster.superuser_url("postgres")).await.unwrap();
     let name = stand.database.name();
     loop {
-        let open: i64 = sqlx::query_scalar("select count(*) from pg_stat_activity where datname = $1")
-            .bind(name)
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
+        // A pooler keeps sessions beyond the life of whom they served.
+        let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1";
+        let open: i64 = sqlx::query_scalar(end).bind(name).fetch_one(&mut connection).await.unwrap();
         if open == 0 {
             break;
         }

@@ -15,7 +15,7 @@ use crate::common::*;
 const OTHER_PASSWORD: &str = "amber lighthouse 42";
 
 /// Kind, who acted, and whether the event names the account, the session and the client it came from.
-const KINDS: [(&str, &str, &str); 53] = [
+const KINDS: [(&str, &str, &str); 54] = [
     ("Registered", "stranger", "account origin"),
     ("RegistrationAttemptedForTakenEmail", "stranger", "account origin"),
     ("EmailVerificationRequested", "stranger", "account origin"),
@@ -63,6 +63,7 @@ const KINDS: [(&str, &str, &str); 53] = [
     ("AccountImported", "operator", "account"),
     ("KeyRotated", "operator", ""),
     ("ProjectionRebuilt", "operator", ""),
+    ("AccountFrozenByOwner", "account", "account origin"),
     ("DeletionRequested", "account", "account session origin"),
     ("DeletionCancelled", "account", "account origin"),
     ("AccountErased", "operator", "account"),
@@ -234,6 +235,17 @@ async fn operate(house: &mut House, owner: &PgPool) {
     house.stand.start_worker().await.unwrap();
 }
 
+/// Is told of a new password, and says that it was somebody else.
+async fn answer(house: &House) {
+    let email = house.registered().await;
+    let login = house.login(&email, PASSWORD).await;
+    let change =
+        json!({ "current_password": PASSWORD, "new_password": OTHER_PASSWORD, "new_password_confirm": OTHER_PASSWORD });
+    assert_eq!(post(house, login.text("access"), "/api/auth/password/change/", change).await.status, 204);
+    let token = house.mailed(&email, "dbn_").await;
+    assert_eq!(post(house, "", "/api/auth/not-me/", json!({ "token": token })).await.status, 204);
+}
+
 /// Asks to be deleted, stays, and is erased by an operator.
 async fn leave(house: &House) {
     let email = house.registered().await;
@@ -272,6 +284,7 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
     live(&house).await;
     suffer(&house).await;
     administer(&house, &owner).await;
+    answer(&house).await;
     leave(&house).await;
     expire(&house, &owner).await;
     let last = "select count(distinct type) from events where type like '%Expired' or type like 'Mail%'

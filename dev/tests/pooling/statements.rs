@@ -93,14 +93,14 @@ async fn every_transaction_has_its_timeouts_and_no_server_keeps_them() {
     let database = Database::fresh(cluster().await).await.unwrap();
     let db = pooled(&database, 1).await;
     let asked = "select concat_ws(' ', current_setting('statement_timeout'), current_setting('lock_timeout'),
-                     current_setting('idle_in_transaction_session_timeout'), current_setting('plan_cache_mode'))";
+                     current_setting('idle_in_transaction_session_timeout'), current_setting('plan_cache_mode'), current_setting('jit'))";
     let inside: String = sqlx::query_scalar(asked).fetch_one(&db).await.unwrap();
-    assert_eq!(inside, "3s 1s 5s force_generic_plan");
+    assert_eq!(inside, "3s 1s 5s force_generic_plan off");
     // Another client of the same login gets the same server.
     let options: PgConnectOptions = database.url_at(pooler_port().await, Role::Worker).parse().unwrap();
     let mut other = PgConnection::connect_with(&options.extra_float_digits(None)).await.unwrap();
     let outside: String = sqlx::raw_sql(asked).fetch_one(&mut other).await.unwrap().get(0);
-    assert_eq!(outside, "0 0 0 auto");
+    assert_eq!(outside, "0 0 0 auto on");
 }
 
 #[tokio::test]

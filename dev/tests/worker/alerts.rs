@@ -104,15 +104,15 @@ fn is_signed(posted: &Posted, secret: &[u8]) -> bool {
 /// Lets the webhook be tried again that has failed so often.
 async fn again(house: &House, failures: i32) {
     let failed = match failures {
-        1 => "select count(*) from jobs where kind = 'webhook' and state = 'due' and attempt = 1",
-        2 => "select count(*) from jobs where kind = 'webhook' and state = 'due' and attempt = 2",
-        _ => "select count(*) from jobs where kind = 'webhook' and state = 'due' and attempt = 3",
+        1 => "select count(*) from deliveries where recipient = 'webhook' and state = 'deferred' and attempts = 1",
+        2 => "select count(*) from deliveries where recipient = 'webhook' and state = 'deferred' and attempts = 2",
+        _ => "select count(*) from deliveries where recipient = 'webhook' and state = 'deferred' and attempts = 3",
     };
     house.until(SOON, failed, 1).await;
     house.let_pauses_pass().await;
 }
 
-/// Breaks when `worker/src/jobs/webhook.rs`: `hook.post(&alert.id.to_string(), doorbook` → `hook.post(&job.fence.to_string(), doorbook`.
+/// Breaks when `worker/src/jobs/webhook.rs`: `hook.post(&alert.id.to_string(), doorbook` → `hook.post(&format!("{:p}", &body), doorbook`.
 #[tokio::test]
 async fn an_alert_is_posted_to_nobody_but_the_receiver_until_it_is_taken_and_always_under_its_id() {
     let house = house().await;
@@ -136,7 +136,13 @@ async fn an_alert_is_posted_to_nobody_but_the_receiver_until_it_is_taken_and_alw
         again(&house, failures).await;
         all.push(receiver.take(answer).await.unwrap());
     }
-    house.until(SOON, "select count(*) from jobs where kind = 'webhook' and state = 'done'", 1).await;
+    house
+        .until(
+            SOON,
+            "select count(*) from deliveries where recipient = 'webhook' and state = 'sent' and attempts = 4",
+            1,
+        )
+        .await;
     std::fs::remove_file(&authorities).unwrap();
 
     let id = sqlx::query_scalar::<_, Uuid>("select alert_id from alerts").fetch_one(&house.owner).await.unwrap();
@@ -165,7 +171,7 @@ async fn an_alert_is_posted_to_nobody_but_the_receiver_until_it_is_taken_and_alw
     assert!(log.contains("ALERT_WEBHOOK_URL answered 503") && !log.contains(CANARY), "{log}");
 }
 
-/// Breaks when `core/src/service/mail.rs`: `row.address_digest.as_deref() == Some(&address_digest(row.delivery_id, address)[..])` → `!address.is_empty() && row.address_digest.is_some()`.
+/// Breaks when `core/src/service/alert_mail.rs`: `.find(|address| address_digest(delivery, address) == digest)` → `.find(|_| address_digest(delivery, "") != digest)`.
 #[tokio::test]
 async fn each_operator_gets_one_mail_and_who_is_none_any_more_gets_none() {
     let house = house().await;

@@ -58,7 +58,7 @@ async fn in_flight(house: &House) -> Vec<(Uuid, i64)> {
     sqlx::query_as(running).fetch_all(&house.owner).await.unwrap()
 }
 
-/// C094. Breaks when `worker/src/jobs/mail.rs`: `mail.delivery, mail.template))?` → `std::process::id(), mail.template))?`.
+/// C094. Breaks when `worker/src/jobs/mail.rs`: `message_id(mail.delivery, &mail.template, host)` → `message_id(mail.delivery, &mail.template, &std::process::id().to_string())`.
 #[tokio::test]
 async fn a_worker_that_dies_between_the_servers_answer_and_its_own_commit_leaves_a_twin_under_the_same_message_id() {
     let house = house().await;

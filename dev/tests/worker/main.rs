@@ -15,3 +15,4 @@ mod redis;
 mod schedule;
 mod seal;
 mod smtp;
+mod wording;

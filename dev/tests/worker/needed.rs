@@ -44,7 +44,7 @@ fn said(state: &str, events: &str) -> (String, String) {
     (state.to_owned(), events.to_owned())
 }
 
-/// C097. Breaks when `core/src/service/mail.rs`: `TokenOf::Over => return Ok(Prepared::Unneeded { reason: "token_over" }),` → `TokenOf::Over => (None, None, None),`.
+/// C097. Breaks when `core/src/service/mail.rs`: `TokenOf::Over => return Ok(Need::Unneeded("token_over")),` → `TokenOf::Over => (None, None, None),`.
 #[tokio::test]
 async fn a_reset_that_was_used_is_not_mailed_again_though_nobody_heard_that_its_first_mail_arrived() {
     let (house, _worker) = house_of_one().await;
@@ -75,7 +75,7 @@ async fn a_reset_that_another_one_has_overtaken_is_not_mailed() {
     assert_eq!(resets(&house).len(), 1);
 }
 
-/// C003. Breaks when `core/src/service/mail.rs`: `return Ok(Prepared::Unneeded { reason: "no_account" });` → `return Ok(Prepared::Settled);`.
+/// C003. Breaks when `core/src/service/mail.rs`: `Need::Unneeded(reason) => return Ok(Prepared::Unneeded { reason }),` → `Need::Unneeded(_) => return Ok(Prepared::Settled),`.
 #[tokio::test]
 async fn a_reset_for_an_address_without_an_account_is_suppressed_and_mailed_to_nobody() {
     let (house, _worker) = house_of_one().await;

@@ -1,8 +1,11 @@
 //! The mails in English.
 
+mod alert;
+mod notices;
+
 use time::{Month, OffsetDateTime, UtcOffset};
 
-use super::{Alert, Origin, Template, Wording, masked};
+use super::{Device, Origin, Template, Wording, masked};
 
 pub(super) fn greeting(name: Option<&str>) -> String {
     name.map_or_else(|| "Hello,".to_owned(), |name| format!("Hello {name},"))
@@ -21,41 +24,24 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         }
         Template::Reset { valid_hours, .. } => reset(site, *valid_hours),
         Template::ResetForced { valid_hours, .. } => reset_forced(site, *valid_hours),
-        Template::PasswordChanged { origin, .. } => password_changed(site, origin),
-        Template::PasswordResetDone { origin, .. } => password_reset_done(site, origin),
+        Template::ResetFrozen { valid_hours, .. } => reset_frozen(site, *valid_hours),
+        Template::PasswordChanged { origin, remedy } => notices::password_changed(site, origin, remedy),
+        Template::PasswordResetDone { origin, remedy } => notices::password_reset_done(site, origin, remedy),
         Template::EmailChangeConfirm { valid_hours, .. } => email_change_confirm(site, *valid_hours),
         Template::EmailChangeNotice { origin, new_address, valid_days, .. } => {
             email_change_notice(site, origin, &masked(new_address), *valid_days)
         }
         Template::EmailChanged { origin, new_address, .. } => email_changed(site, origin, &masked(new_address)),
-        Template::EmailChangeUndone { origin, .. } => email_change_undone(site, origin),
+        Template::EmailChangeUndone { origin, remedy } => notices::email_change_undone(site, origin, remedy),
         Template::DeletionRequested { origin, valid_days, .. } => deletion_requested(site, origin, *valid_days),
-        Template::TokenReused { origin, .. } => token_reused(site, origin),
-        Template::SecurityAlert(alert) => security_alert(site, alert),
-    }
-}
-
-fn security_alert(site: &str, alert: &Alert) -> Wording {
-    let Alert { about, rule, severity, count, threshold, seconds, .. } = alert;
-    let mut after = alert.subjects.clone();
-    if *seconds > 0 {
-        after.push(format!("Counted: {count} in {}; the threshold is {threshold}.", span(*seconds)));
-    }
-    after.push(format!("Its id is {}. The console has it under Alerts, with the events that it rests on.", alert.id));
-    after.push("The same rule says nothing more of the same subject for a while.".to_owned());
-    Wording {
-        subject: format!("[{severity}] {about} at {site}"),
-        before: vec![format!("{}: {about} at {site}. The rule is {rule}, the severity {severity}.", moment(alert.at))],
-        action: "",
-        after,
-    }
-}
-
-fn span(seconds: u64) -> String {
-    match seconds {
-        _ if seconds.is_multiple_of(3_600) => format!("{} h", seconds / 3_600),
-        _ if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
-        _ => format!("{seconds} s"),
+        Template::TokenReused { origin, remedy } => notices::token_reused(site, origin, remedy),
+        Template::LoginNewPlace { origin, remedy } => notices::login_new_place(site, origin, remedy),
+        Template::LoginAfterFailures { origin, remedy } => notices::login_after_failures(site, origin, remedy),
+        Template::LoginBlocked { origin, remedy } => notices::login_blocked(site, origin, remedy),
+        Template::AccountLocked { origin, remedy } => notices::account_locked(site, origin, remedy),
+        Template::RoleGranted { origin, role, remedy } => notices::role_granted(site, origin, role, remedy),
+        Template::RoleRevoked { origin, role, remedy } => notices::role_revoked(site, origin, role, remedy),
+        Template::SecurityAlert(alert) => alert::wording(site, alert),
     }
 }
 
@@ -152,53 +138,25 @@ fn reset_forced(site: &str, valid_hours: u32) -> Wording {
     }
 }
 
-fn password_changed(site: &str, origin: &Origin) -> Wording {
+fn reset_frozen(site: &str, valid_hours: u32) -> Wording {
     Wording {
-        subject: format!("Your password for {site} was changed"),
+        subject: format!("Your account at {site} is closed until you choose a new password"),
         before: vec![
             format!(
-                "{} the password of your account at {site} was changed. All other sessions were logged out.",
-                on_from(origin)
+                "You told us that it was not you who used your account at {site}. All sessions were logged out, whatever \
+                 changes had been asked for were dropped, and nobody can log in until you choose a new password."
             ),
-            "If it was you, you need do nothing. If it was not you, secure your account now:".to_owned(),
+            "To choose it, open this link:".to_owned(),
         ],
-        action: "Reset password",
-        after: vec![],
-    }
-}
-
-fn password_reset_done(site: &str, origin: &Origin) -> Wording {
-    Wording {
-        subject: format!("Your password for {site} was reset"),
-        before: vec![
+        action: "Choose a new password",
+        after: vec![
             format!(
-                "{} a new password for your account at {site} was set with a link from one of our mails. All sessions \
-                 were logged out; log in with the new password.",
-                on_from(origin)
+                "The link works once and for {}. After that, ask for another one where you log in, as if you had \
+                 forgotten your password.",
+                hours(valid_hours)
             ),
-            "If it was you, you need do nothing else. If it was not you, someone may be able to read your mail: secure \
-             your mailbox first, then your account here:"
-                .to_owned(),
+            "If you use your old password anywhere else, change it there too.".to_owned(),
         ],
-        action: "Reset password",
-        after: vec![],
-    }
-}
-
-fn email_change_undone(site: &str, origin: &Origin) -> Wording {
-    Wording {
-        subject: format!("The change of your e-mail address at {site} was undone"),
-        before: vec![
-            format!(
-                "{} the change of the e-mail address of your account at {site} was undone. This address is the account's \
-                 again, and all sessions were logged out.",
-                on_from(origin)
-            ),
-            "If you did not ask for that change in the first place, someone may know your password. Choose a new one here:"
-                .to_owned(),
-        ],
-        action: "Reset password",
-        after: vec![],
     }
 }
 
@@ -219,23 +177,6 @@ fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
             format!("The link works for {days}. Afterwards nobody can bring the account back."),
             "If it was not you who asked, choose a new password as soon as you have kept the account.".to_owned(),
         ],
-    }
-}
-
-fn token_reused(site: &str, origin: &Origin) -> Wording {
-    Wording {
-        subject: format!("A session of your account at {site} was ended"),
-        before: vec![
-            format!(
-                "{} a key of one of your sessions at {site} was used a second time, after it had been replaced. That can \
-                 mean that somebody copied it, so the session was ended on every device that held it.",
-                on_from(origin)
-            ),
-            "You can simply log in again. If something else about your account looks unfamiliar, choose a new password here:"
-                .to_owned(),
-        ],
-        action: "Reset password",
-        after: vec![],
     }
 }
 
@@ -299,10 +240,19 @@ fn counted(count: u32, one: &str, many: &str) -> String {
 
 /// Opens a sentence with when and from where.
 fn on_from(origin: &Origin) -> String {
-    let at = moment(origin.at);
+    let (at, with) =
+        (moment(origin.at), origin.device.map(|device| format!(" ({})", named(device))).unwrap_or_default());
     match origin.address {
-        Some(address) => format!("On {at}, from the IP address {address},"),
-        None => format!("On {at}, from an unknown IP address,"),
+        Some(address) => format!("On {at}, from the IP address {address}{with},"),
+        None => format!("On {at}, from an unknown IP address{with},"),
+    }
+}
+
+fn named(device: Device) -> String {
+    match (device.program, device.system) {
+        (Some(program), Some(system)) => format!("{program} on {system}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => "unknown device".to_owned(),
     }
 }
 

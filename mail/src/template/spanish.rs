@@ -1,8 +1,10 @@
 //! The mails in Spanish.
 
+mod notices;
+
 use time::{Month, OffsetDateTime, UtcOffset};
 
-use super::{Origin, Template, Wording, masked};
+use super::{Device, Origin, Template, Wording, masked};
 
 pub(super) fn greeting(name: Option<&str>) -> String {
     name.map_or_else(|| "Hola:".to_owned(), |name| format!("Hola, {name}:"))
@@ -21,16 +23,23 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         }
         Template::Reset { valid_hours, .. } => reset(site, *valid_hours),
         Template::ResetForced { valid_hours, .. } => reset_forced(site, *valid_hours),
-        Template::PasswordChanged { origin, .. } => password_changed(site, origin),
-        Template::PasswordResetDone { origin, .. } => password_reset_done(site, origin),
+        Template::ResetFrozen { valid_hours, .. } => reset_frozen(site, *valid_hours),
+        Template::PasswordChanged { origin, remedy } => notices::password_changed(site, origin, remedy),
+        Template::PasswordResetDone { origin, remedy } => notices::password_reset_done(site, origin, remedy),
         Template::EmailChangeConfirm { valid_hours, .. } => email_change_confirm(site, *valid_hours),
         Template::EmailChangeNotice { origin, new_address, valid_days, .. } => {
             email_change_notice(site, origin, &masked(new_address), *valid_days)
         }
         Template::EmailChanged { origin, new_address, .. } => email_changed(site, origin, &masked(new_address)),
-        Template::EmailChangeUndone { origin, .. } => email_change_undone(site, origin),
+        Template::EmailChangeUndone { origin, remedy } => notices::email_change_undone(site, origin, remedy),
         Template::DeletionRequested { origin, valid_days, .. } => deletion_requested(site, origin, *valid_days),
-        Template::TokenReused { origin, .. } => token_reused(site, origin),
+        Template::TokenReused { origin, remedy } => notices::token_reused(site, origin, remedy),
+        Template::LoginNewPlace { origin, remedy } => notices::login_new_place(site, origin, remedy),
+        Template::LoginAfterFailures { origin, remedy } => notices::login_after_failures(site, origin, remedy),
+        Template::LoginBlocked { origin, remedy } => notices::login_blocked(site, origin, remedy),
+        Template::AccountLocked { origin, remedy } => notices::account_locked(site, origin, remedy),
+        Template::RoleGranted { origin, role, remedy } => notices::role_granted(site, origin, role, remedy),
+        Template::RoleRevoked { origin, role, remedy } => notices::role_revoked(site, origin, role, remedy),
         // Operators read English.
         Template::SecurityAlert(_) => super::english::wording(template, site),
     }
@@ -129,53 +138,25 @@ fn reset_forced(site: &str, valid_hours: u32) -> Wording {
     }
 }
 
-fn password_changed(site: &str, origin: &Origin) -> Wording {
+fn reset_frozen(site: &str, valid_hours: u32) -> Wording {
     Wording {
-        subject: format!("Se ha cambiado tu contraseña de {site}"),
+        subject: format!("Tu cuenta en {site} está cerrada hasta que elijas una contraseña nueva"),
         before: vec![
             format!(
-                "{} se cambió la contraseña de tu cuenta en {site}. Se han cerrado todas las demás sesiones.",
-                on_from(origin)
+                "Nos has dicho que no eras tú quien usaba tu cuenta en {site}. Se han cerrado todas las sesiones, se ha \
+                 descartado cualquier cambio pendiente y nadie puede entrar hasta que elijas una contraseña nueva."
             ),
-            "Si fuiste tú, no tienes que hacer nada. Si no fuiste tú, protege tu cuenta ahora:".to_owned(),
+            "Para elegirla, abre este enlace:".to_owned(),
         ],
-        action: "Restablecer contraseña",
-        after: vec![],
-    }
-}
-
-fn password_reset_done(site: &str, origin: &Origin) -> Wording {
-    Wording {
-        subject: format!("Se ha restablecido tu contraseña de {site}"),
-        before: vec![
+        action: "Elegir una contraseña nueva",
+        after: vec![
             format!(
-                "{} se estableció una contraseña nueva para tu cuenta en {site} con un enlace de uno de nuestros \
-                 correos. Se han cerrado todas las sesiones; inicia sesión con la contraseña nueva.",
-                on_from(origin)
+                "El enlace sirve una sola vez y es válido durante {}. Después, pide otro donde inicias sesión, como si \
+                 hubieras olvidado la contraseña.",
+                hours(valid_hours)
             ),
-            "Si fuiste tú, no tienes que hacer nada más. Si no fuiste tú, es posible que alguien pueda leer tu correo: \
-             protege primero tu buzón y después tu cuenta aquí:"
-                .to_owned(),
+            "Si usas la contraseña anterior en otros sitios, cámbiala también allí.".to_owned(),
         ],
-        action: "Restablecer contraseña",
-        after: vec![],
-    }
-}
-
-fn email_change_undone(site: &str, origin: &Origin) -> Wording {
-    Wording {
-        subject: format!("Se ha deshecho el cambio de tu dirección de correo en {site}"),
-        before: vec![
-            format!(
-                "{} se deshizo el cambio de la dirección de correo de tu cuenta en {site}. Esta dirección vuelve a ser la de \
-                 la cuenta y se han cerrado todas las sesiones.",
-                on_from(origin)
-            ),
-            "Si no pediste tú aquel cambio, es posible que alguien conozca tu contraseña. Elige una nueva aquí:"
-                .to_owned(),
-        ],
-        action: "Restablecer contraseña",
-        after: vec![],
     }
 }
 
@@ -197,24 +178,6 @@ fn deletion_requested(site: &str, origin: &Origin, valid_days: u32) -> Wording {
             "Si no fuiste tú quien lo pidió, elige una contraseña nueva en cuanto hayas conservado la cuenta."
                 .to_owned(),
         ],
-    }
-}
-
-fn token_reused(site: &str, origin: &Origin) -> Wording {
-    Wording {
-        subject: format!("Se ha cerrado una sesión de tu cuenta en {site}"),
-        before: vec![
-            format!(
-                "{} se usó por segunda vez una clave de una de tus sesiones en {site}, cuando ya había sido sustituida. Puede \
-                 significar que alguien la copió, así que la sesión se ha cerrado en todos los dispositivos que la tenían.",
-                on_from(origin)
-            ),
-            "Puedes volver a iniciar sesión sin más. Si algo más de tu cuenta te resulta extraño, elige una contraseña nueva \
-             aquí:"
-                .to_owned(),
-        ],
-        action: "Restablecer contraseña",
-        after: vec![],
     }
 }
 
@@ -278,10 +241,19 @@ fn counted(count: u32, one: &str, many: &str) -> String {
 
 /// Opens a sentence with when and from where.
 fn on_from(origin: &Origin) -> String {
-    let at = moment(origin.at);
+    let (at, with) =
+        (moment(origin.at), origin.device.map(|device| format!(" ({})", named(device))).unwrap_or_default());
     match origin.address {
-        Some(address) => format!("El {at}, desde la dirección IP {address},"),
-        None => format!("El {at}, desde una dirección IP desconocida,"),
+        Some(address) => format!("El {at}, desde la dirección IP {address}{with},"),
+        None => format!("El {at}, desde una dirección IP desconocida{with},"),
+    }
+}
+
+fn named(device: Device) -> String {
+    match (device.program, device.system) {
+        (Some(program), Some(system)) => format!("{program} en {system}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => "dispositivo desconocido".to_owned(),
     }
 }
 

@@ -5,17 +5,19 @@ use std::sync::{Mutex, PoisonError};
 
 use doorbook_core::clock::Timestamp;
 use doorbook_core::service::Doorbook;
-use doorbook_core::service::mail::{Prepared, ReadyAlert, ReadyMail};
+use doorbook_core::service::alert_mail::{AlertTo, ReadyAlert};
+use doorbook_core::service::append::MailContext;
+use doorbook_core::service::mail::{Prepared, ReadyMail, message_id};
 use doorbook_core::store::jobs::Claimed;
 use doorbook_core::value::{self, DeliveryId};
 use doorbook_mail::{
-    Alert, Link, Locale, MessageError, MessageId, Origin, OutgoingMail, Recipient, RenderError, SendError, Sender,
-    Template, Transport,
+    Alert, Device, Link, Locale, MessageError, MessageId, Origin, OutgoingMail, OwnWording, Recipient, Remedy,
+    RenderError, SendError, Sender, Template, Transport,
 };
 use time::OffsetDateTime;
 use url::Url;
 
-use super::Verdict;
+use super::{Outlets, Verdict, webhook};
 
 /// Mails in a row that no server took before the heartbeat calls mail failing: one greylisted recipient is not enough.
 const FAILING_FROM: u32 = 3;
@@ -25,6 +27,7 @@ pub struct Post {
     transport: Transport,
     sender: Sender,
     frontend: Frontend,
+    own: OwnWording,
     health: Mutex<Health>,
 }
 
@@ -37,8 +40,8 @@ struct Health {
 }
 
 impl Post {
-    pub fn new(transport: Transport, sender: Sender, frontend: Url) -> Self {
-        Self { transport, sender, frontend: Frontend(frontend), health: Mutex::default() }
+    pub fn new(transport: Transport, sender: Sender, frontend: Url, own: OwnWording) -> Self {
+        Self { transport, sender, frontend: Frontend(frontend), own, health: Mutex::default() }
     }
 
     /// What the heartbeat says of mail: `unknown` until the first one, `ok`, or `failing since` and a time.
@@ -62,10 +65,14 @@ impl Post {
     }
 }
 
-pub async fn run(doorbook: &Doorbook, post: &Post, job: &Claimed) -> Verdict {
+pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Verdict {
+    let post = &outlets.post;
     let composed = match doorbook.prepare_mail(DeliveryId(job.reference)).await {
         Ok(Prepared::Send(mail)) => compose(&mail, post),
-        Ok(Prepared::Alert(mail)) => compose_alert(&mail, post),
+        Ok(Prepared::Alert(ready)) => match &ready.to {
+            AlertTo::Operator(address) => compose_alert(&ready, address, post),
+            AlertTo::Webhook => return webhook::run(doorbook, outlets.hook.as_ref(), &ready.alert).await,
+        },
         Ok(Prepared::Unneeded { reason }) => return Verdict::Unneeded { reason },
         Ok(Prepared::Settled) => return Verdict::Done,
         Err(error) => return Verdict::retry(&error),
@@ -118,14 +125,14 @@ fn compose(mail: &ReadyMail, post: &Post) -> Result<OutgoingMail, ComposeError> 
     };
     let recipient = Recipient { first_name: Some(&mail.first_name) };
     let host = post.frontend.host();
-    let rendered = template(mail, &post.frontend)?.render(locale, &recipient, host)?;
+    let rendered = post.own.render(&template(mail, &post.frontend)?, locale, &recipient, host)?;
     // The delivery's own time: every attempt makes the same message, byte for byte but for the multipart boundary.
-    let id = MessageId::parse(&format!("<{}.{}@{host}>", mail.delivery, mail.template))?;
+    let id = MessageId::parse(&message_id(mail.delivery, &mail.template, host))?;
     Ok(OutgoingMail::compose(&post.sender, &mail.to, &id, utc(mail.created_at), &rendered)?)
 }
 
-fn compose_alert(mail: &ReadyAlert, post: &Post) -> Result<OutgoingMail, ComposeError> {
-    let ReadyAlert { delivery, template, to, alert, created_at } = mail;
+fn compose_alert(ready: &ReadyAlert, to: &str, post: &Post) -> Result<OutgoingMail, ComposeError> {
+    let ReadyAlert { delivery, template, alert, created_at, .. } = ready;
     let account = alert.account.map(|id| format!("Account: {id}"));
     let actor = alert.actor.map(|id| format!("Done by: {id}"));
     let follower = alert.follower.as_ref().map(|name| format!("View: {name}"));
@@ -144,8 +151,8 @@ fn compose_alert(mail: &ReadyAlert, post: &Post) -> Result<OutgoingMail, Compose
         return Err(ComposeError::Wording(template.clone()));
     }
     let host = post.frontend.host();
-    let rendered = words.render(Locale::En, &Recipient::default(), host)?;
-    let id = MessageId::parse(&format!("<{delivery}.{template}@{host}>"))?;
+    let rendered = post.own.render(&words, Locale::En, &Recipient::default(), host)?;
+    let id = MessageId::parse(&message_id(*delivery, template, host))?;
     Ok(OutgoingMail::compose(&post.sender, to, &id, utc(*created_at), &rendered)?)
 }
 
@@ -154,8 +161,14 @@ fn template(mail: &ReadyMail, frontend: &Frontend) -> Result<Template, ComposeEr
         let (_, token) = mail.token.as_ref().ok_or_else(|| ComposeError::Token(mail.template.clone()))?;
         Ok::<Link, ComposeError>(frontend.with_token(path, token.expose()))
     };
-    let origin = Origin { at: utc(mail.context.at), address: client_address(&mail.context.address) };
+    let MailContext { at, address, user_agent, about } = &mail.context;
+    let origin = Origin { at: utc(*at), address: client_address(address), device: Device::of(user_agent) };
+    let role = || about.clone().unwrap_or_default();
     let reset_page = || frontend.page("reset-password");
+    let remedy = || match link("not-me") {
+        Ok(link) => Remedy::NotMe { link, valid_days: valid(mail, DAY_SECONDS) },
+        Err(_) => Remedy::ResetPage(reset_page()),
+    };
     let (valid_hours, valid_days) = (valid(mail, HOUR_SECONDS), valid(mail, DAY_SECONDS));
     let new_address = || mail.account_email.clone();
     Ok(match mail.template.as_str() {
@@ -166,16 +179,23 @@ fn template(mail: &ReadyMail, frontend: &Frontend) -> Result<Template, ComposeEr
         }
         "reset" => Template::Reset { link: link("reset-password")?, valid_hours },
         "reset_forced" => Template::ResetForced { link: link("reset-password")?, valid_hours },
-        "password_changed" => Template::PasswordChanged { origin, reset_page: reset_page() },
-        "password_reset_done" => Template::PasswordResetDone { origin, reset_page: reset_page() },
+        "reset_frozen" => Template::ResetFrozen { link: link("reset-password")?, valid_hours },
+        "password_changed" => Template::PasswordChanged { origin, remedy: remedy() },
+        "password_reset_done" => Template::PasswordResetDone { origin, remedy: remedy() },
         "email_change_confirm" => Template::EmailChangeConfirm { link: link("confirm-email")?, valid_hours },
         "email_change_notice" => {
             Template::EmailChangeNotice { origin, new_address: new_address(), undo: link("undo-email")?, valid_days }
         }
         "email_changed" => Template::EmailChanged { origin, new_address: new_address(), reset_page: reset_page() },
-        "email_change_undone" => Template::EmailChangeUndone { origin, reset_page: reset_page() },
+        "email_change_undone" => Template::EmailChangeUndone { origin, remedy: remedy() },
         "deletion_requested" => Template::DeletionRequested { origin, cancel: link("cancel-deletion")?, valid_days },
-        "token_reused" => Template::TokenReused { origin, reset_page: reset_page() },
+        "token_reused" => Template::TokenReused { origin, remedy: remedy() },
+        "login_new_place" => Template::LoginNewPlace { origin, remedy: remedy() },
+        "login_after_failures" => Template::LoginAfterFailures { origin, remedy: remedy() },
+        "login_blocked" => Template::LoginBlocked { origin, remedy: remedy() },
+        "account_locked" => Template::AccountLocked { origin, remedy: remedy() },
+        "role_granted" => Template::RoleGranted { origin, role: role(), remedy: remedy() },
+        "role_revoked" => Template::RoleRevoked { origin, role: role(), remedy: remedy() },
         unknown => return Err(ComposeError::Wording(unknown.to_owned())),
     })
 }
@@ -230,7 +250,6 @@ impl Frontend {
 mod tests {
     use std::time::Duration;
 
-    use doorbook_core::service::append::MailContext;
     use doorbook_core::store::project::tokens::TokenKind;
     use doorbook_core::token::keys::{RootRing, Use};
     use doorbook_core::token::opaque;
@@ -242,7 +261,7 @@ mod tests {
 
     fn post(frontend: &str) -> Post {
         let sender = Sender::parse("Doorbook <no-reply@mail.example.com>").unwrap();
-        Post::new(Transport::console(), sender, Url::parse(frontend).unwrap())
+        Post::new(Transport::console(), sender, Url::parse(frontend).unwrap(), OwnWording::default())
     }
 
     fn mail(template: &str, kind: Option<(TokenKind, Use)>) -> ReadyMail {
@@ -259,7 +278,12 @@ mod tests {
             account_email: "ana@example.org".to_owned(),
             token,
             token_expires_at: Some(CREATED.plus(Duration::from_secs(3_599))),
-            context: MailContext { at: CREATED, address: "203.0.113.9".to_owned(), user_agent: String::new() },
+            context: MailContext {
+                at: CREATED,
+                address: "203.0.113.9".to_owned(),
+                user_agent: String::new(),
+                about: None,
+            },
             created_at: CREATED,
         }
     }
@@ -300,12 +324,40 @@ mod tests {
                 Use::Cancel,
                 "https://app.example.com/account/cancel-deletion?token=dbc_",
             ),
+            ("reset_frozen", TokenKind::Reset, Use::Reset, "https://app.example.com/account/reset-password?token=dbp_"),
+            ("password_changed", TokenKind::NotMe, Use::NotMe, "https://app.example.com/account/not-me?token=dbn_"),
         ] {
             let mail = mail(name, Some((kind, purpose)));
             let message = text(&compose(&mail, &post).unwrap());
             let token = mail.token.as_ref().unwrap().1.expose();
             assert!(message.contains(start) && message.contains(token), "{name}: {message}");
         }
+    }
+
+    #[test]
+    fn every_notice_names_the_device_and_has_the_link_to_close_the_account() {
+        let post = post("https://app.example.com");
+        for name in
+            ["password_reset_done", "email_change_undone", "token_reused", "login_new_place", "login_after_failures"]
+                .into_iter()
+                .chain(["login_blocked", "account_locked", "role_granted", "role_revoked"])
+        {
+            let mut mail = mail(name, Some((TokenKind::NotMe, Use::NotMe)));
+            mail.context.user_agent =
+                "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0".to_owned();
+            mail.context.about = Some("auditor".to_owned());
+            let message = text(&compose(&mail, &post).unwrap());
+            assert!(message.contains("https://app.example.com/not-me?token=dbn_"), "{name}: {message}");
+            let told = if name.starts_with("role") { "auditor" } else { "203.0.113.9 (Firefox on Linux)" };
+            assert!(message.contains(told), "{name}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_notice_whose_link_can_be_used_no_more_leads_to_the_page_for_a_new_password() {
+        let message = text(&compose(&mail("token_reused", None), &post("https://app.example.com")).unwrap());
+        assert!(message.contains("https://app.example.com/reset-password\r\n"), "{message}");
+        assert!(!message.contains("not-me"), "{message}");
     }
 
     #[test]

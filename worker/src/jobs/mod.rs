@@ -32,7 +32,7 @@ pub enum Verdict {
     Dead {
         error: String,
     },
-    /// The server has taken the mail.
+    /// The server, or the receiver of a webhook, has taken the mail.
     Sent {
         answer: String,
     },
@@ -58,8 +58,7 @@ impl Verdict {
 
 pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Verdict {
     match job.kind.as_str() {
-        job::MAIL => mail::run(doorbook, &outlets.post, job).await,
-        job::WEBHOOK => webhook::run(doorbook, outlets.hook.as_ref(), job).await,
+        job::MAIL => mail::run(doorbook, outlets, job).await,
         job::EXPIRE => expire::run(doorbook, job).await,
         job::PURGE => purge::run(doorbook, job).await,
         job::PARTITIONS => partitions::run(doorbook).await,

@@ -8,8 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use doorbook_core::config::Webhook;
 use doorbook_core::service::Doorbook;
 use doorbook_core::service::alerts::Raised;
-use doorbook_core::store::jobs::Claimed;
-use doorbook_core::value::EventId;
 use reqwest::Client;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
@@ -52,10 +50,10 @@ impl Hook {
             .header("webhook-signature", self.signature(id, seconds, &body))
             .body(body);
         match request.send().await {
-            Ok(answer) if answer.status().is_success() => Verdict::Done,
-            Ok(answer) => Verdict::Retry { error: format!("ALERT_WEBHOOK_URL answered {}", answer.status()) },
+            Ok(answer) if answer.status().is_success() => Verdict::Sent { answer: answer.status().to_string() },
+            Ok(answer) => Verdict::Deferred { answer: format!("ALERT_WEBHOOK_URL answered {}", answer.status()) },
             // The URL may be all that it takes to post.
-            Err(error) => Verdict::Retry { error: format!("ALERT_WEBHOOK_URL: {}", error.without_url()) },
+            Err(error) => Verdict::Deferred { answer: format!("ALERT_WEBHOOK_URL: {}", error.without_url()) },
         }
     }
 }
@@ -107,19 +105,12 @@ impl<'a> From<&'a Raised> for Body<'a> {
     }
 }
 
-pub async fn run(doorbook: &Doorbook, hook: Option<&Hook>, job: &Claimed) -> Verdict {
-    let Some(hook) = hook else {
-        tracing::info!("nobody is told of the alert: ALERT_WEBHOOK_URL is not set any more");
-        return Verdict::Done;
-    };
-    let alert = match doorbook.raised(EventId(job.reference)).await {
-        Ok(Some(alert)) => alert,
-        Ok(None) => return Verdict::Dead { error: format!("there is no alert {}", job.reference) },
-        Err(error) => return Verdict::retry(&error),
-    };
-    match serde_json::to_string(&Body::from(&alert)) {
+pub async fn run(doorbook: &Doorbook, hook: Option<&Hook>, alert: &Raised) -> Verdict {
+    // Read from the same setting as the need.
+    let Some(hook) = hook else { return Verdict::Unneeded { reason: "address_removed" } };
+    match serde_json::to_string(&Body::from(alert)) {
         Ok(body) => hook.post(&alert.id.to_string(), doorbook.clock.now().seconds(), body).await,
-        Err(error) => Verdict::Dead { error: error.to_string() },
+        Err(error) => Verdict::retry(&error),
     }
 }
 

@@ -11,6 +11,7 @@ use poem::{Request, Response};
 
 use super::accounts::{roles, state};
 use super::audit::rows;
+use super::mails::HERE as MAILS;
 use crate::console::layout::{self, Nav, number, or_none, time, time_or};
 use crate::console::see_other;
 use crate::console::visit::Visit;
@@ -203,7 +204,9 @@ fn facts(detail: &AccountDetail) -> Markup {
             div { dt { "Password changed" } dd { (time_or(account.password_changed_at, "never")) } }
             div { dt { "Mails" } dd {
                 @if detail.mails.is_empty() { span .none { "none" } }
-                @for (state, count) in &detail.mails { span .pair { (number(*count)) " " (state) } " " }
+                @for (state, count) in &detail.mails {
+                    a .pair href={ (MAILS) "?account=" (account.id.0) "&state=" (state) } { (number(*count)) " " (state) } " "
+                }
             } }
         }
     }

@@ -14,7 +14,7 @@ use crate::routes::input::Faults;
 
 const PAGE: u32 = 50;
 const HERE: &str = "/admin/accounts/";
-const STATUSES: [Status; 4] = [Status::Active, Status::Disabled, Status::Leaving, Status::Erased];
+const STATUSES: [Status; 5] = [Status::Active, Status::Disabled, Status::Frozen, Status::Leaving, Status::Erased];
 const ROLES: [Role; 2] = [Role::Auditor, Role::Admin];
 
 pub async fn list(visit: Visit, _: Request) -> Result<Response, Problem> {
@@ -67,7 +67,7 @@ fn filter(fields: &Fields) -> Result<AccountFilter, Problem> {
     let status = faults.parsed(
         "status",
         fields.get("status"),
-        "must be one of: active, disabled, leaving, erased",
+        "must be one of: active, disabled, frozen, leaving, erased",
         Status::parse,
     );
     let role = faults.parsed("role", fields.get("role"), "must be one of: auditor, admin", Role::parse);

@@ -9,6 +9,7 @@ use maud::{Markup, html};
 use poem::{Request, Response};
 
 use super::audit::{actor, rows};
+use super::mails::HERE as MAILS;
 use crate::console::layout::{self, Nav, number, or_none, time};
 use crate::console::visit::Visit;
 use crate::problem::Problem;
@@ -68,7 +69,7 @@ async fn render(visit: &Visit, found: Connected, revealed: Option<TrailEntry>) -
                     tbody {
                         @for mail in &found.deliveries {
                             tr {
-                                th scope="row" { (mail.template) }
+                                th scope="row" { a href={ (MAILS) (mail.id) "/" } { (mail.template) } }
                                 td { (mail.state) }
                                 td .number { (mail.attempts) }
                                 td { (or_none(mail.server_answer.as_deref(), "nothing yet")) }

@@ -24,6 +24,7 @@ const PAGE_DEFAULT: u32 = 50;
 pub enum StatusName {
     Active,
     Disabled,
+    Frozen,
     Leaving,
     Erased,
 }
@@ -33,6 +34,7 @@ impl From<StatusName> for Status {
         match name {
             StatusName::Active => Self::Active,
             StatusName::Disabled => Self::Disabled,
+            StatusName::Frozen => Self::Frozen,
             StatusName::Leaving => Self::Leaving,
             StatusName::Erased => Self::Erased,
         }
@@ -51,7 +53,8 @@ pub struct AdminAccountAnswer {
     locale: String,
     /// `auditor`, `admin` or none.
     roles: Vec<String>,
-    /// `active`, `disabled`, `leaving` (its owner has asked for its deletion) or `erased`.
+    /// `active`, `disabled`, `frozen` (by its owner, with the link of a notice), `leaving` (its owner has asked for its deletion) or
+    /// `erased`.
     status: String,
     /// Since when too many failed logins in a row keep everybody out. RFC 3339, UTC, as all times.
     locked_at: Option<String>,

@@ -28,9 +28,9 @@ const PAGE_MAX: u32 = 200;
 #[derive(Object)]
 pub struct TrailActor {
     /// `account`, `stranger`, `operator` (at the command line) or `system`.
-    kind: String,
+    pub(super) kind: String,
     /// The account that did it.
-    id: Option<uuid::Uuid>,
+    pub(super) id: Option<uuid::Uuid>,
 }
 
 /// Personal data of an event. Mailboxes and names are masked for auditors.

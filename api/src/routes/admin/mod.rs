@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod alerts;
 pub mod audit;
+pub mod deliveries;
 pub mod export;
 pub mod orders;
 pub mod overview;

@@ -89,7 +89,7 @@ pub struct PastStateAnswer {
     id: uuid::Uuid,
     /// The time that was asked for. RFC 3339, UTC, as all times.
     at: String,
-    /// `absent` before the account was registered, else `active`, `disabled`, `leaving` or `erased`.
+    /// `absent` before the account was registered, else `active`, `disabled`, `frozen`, `leaving` or `erased`.
     status: String,
     /// Mailbox and names have been erased since.
     erased: bool,
@@ -189,7 +189,8 @@ impl From<Difference> for DifferenceAnswer {
 pub struct RefusalAnswer {
     event: TrailEvent,
     /// The rule that refused: `wrong_password`, `blocked` (too many failures in a short time: for a while nobody gets in), `locked`
-    /// (too many in a row), `disabled`, `leaving` (its owner has asked for its deletion), `erased`, `email_not_verified`, `reset_required`, `token_reused` or `unknown_account`.
+    /// (too many in a row), `disabled`, `frozen` (its owner has closed it), `leaving` (its owner has asked for its deletion), `erased`,
+    /// `email_not_verified`, `reset_required`, `token_reused` or `unknown_account`.
     rule: String,
     /// When the refusal ends by itself.
     until: Option<String>,

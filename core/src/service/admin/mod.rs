@@ -3,12 +3,16 @@
 
 mod domain;
 mod last_admin;
+mod mail_orders;
+mod mails;
 mod operator;
 mod order;
 mod step_up;
 mod view;
 
 pub use domain::DomainPage;
+pub use mail_orders::MailRefusal;
+pub use mails::{Audience, MAILS_PAGE_MAX, MailEvent, MailFilter, MailStory, MailView};
 pub use operator::OperatorAccount;
 pub use order::{Intervention, Order};
 pub use view::{ACCOUNTS_PAGE_MAX, AccountDetail, AccountFilter, AccountView};

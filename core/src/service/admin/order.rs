@@ -111,7 +111,7 @@ impl Doorbook {
         .await
     }
 
-    async fn hand_of(&self, caller: Caller) -> Result<Hand, Refusal> {
+    pub(super) async fn hand_of(&self, caller: Caller) -> Result<Hand, Refusal> {
         let key = self.vault.account_key(&self.db, caller.account).await?;
         Ok(Hand { session: caller.session, key })
     }
@@ -200,12 +200,24 @@ impl Doorbook {
             Intervention::Enable if loaded.account.status == Status::Leaving => {
                 batch.write.void_tokens(loaded.id, &[TokenKind::Cancel], batch.now);
             }
-            Intervention::Disable
-            | Intervention::Enable
-            | Intervention::RevokeSessions
-            | Intervention::GrantRole(_)
-            | Intervention::RevokeRole(_)
-            | Intervention::Erase => {}
+            Intervention::GrantRole(role) => self.tell_of_role(batch, loaded, "role_granted", role, causes)?,
+            Intervention::RevokeRole(role) => self.tell_of_role(batch, loaded, "role_revoked", role, causes)?,
+            Intervention::Disable | Intervention::Enable | Intervention::RevokeSessions | Intervention::Erase => {}
+        }
+        Ok(())
+    }
+
+    fn tell_of_role(
+        &self,
+        batch: &mut Batch<'_>,
+        loaded: &Loaded,
+        template: &'static str,
+        role: Role,
+        causes: &[EventId],
+    ) -> Result<(), Refusal> {
+        let (Some(email), Some(key)) = (loaded.email(), &loaded.data_key) else { return Ok(()) };
+        for cause in causes {
+            self.notice_to(batch, (template, Some(role.as_str())), loaded.id, (&email, key), *cause)?;
         }
         Ok(())
     }

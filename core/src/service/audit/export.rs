@@ -39,6 +39,7 @@ impl Doorbook {
         format: &str,
         context: &Context,
     ) -> Result<Export, Refusal> {
+        filter.check()?;
         let bucket = Bucket::new("export", &[caller.account.0.as_bytes()]);
         self.count(&bucket, EXPORTS, &context.origin).await?;
         let exported = OperatorEvent::AuditExported { fields: filter.fields(), format: format.to_owned() };

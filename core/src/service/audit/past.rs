@@ -288,7 +288,7 @@ pub(super) fn pending(replay: &Replay, story: &[Happened], at: Timestamp) -> Vec
             TokenKind::Reset => Awaited::Reset,
             TokenKind::Change => Awaited::EmailChange,
             TokenKind::Cancel => Awaited::Deletion,
-            TokenKind::Undo => continue,
+            TokenKind::Undo | TokenKind::NotMe => continue,
         };
         let new_email = story.iter().rev().find_map(|happened| match &happened.event {
             AccountEvent::EmailChangeRequested { token, new_email } if token == id => new_email.clone(),

@@ -24,6 +24,8 @@ const FREQUENCY_MAX: i64 = 5_000;
 const OWNERS_MAX: i64 = 20;
 /// Longest name of an event.
 const NAME_MAX: usize = 64;
+/// Longest domain. Source: RFC 1035, 2.3.4.
+const DOMAIN_MAX: usize = 253;
 
 /// What is searched for; every field that is given must hold.
 #[derive(Clone, Debug, Default)]
@@ -84,6 +86,9 @@ impl Filter {
     pub(super) fn check(&self) -> Result<(), Refusal> {
         if self.name.as_ref().is_some_and(|name| name.len() > NAME_MAX) {
             return Err(fault("type", format!("must hold at most {NAME_MAX} characters")));
+        }
+        if self.email_domain.as_ref().is_some_and(|domain| domain.chars().count() > DOMAIN_MAX) {
+            return Err(fault("email_domain", format!("must hold at most {DOMAIN_MAX} characters")));
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ pub enum Recipient {
     Token,
     /// The one of ALERT_EMAILS that has this digest.
     Operator([u8; 32]),
+    /// None: ALERT_WEBHOOK_URL is told.
+    Webhook,
 }
 
 impl Recipient {
@@ -21,7 +23,13 @@ impl Recipient {
             Self::Account => "account",
             Self::Token => "token",
             Self::Operator(_) => "operator",
+            Self::Webhook => "webhook",
         }
+    }
+
+    /// One that an account has.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Account, Self::Token].into_iter().find(|recipient| recipient.as_str() == text)
     }
 }
 
@@ -48,14 +56,16 @@ impl Priority {
 pub struct NewDelivery {
     pub id: DeliveryId,
     pub event: EventId,
-    pub template: &'static str,
-    /// `None`: an operator's.
+    pub template: String,
+    /// `None`: whoever is told of alerts.
     pub account: Option<AccountId>,
     pub token: Option<TokenId>,
     pub recipient: Recipient,
     /// Sealed: when and from where, for the mail's text.
     pub context: Option<Vec<u8>>,
     pub created_at: Timestamp,
+    /// The mail that this one is sent instead of.
+    pub repeats: Option<DeliveryId>,
 }
 
 pub struct NewJob {
@@ -74,7 +84,7 @@ pub const WAKE_CHANNEL: &str = "doorbook_jobs";
 impl Write {
     pub fn insert_delivery(&mut self, delivery: NewDelivery) {
         let digest = match delivery.recipient {
-            Recipient::Account | Recipient::Token => None,
+            Recipient::Account | Recipient::Token | Recipient::Webhook => None,
             Recipient::Operator(digest) => Some(digest.to_vec()),
         };
         let binds = [
@@ -87,14 +97,29 @@ impl Write {
             self.bind(delivery.context),
             self.bind(digest),
             self.bind(delivery.created_at),
+            self.bind(delivery.repeats.map(|earlier| earlier.0)),
         ];
         self.step(
             "insert_delivery",
             Expect::Rows(1),
             format!(
-                "insert into deliveries (delivery_id, event_id, template, account_id, token_id, recipient, context, address_digest, created_at, state)
+                "insert into deliveries (delivery_id, event_id, template, account_id, token_id, recipient, context,
+                    address_digest, created_at, repeats, state)
                  values ({}, 'queued') returning 1",
                 binds.join(", ")
+            ),
+        );
+    }
+
+    /// Guard: a mail is repeated by another one, if its last repetition is as it was read.
+    pub fn repeat_delivery(&mut self, delivery: DeliveryId, last: Option<DeliveryId>, by: DeliveryId) {
+        let (id, last) = (self.bind(delivery.0), self.bind(last.map(|last| last.0)));
+        let by = self.bind(by.0);
+        self.guard(
+            "repeat_delivery",
+            &format!(
+                "update deliveries set repeated_by = {by}
+                 where delivery_id = {id} and repeated_by is not distinct from {last} and {{after}} returning 1"
             ),
         );
     }

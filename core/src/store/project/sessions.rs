@@ -118,4 +118,13 @@ impl Write {
             ),
         );
     }
+    /// No device of the account is known any more.
+    pub fn forget_devices(&mut self, account: AccountId) {
+        let account = self.bind(account.0);
+        self.step(
+            "forget_devices",
+            Expect::Any,
+            format!("delete from devices where account_id = {account} returning 1"),
+        );
+    }
 }

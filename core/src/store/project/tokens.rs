@@ -11,6 +11,7 @@ pub enum TokenKind {
     Change,
     Undo,
     Cancel,
+    NotMe,
 }
 
 impl TokenKind {
@@ -21,11 +22,12 @@ impl TokenKind {
             Self::Change => "change",
             Self::Undo => "undo",
             Self::Cancel => "cancel",
+            Self::NotMe => "not_me",
         }
     }
 
     pub fn parse(text: &str) -> Option<Self> {
-        let all = [Self::Reset, Self::Verify, Self::Change, Self::Undo, Self::Cancel];
+        let all = [Self::Reset, Self::Verify, Self::Change, Self::Undo, Self::Cancel, Self::NotMe];
         all.into_iter().find(|kind| kind.as_str() == text)
     }
 
@@ -36,6 +38,7 @@ impl TokenKind {
             Self::Change => Use::Change,
             Self::Undo => Use::Undo,
             Self::Cancel => Use::Cancel,
+            Self::NotMe => Use::NotMe,
         }
     }
 }
@@ -46,16 +49,16 @@ pub struct NewToken<'a> {
     pub kind: TokenKind,
     pub key_id: &'a str,
     pub salt: [u8; 16],
-    /// Sealed: the address a change is about.
+    /// Sealed: the address a change is about, or the one that a notice went to.
     pub detail: Option<Vec<u8>>,
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
 }
 
 impl Write {
-    /// Opens a token. A newer one voids what is still open of its kind, but for undo: each change can be undone.
+    /// Opens a token. A newer one voids what is still open of its kind, but for two: each change can be undone, each notice answered.
     pub fn open_token(&mut self, token: NewToken<'_>) {
-        if token.kind != TokenKind::Undo {
+        if !matches!(token.kind, TokenKind::Undo | TokenKind::NotMe) {
             self.void_tokens(token.account, &[token.kind], token.created_at);
         }
         let binds = [

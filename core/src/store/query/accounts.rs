@@ -259,6 +259,7 @@ pub struct Listed {
     pub id: AccountId,
     pub account: Account,
     pub last_login_at: Option<Timestamp>,
+    pub data_key: Option<DataKey>,
 }
 
 /// Accounts, newest first, at most `limit`.
@@ -285,8 +286,8 @@ pub async fn of_ids(db: &Db, vault: &Vault, ids: &[Uuid]) -> Result<Vec<Listed>,
     .await?;
     let mut listed = Vec::with_capacity(rows.len());
     for row in rows {
-        let Loaded { id, account, last_login_at, .. } = row.load(db, vault).await?;
-        listed.push(Listed { id, account, last_login_at });
+        let Loaded { id, account, last_login_at, data_key, .. } = row.load(db, vault).await?;
+        listed.push(Listed { id, account, last_login_at, data_key });
     }
     Ok(listed)
 }

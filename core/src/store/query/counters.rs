@@ -43,6 +43,44 @@ pub async fn read(db: &Db, vault: &Vault, bucket: &Bucket) -> Result<(CounterRow
     Err(StoreError::Conflict.into())
 }
 
+/// Two buckets and the database's time, in one read.
+pub async fn read_two(
+    db: &Db,
+    vault: &Vault,
+    [first, second]: [&Bucket; 2],
+) -> Result<([CounterRow; 2], Timestamp), KeyError> {
+    let mut keys = vault.identifiers();
+    for _ in 0..CHANGES_MAX {
+        let row = sqlx::query!(
+            r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
+                      c.version as "version?", c.state as "state?: Json<Counter>", c.target_key_id, d.bucket as "other_bucket?",
+                      d.version as "other_version?", d.state as "other_state?: Json<Counter>", d.target_key_id as other_target_key_id
+               from key_guards g left join counters c on c.bucket = any($1) left join counters d on d.bucket = any($2)
+               where g.purpose = 'identifier' limit 1"#,
+            &keys.names(first),
+            &keys.names(second)
+        )
+        .fetch_one(db)
+        .await?;
+        if row.keys_version == keys.version {
+            let made = |bucket: &Bucket, state: Option<Json<Counter>>, found, target_key_id| CounterRow {
+                counter: state.map(|state| state.0).unwrap_or_default(),
+                bucket: bucket.clone(),
+                keys: Arc::clone(&keys),
+                found,
+                target_key_id,
+            };
+            let rows = [
+                made(first, row.state, row.bucket.zip(row.version), row.target_key_id),
+                made(second, row.other_state, row.other_bucket.zip(row.other_version), row.other_target_key_id),
+            ];
+            return Ok((rows, row.now));
+        }
+        keys = vault.reread_identifiers(db).await?;
+    }
+    Err(StoreError::Conflict.into())
+}
+
 /// How many distinct members of a set were seen after `since`, counted up to 1,000.
 pub async fn members(db: &Db, vault: &Vault, bucket: &Bucket, since: Timestamp) -> Result<i64, KeyError> {
     let mut keys = vault.identifiers();

@@ -1,12 +1,15 @@
+use uuid::Uuid;
+
 use crate::clock::Timestamp;
+use crate::notification::MailState;
 use crate::store::{Db, StoreError};
-use crate::value::{AccountId, DeliveryId, EventId, TokenId};
+use crate::value::{AccountId, DeliveryId, EventId, JobId, TokenId};
 
 pub struct DeliveryRow {
     pub delivery_id: DeliveryId,
     pub event_id: EventId,
     pub template: String,
-    /// `None`: an operator's, see `address_digest`.
+    /// `None`: an operator's, see `address_digest`, or without one a webhook.
     pub account_id: Option<AccountId>,
     pub token_id: Option<TokenId>,
     pub recipient: String,
@@ -62,4 +65,135 @@ pub async fn of_event(db: &Db, event: EventId) -> Result<Vec<Outcome>, StoreErro
     )
     .fetch_all(db)
     .await?)
+}
+
+/// Which deliveries a list is about. All that is given must be so.
+#[derive(Clone, Copy)]
+pub struct Filter<'a> {
+    pub account: Option<AccountId>,
+    pub state: Option<MailState>,
+    pub template: Option<&'a str>,
+    pub before: Option<DeliveryId>,
+}
+
+/// A delivery with its job: to be looked at, and to be decided on.
+pub struct Listed {
+    pub delivery_id: DeliveryId,
+    pub event_id: EventId,
+    pub template: String,
+    pub account_id: Option<AccountId>,
+    pub token_id: Option<TokenId>,
+    pub recipient: String,
+    pub address_digest: Option<Vec<u8>>,
+    pub state: String,
+    pub attempts: i32,
+    pub server_answer: Option<String>,
+    pub created_at: Timestamp,
+    pub settled_at: Option<Timestamp>,
+    pub repeats: Option<DeliveryId>,
+    /// The last of those that were sent instead of it.
+    pub repeated_by: Option<DeliveryId>,
+    /// Version of its stream.
+    pub version: i64,
+    /// The job that sends it; what is done is purged after a week.
+    pub job_id: Option<JobId>,
+    pub job_state: Option<String>,
+    pub fence: Option<i64>,
+    pub run_at: Option<Timestamp>,
+    pub now: Timestamp,
+}
+
+/// Deliveries, newest first, at most `limit`.
+pub async fn listed(db: &Db, filter: Filter<'_>, limit: i64) -> Result<Vec<Listed>, StoreError> {
+    of_ids(db, &ids(db, filter, limit).await?).await
+}
+
+/// Those of these deliveries that there are, newest first.
+///
+/// A mail's job was made in the millisecond of its delivery, so it is found by its primary key; jobs need no index by what they are
+/// about.
+pub async fn of_ids(db: &Db, ids: &[Uuid]) -> Result<Vec<Listed>, StoreError> {
+    Ok(sqlx::query_as!(
+        Listed,
+        r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,
+                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.address_digest, d.state, d.attempts,
+                  d.server_answer, d.created_at as "created_at: Timestamp", d.settled_at as "settled_at: Timestamp",
+                  d.repeats as "repeats: DeliveryId", d.repeated_by as "repeated_by: DeliveryId", s.version,
+                  j.job_id as "job_id?: JobId", j.state as "job_state?", j.fence as "fence?", j.run_at as "run_at?: Timestamp",
+                  clock_timestamp() as "now!: Timestamp"
+           from deliveries d join streams s on s.stream_id = d.delivery_id left join lateral (
+               select job_id, state, fence, run_at from jobs
+               where ref = d.delivery_id and kind = 'mail' and job_id >= uuid7_floor(d.created_at)
+                 and job_id < uuid7_floor(d.created_at + interval '1 millisecond')
+               limit 1
+           ) j on true
+           where d.delivery_id = any($1) order by d.delivery_id desc"#,
+        ids
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// What a list is about. One query for each index: a single one for everything would be planned without knowing what it is asked.
+async fn ids(db: &Db, filter: Filter<'_>, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+    let Filter { account, state, template, before } = filter;
+    let (state, before) = (state.map(MailState::as_str), before.map_or(Uuid::max(), |delivery| delivery.0));
+    let ids = match (account, state, template) {
+        (Some(account), ..) => {
+            sqlx::query_scalar!(
+                "select delivery_id from deliveries
+                 where account_id = $1 and ($2::text is null or state = $2) and ($3::text is null or template = $3)
+                   and delivery_id < $4
+                 order by delivery_id desc limit $5",
+                account.0,
+                state,
+                template,
+                before,
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+        (None, Some(state), template) if state != MailState::Sent.as_str() => {
+            sqlx::query_scalar!(
+                "select delivery_id from deliveries
+                 where state <> 'sent' and state = $1 and ($2::text is null or template = $2)
+                   and delivery_id < $3
+                 order by delivery_id desc limit $4",
+                state,
+                template,
+                before,
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+        (None, state, Some(template)) => {
+            sqlx::query_scalar!(
+                "select delivery_id from deliveries
+                 where template = $1 and ($2::text is null or state = $2) and delivery_id < $3
+                 order by delivery_id desc limit $4",
+                template,
+                state,
+                before,
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+        // Nearly all have been sent.
+        (None, state, None) => {
+            sqlx::query_scalar!(
+                "select delivery_id from deliveries
+                 where ($1::text is null or state = $1) and delivery_id < $2
+                 order by delivery_id desc limit $3",
+                state,
+                before,
+                limit
+            )
+            .fetch_all(db)
+            .await?
+        }
+    };
+    Ok(ids)
 }

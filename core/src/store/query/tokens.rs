@@ -1,4 +1,7 @@
+use uuid::Uuid;
+
 use crate::clock::Timestamp;
+use crate::store::project::tokens::TokenKind;
 use crate::store::{Db, StoreError};
 use crate::value::{AccountId, TokenId};
 
@@ -34,6 +37,17 @@ pub async fn by_id(db: &Db, token: TokenId) -> Result<Option<TokenRow>, StoreErr
     .await?)
 }
 
+/// What is sealed in these tokens, of those that have a detail.
+pub async fn details(db: &Db, tokens: &[Uuid]) -> Result<Vec<(TokenId, Vec<u8>)>, StoreError> {
+    let rows = sqlx::query!(
+        r#"select token_id as "token_id: TokenId", detail as "detail!" from tokens where token_id = any($1) and detail is not null"#,
+        tokens
+    )
+    .fetch_all(db)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.token_id, row.detail)).collect())
+}
+
 /// Open tokens past their time, oldest first, at most `limit`.
 pub async fn run_out(db: &Db, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
     Ok(sqlx::query_as!(
@@ -41,6 +55,22 @@ pub async fn run_out(db: &Db, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
         r#"select token_id as "token_id: TokenId", account_id as "account_id: AccountId", kind, key_id, salt, detail, state,
                   created_at as "created_at: Timestamp", expires_at as "expires_at: Timestamp", clock_timestamp() as "now!: Timestamp"
            from tokens where state = 'open' and expires_at <= clock_timestamp() order by expires_at limit $1"#,
+        limit
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+/// Tokens of a kind that an account may use now, the newest first, at most `limit`.
+pub async fn usable(db: &Db, account: AccountId, kind: TokenKind, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
+    Ok(sqlx::query_as!(
+        TokenRow,
+        r#"select token_id as "token_id: TokenId", account_id as "account_id: AccountId", kind, key_id, salt, detail, state,
+                  created_at as "created_at: Timestamp", expires_at as "expires_at: Timestamp", clock_timestamp() as "now!: Timestamp"
+           from tokens where account_id = $1 and kind = $2 and state = 'open' and expires_at > clock_timestamp()
+           order by created_at desc, token_id desc limit $3"#,
+        account.0,
+        kind.as_str(),
         limit
     )
     .fetch_all(db)

@@ -242,7 +242,7 @@ fn tokens(live: &Live, replay: &Replay, report: &mut Report) {
         let mut row = Row::new(report, "tokens", token.token_id);
         let kind = TokenKind::parse(&token.kind);
         let Some(replayed) = replay.tokens.get(&token.token_id) else {
-            if !matches!(kind, Some(TokenKind::Reset | TokenKind::Undo)) {
+            if !matches!(kind, Some(TokenKind::Reset | TokenKind::Undo | TokenKind::NotMe)) {
                 row.note("no event asks for it");
             }
             continue;
@@ -263,7 +263,7 @@ fn devices(live: &Live, replay: &Replay, report: &mut Report) {
     for device in &live.devices {
         let mut row = Row::new(report, "devices", device.device_id);
         match replay.devices.get(&device.device_id) {
-            Some(made) => row.column("created_at", &device.created_at, made),
+            Some((made, _)) => row.column("created_at", &device.created_at, made),
             None => row.note("no login remembers it"),
         }
     }

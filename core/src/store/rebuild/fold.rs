@@ -106,7 +106,10 @@ pub struct Replay {
     pub versions: BTreeMap<Uuid, i64>,
     pub sessions: BTreeMap<SessionId, Session>,
     pub tokens: BTreeMap<TokenId, Token>,
-    pub devices: BTreeMap<DeviceId, Timestamp>,
+    /// When a login was remembered, and the account's session epoch then.
+    pub devices: BTreeMap<DeviceId, (Timestamp, i64)>,
+    /// Devices of epochs before this one have been forgotten.
+    known_since: i64,
     /// The n-th raised the session epoch from n to n + 1.
     endings: Vec<Ending>,
 }
@@ -148,6 +151,9 @@ impl Replay {
             let (reason, _) = Event::Account(event.clone()).stored();
             self.endings.push(Ending { end: End { at, reason }, spared });
         }
+        if matches!(event, AccountEvent::AccountFrozenByOwner { .. }) {
+            self.known_since = self.account.session_epoch;
+        }
         self.token(event, at);
     }
 
@@ -163,7 +169,7 @@ impl Replay {
                 self.logins += 1;
                 self.last_login_at = self.last_login_at.max(Some(at));
                 if let (Some(device), false) = (device, device_known) {
-                    self.devices.insert(*device, at);
+                    self.devices.insert(*device, (at, *session_epoch));
                 }
                 let origin = personal.and_then(|personal| Some((personal.address?, personal.user_agent?)));
                 let session = Session { begun_in: *session_epoch, device: *device, origin, created_at: at, end: None };
@@ -183,11 +189,13 @@ impl Replay {
         Ok(())
     }
 
-    /// Asked when all events have been told: of an account that was erased no rows are left but its own.
+    /// Asked when all events have been told: of an account that was erased no rows are left but its own, of one that was frozen no device.
     pub fn end(&mut self) {
         if self.account.status == Status::Erased {
             (self.sessions, self.tokens, self.devices) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         }
+        let since = self.known_since;
+        self.devices.retain(|_, (_, epoch)| *epoch >= since);
     }
 
     /// The epoch a session belongs to and how it may be marked. Asked after all events.
@@ -208,7 +216,7 @@ impl Replay {
     }
 
     fn token(&mut self, event: &AccountEvent, at: Timestamp) {
-        use TokenKind::{Cancel, Change, Reset, Undo, Verify};
+        use TokenKind::{Cancel, Change, NotMe, Reset, Undo, Verify};
         match event {
             AccountEvent::EmailVerificationRequested { token } => self.open(*token, Verify, at),
             AccountEvent::PasswordResetRequested { token } => self.open(*token, Reset, at),
@@ -240,6 +248,11 @@ impl Replay {
             }
             AccountEvent::DeletionCancelled { token: Some(token), .. } => self.close(*token, Cancel, TokenState::Used),
             AccountEvent::DeletionCancelled { token: None, .. } => self.void(&[Cancel]),
+            AccountEvent::AccountFrozenByOwner { token, reset } => {
+                self.close(*token, NotMe, TokenState::Used);
+                self.void(&[Change, Verify, Cancel]);
+                self.open(*reset, Reset, at);
+            }
             AccountEvent::Registered { .. }
             | AccountEvent::AccountImported { .. }
             | AccountEvent::EmailVerified { token: None }

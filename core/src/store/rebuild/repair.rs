@@ -312,7 +312,7 @@ impl Tokens {
 impl Devices {
     fn add(&mut self, case: &Case) {
         for live in &case.live.devices {
-            let Some(made) = case.replay.devices.get(&live.device_id) else { continue };
+            let Some((made, _)) = case.replay.devices.get(&live.device_id) else { continue };
             self.id.push(live.device_id.0);
             self.created_at.push(*made);
         }

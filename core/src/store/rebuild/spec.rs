@@ -151,6 +151,20 @@ fn the_link_that_takes_a_deletion_back_is_spent_by_it_and_void_without_it() {
 }
 
 #[test]
+fn the_link_of_a_notice_is_spent_and_no_device_of_before_is_known() {
+    let mut history = History::of_ana();
+    let (link, reset) = (TokenId(Uuid::from_u128(0xf)), TokenId(Uuid::from_u128(0x10)));
+    history.account(1, AccountEvent::EmailChangeRequested { token: LINK, new_email: None });
+    history.account(2, AccountEvent::AccountFrozenByOwner { token: link, reset });
+    assert_eq!((history.state(LINK), history.state(link)), (TokenState::Void, TokenState::Used));
+    assert_eq!(history.state(reset), TokenState::Open);
+    history.login(LAPTOP, 1, 0);
+    let mut replay = history.0;
+    replay.end();
+    assert!(replay.devices.is_empty(), "told after the account's own events: streams come in any order");
+}
+
+#[test]
 fn an_erased_account_has_no_rows_left_but_its_own() {
     let mut history = History::of_ana();
     history.login(LAPTOP, 1, 0);

@@ -22,14 +22,3 @@ create index alerts_open on alerts (alert_id) where acknowledged_at is null;
 
 -- What has happened before is no news.
 insert into followers (follower, position) select 'alerts', coalesce(max(position), 0) from event_seals where log_id = 1;
-
--- A mail about an alert goes to an address of ALERT_EMAILS: to no account, and to nobody when the setting names that address no more. The row
--- holds a digest of it. Rows of earlier releases hold to the wider rules, so nothing is read to prove it.
-alter table deliveries alter column account_id drop not null;
-alter table deliveries add column address_digest bytea;
-alter table deliveries drop constraint deliveries_recipient_check;
-alter table deliveries add constraint deliveries_recipient_check check (recipient in ('account', 'token', 'operator')) not valid;
-alter table deliveries add constraint deliveries_addressee check (
-    (recipient = 'operator') = (account_id is null)
-    and (recipient = 'operator') = (address_digest is not null)
-    and (address_digest is null or octet_length(address_digest) = 32)) not valid;

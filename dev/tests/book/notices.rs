@@ -1,0 +1,181 @@
+//! What owners are told of by mail: each thing once, what is repeated once a day, and nothing that strangers could learn from.
+
+use std::time::Duration;
+
+use doorbook_core::account::Role;
+use doorbook_core::limit::Rule;
+use doorbook_core::service::admin::{Intervention, Order};
+use doorbook_core::service::mail::Prepared;
+use doorbook_core::service::{Context, Doorbook};
+use doorbook_core::value::DeliveryId;
+
+use crate::common::*;
+
+const ANA: &str = "ana@example.com";
+const NOBODY: &str = "nobody@example.com";
+
+impl House {
+    /// Mails of a template that were ordered for what an event of this kind tells.
+    async fn told(&self, template: &str, kind: &str) -> i64 {
+        let count = "select count(*) from deliveries d join events e using (event_id)
+                     where d.template = $1 and e.type = $2 and d.token_id in (select token_id from tokens where kind = 'not_me')";
+        sqlx::query_scalar(count).bind(template).bind(kind).fetch_one(&self.owner).await.unwrap()
+    }
+
+    async fn mails(&self, template: &str) -> i64 {
+        let count = "select count(*) from deliveries where template = $1";
+        sqlx::query_scalar(count).bind(template).fetch_one(&self.owner).await.unwrap()
+    }
+}
+
+async fn arrive(book: &Doorbook, address: &str, device: Option<&str>) -> Option<String> {
+    let tokens = login_from(book, ANA, PASSWORD, device.map(str::to_owned), &from(address)).await.unwrap();
+    tokens.device.map(|device| device.expose().to_owned())
+}
+
+/// C096. Breaks when `core/src/service/notices.rs`: `if known_place || arrival.known_device || owner.logins == 0 {` → `if known_place || owner.logins == 0 {`.
+#[tokio::test]
+async fn a_login_from_a_network_that_is_new_is_told_once_unless_the_device_is_known() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let told = async || house.told("login_new_place", "LoggedIn").await;
+    let device = arrive(&book, "198.51.100.7", None).await;
+    assert_eq!(told().await, 0, "the first login follows a registration");
+    for (address, device, expected) in [
+        ("198.51.100.200", None, 0),
+        ("203.0.113.9", device.as_deref(), 0),
+        ("203.0.113.10", None, 0),
+        ("192.0.2.1", None, 1),
+        ("192.0.2.2", None, 1),
+        ("2001:db8:1::1", None, 2),
+        ("2001:db8:1:ffff::1", None, 2),
+        ("2001:db8:2::1", None, 3),
+    ] {
+        arrive(&book, address, device).await;
+        assert_eq!(told().await, expected, "{address}");
+    }
+    let mail = house.mail(&book, "login_new_place").await;
+    assert_eq!((mail.to.as_str(), mail.context.address.as_str()), (ANA, "2001:db8:2::1"));
+    let life = mail.token_expires_at.unwrap().since(mail.created_at);
+    assert!(Duration::from_hours(7 * 24).abs_diff(life) < Duration::from_secs(1), "{life:?}");
+    let days_pass = |days: i64| {
+        format!(
+            "update counters set version = version + 1, state = state || jsonb_build_object('hits',
+                 (select jsonb_agg(jsonb_build_array((h->0)::bigint - {days} * 86400000000, h->1)) from jsonb_array_elements(state->'hits') h))
+             where kind = 'login_place'"
+        )
+    };
+    for (days, expected) in [(89, 3), (91, 4)] {
+        house.alter(days_pass(days)).await;
+        arrive(&book, "192.0.2.1", None).await;
+        assert_eq!(told().await, expected, "after {days} days");
+    }
+    house.assert_whole().await;
+}
+
+/// C096. Breaks when `core/src/service/notices.rs`: `const FAILURES_TOLD: u32 = 3;` → `const FAILURES_TOLD: u32 = 2;`.
+#[tokio::test]
+async fn a_success_after_three_failures_is_told_once_a_day() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    for (failures, expected) in [(2, 0), (3, 1), (4, 1)] {
+        for _ in 0..failures {
+            assert_eq!(word(&login(&book, ANA, OTHER_PASSWORD).await), "wrong");
+        }
+        login(&book, ANA, PASSWORD).await.unwrap();
+        assert_eq!(house.told("login_after_failures", "LoggedIn").await, expected, "{failures} failures");
+    }
+    house.age_limits(86_401).await;
+    for _ in 0..3 {
+        assert_eq!(word(&login(&book, ANA, OTHER_PASSWORD).await), "wrong");
+    }
+    login(&book, ANA, PASSWORD).await.unwrap();
+    assert_eq!(house.told("login_after_failures", "LoggedIn").await, 2);
+    assert_eq!(house.mails("login_new_place").await, 0);
+    house.assert_whole().await;
+}
+
+/// Rows that a block has left behind, by table.
+async fn rows(house: &House) -> [i64; 6] {
+    [
+        house.number("select count(*) from deliveries where template = 'login_blocked'").await,
+        house.number("select count(*) from tokens where kind = 'not_me'").await,
+        house.number("select count(*) from jobs j join deliveries d on d.delivery_id = j.ref where d.template = 'login_blocked'").await,
+        house.number("select count(*) from events where type = 'MailQueued' and payload->>'template' = 'login_blocked'").await,
+        house.number("select count(*) from events where type = 'LoginBlocked'").await,
+        house.number("select count(*) from counters where kind = 'notice'").await,
+    ]
+}
+
+/// C096. Breaks when `core/src/service/login.rs`: `if (failure.locked || failure.blocked_until.is_some())` → `if loaded.is_some() && (failure.locked || failure.blocked_until.is_some())`.
+#[tokio::test]
+async fn a_block_is_told_once_a_day_and_one_of_an_unknown_address_leaves_the_same_rows_for_nobody() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let block = async |address: &str| {
+        for _ in 0..5 {
+            assert_eq!(word(&login(&book, address, OTHER_PASSWORD).await), "wrong");
+        }
+        assert_eq!(word(&login(&book, address, PASSWORD).await), "blocked");
+    };
+    block(ANA).await;
+    assert_eq!((rows(&house).await, house.told("login_blocked", "LoginBlocked").await), ([1; 6], 1));
+    assert_eq!(house.mail(&book, "login_blocked").await.to, ANA);
+    block(NOBODY).await;
+    assert_eq!(rows(&house).await, [2; 6]);
+    let newest = "select delivery_id from deliveries order by delivery_id desc limit 1";
+    let delivery: uuid::Uuid = sqlx::query_scalar(newest).fetch_one(&house.owner).await.unwrap();
+    let prepared = book.prepare_mail(DeliveryId(delivery)).await.unwrap();
+    assert!(matches!(prepared, Prepared::Unneeded { reason: "no_account" }));
+    house.age_limits(1_801).await;
+    for address in [ANA, NOBODY] {
+        block(address).await;
+    }
+    assert_eq!(rows(&house).await, [2, 2, 2, 2, 4, 2], "blocked again, told once");
+    house.age_limits(86_401).await;
+    block(ANA).await;
+    assert_eq!(house.told("login_blocked", "LoginBlocked").await, 3);
+}
+
+/// C096. Breaks when `core/src/service/login.rs`: `told = "account_locked";` → ``.
+#[tokio::test]
+async fn a_lock_is_told_as_a_lock() {
+    let house = house().await;
+    let minute = Duration::from_mins(1);
+    let many = policy_with(|policy| policy.login = Rule { max: 1_000, window: 60 * minute, block: minute });
+    let book = house.book_with(many, &secrets()).await;
+    register(&book, ANA).await.unwrap();
+    for _ in 0..100 {
+        assert_eq!(word(&login(&book, ANA, OTHER_PASSWORD).await), "wrong");
+    }
+    assert_eq!(house.told("account_locked", "AccountLocked").await, 1);
+    assert_eq!(house.mails("login_blocked").await, 0);
+    assert_eq!(house.mail(&book, "account_locked").await.to, ANA);
+}
+
+/// C096. Breaks when `core/src/service/admin/order.rs`: `self.notice_to(batch, (template, Some(role.as_str())), loaded.id, (&email, key), *cause)?;` → `let _ = (&email, key, cause, role, template, &mut *batch);`.
+#[tokio::test]
+async fn a_role_that_is_given_or_taken_is_told_and_not_where_those_sit_who_did_it() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let ana = book.find_account(&email(ANA)).await.unwrap().unwrap();
+    let operator = Context::operator(uuid::Uuid::nil());
+    for what in [
+        Intervention::GrantRole(Role::Auditor),
+        Intervention::GrantRole(Role::Auditor),
+        Intervention::RevokeRole(Role::Auditor),
+    ] {
+        book.command_account(ana, &Order::new(what, "test"), &operator).await.unwrap();
+    }
+    for (template, kind) in [("role_granted", "RoleGranted"), ("role_revoked", "RoleRevoked")] {
+        assert_eq!((house.told(template, kind).await, house.mails(template).await), (1, 1));
+        let mail = house.mail(&book, template).await;
+        assert_eq!((mail.to.as_str(), mail.context.about.as_deref()), (ANA, Some("auditor")));
+        assert_eq!((mail.context.address.as_str(), mail.context.user_agent.as_str()), ("", ""));
+    }
+    house.assert_whole().await;
+}

@@ -1,0 +1,32 @@
+//! Mails in an operator's own words.
+
+use std::fs;
+
+use doorbook_dev::Cluster;
+
+use crate::common::*;
+
+/// Breaks when `worker/src/settings.rs`: `templates_dir.as_deref().map(OwnWording::read).transpose()?.unwrap_or_default()` → `OwnWording::default()`.
+#[tokio::test]
+async fn a_worker_sends_an_operator_s_own_words_and_does_not_start_with_those_it_could_not_send() {
+    let house = house().await;
+    let folder = Cluster::shared().await.unwrap().run().folder().join("own-wording");
+    let english = folder.join("en");
+    fs::create_dir_all(&english).unwrap();
+    fs::write(english.join("verify.subject"), "Welcome to {{ site }}").unwrap();
+    fs::write(english.join("verify.txt"), "Ahoy! {{ valid_hours }} hours: {{ link }}").unwrap();
+    let own = [("MAIL_TEMPLATES_DIR", folder.to_str().unwrap())];
+    let mut worker = house.launch_worker(&own).await;
+    worker.ready().await;
+    let registered = house.register(0).await;
+    let mail = house.stand.sink.wait_for(|mail| mail.is_to(&registered.address), SOON).await.unwrap();
+    assert!(mail.subject.starts_with("Welcome to "), "{}", mail.subject);
+    assert!(mail.text.starts_with("Ahoy! 24 hours: http") && mail.text.contains("dbv_"), "{}", mail.text);
+    assert!(String::from_utf8_lossy(&mail.raw).contains("<!DOCTYPE html>"), "the other part is the built-in one");
+
+    fs::write(english.join("verify.txt"), "{{ lnik }}").unwrap();
+    let mut refused = house.launch_worker(&own).await;
+    let status = refused.program.ended(SOON).await.unwrap();
+    let log = refused.program.log().unwrap();
+    assert!(!status.success() && log.contains("MAIL_TEMPLATES_DIR: en/verify.txt"), "{status}: {log}");
+}
