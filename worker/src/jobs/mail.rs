@@ -31,7 +31,6 @@ pub struct Post {
     health: Mutex<Health>,
 }
 
-/// How the last mails fared.
 #[derive(Default)]
 struct Health {
     known: bool,
