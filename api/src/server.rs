@@ -32,7 +32,7 @@ use crate::{
     problem::Problem,
     routes::{
         admin::{
-            accounts::Accounts, audit::Audit, deliveries::Deliveries, export::Exports, orders::Orders,
+            accounts::Accounts, alerts::Alerts, audit::Audit, deliveries::Deliveries, export::Exports, orders::Orders,
             overview::Overviews, past::Pasts, proofs::Proofs, step_up::StepUp, stream::Streams,
         },
         email::Emails,
@@ -69,7 +69,7 @@ pub fn routes(ready: ReadinessProbe) -> impl OpenApi + 'static {
         Sessions,
         History,
         // The framework takes sixteen at most in one row.
-        (Audit, Pasts, Streams, Exports, Proofs, Accounts, Orders, Deliveries, Overviews, StepUp),
+        (Alerts, Audit, Pasts, Streams, Exports, Proofs, Accounts, Orders, Deliveries, Overviews, StepUp),
     )
 }
 

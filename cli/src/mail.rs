@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use doorbook_core::clock::Timestamp;
 use doorbook_core::notification::MailState;
 use doorbook_core::service::Refusal;
-use doorbook_core::service::admin::{MAILS_PAGE_MAX, MailEvent, MailFilter, MailView};
+use doorbook_core::service::admin::{Audience, MAILS_PAGE_MAX, MailEvent, MailFilter, MailView};
 use doorbook_core::value::{AccountId, DeliveryId};
 use uuid::Uuid;
 
@@ -101,9 +101,18 @@ fn line(mail: &MailView, out: &mut impl Write) -> std::io::Result<()> {
         mail.state.as_str(),
         mail.template,
         mail.attempts,
-        mail.to.as_deref().unwrap_or("(gone)").escape_debug(),
+        to(mail),
         answer(mail)
     )
+}
+
+/// Where it goes: the URL of a webhook is a secret.
+fn to(mail: &MailView) -> String {
+    match (mail.audience, &mail.to) {
+        (Audience::Webhook, _) => "ALERT_WEBHOOK_URL".to_owned(),
+        (_, Some(to)) => to.escape_debug().to_string(),
+        (_, None) => "(gone)".to_owned(),
+    }
 }
 
 fn answer(mail: &MailView) -> impl std::fmt::Display {
@@ -119,8 +128,8 @@ async fn show(id: DeliveryId, out: &mut impl Write) -> anyhow::Result<()> {
     let rows = [
         ("mail", mail.id.to_string()),
         ("template", mail.template.clone()),
-        ("to", mail.to.as_deref().unwrap_or("(gone)").escape_debug().to_string()),
-        ("account", mail.account.to_string()),
+        ("to", to(mail)),
+        ("account", mail.account.map_or_else(|| "-".to_owned(), |account| account.to_string())),
         ("promised by", format!("event {}", mail.event)),
         ("state", format!("{}{being_sent}", mail.state.as_str())),
         ("tries", mail.attempts.to_string()),
@@ -168,7 +177,8 @@ mod tests {
             id: DeliveryId(Uuid::nil()),
             event: EventId(Uuid::nil()),
             template: "verify".into(),
-            account: AccountId(Uuid::nil()),
+            audience: Audience::Owner,
+            account: Some(AccountId(Uuid::nil())),
             to: None,
             state: MailState::Failed,
             attempts: 1,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Sends one delivery; `ref` is its id.
+/// Sends one delivery, be it by webhook; `ref` is its id.
 pub const MAIL: &str = "mail";
 /// Appends expiry events of tokens and sessions, and erases accounts whose owners asked for it.
 pub const EXPIRE: &str = "expire";

@@ -24,6 +24,7 @@ pub mod prepare;
 pub mod process;
 pub mod proxy;
 pub mod python;
+pub mod receiver;
 mod redis;
 mod run;
 pub mod schemathesis;

@@ -8,5 +8,5 @@ mod transport;
 
 pub use message::{MessageError, MessageId, OutgoingMail, Sender};
 pub use own::{OwnFault, OwnFaults, OwnWording};
-pub use template::{Device, Link, Locale, Origin, Recipient, Remedy, RenderError, Rendered, Template};
+pub use template::{Alert, Device, Link, Locale, Origin, Recipient, Remedy, RenderError, Rendered, Template};
 pub use transport::{Accepted, COMMAND_TIMEOUT, ConfigError, Login, Security, SendError, SmtpConfig, Transport};

@@ -139,7 +139,9 @@ impl OwnWording {
                 let words = template.words(locale, &Recipient { first_name }, "app.example.com");
                 for part in Part::ALL {
                     match self.part(part, &words) {
-                        Ok(Some((file, text))) if part != Part::Subject && !text.contains(MARK) => {
+                        Ok(Some((file, text)))
+                            if part != Part::Subject && words.link.contains(MARK) && !text.contains(MARK) =>
+                        {
                             let (template, language) = (words.template, words.language);
                             faults.entry(file).or_insert(OwnFault::Linkless { template, language });
                         }
@@ -215,11 +217,16 @@ fn is_language(name: &str) -> bool {
 fn is_known(name: &str, examples: &[Template]) -> bool {
     match name.split_once('/') {
         None => ["mail.txt", "mail.html"].contains(&name),
-        Some((_, file)) => file.rsplit_once('.').is_some_and(|(template, extension)| {
-            examples.iter().any(|it| it.name() == template)
+        Some((language, file)) => file.rsplit_once('.').is_some_and(|(template, extension)| {
+            examples.iter().any(|it| it.name() == template && is_written_in(it, language))
                 && Part::ALL.iter().any(|part| part.extension() == extension)
         }),
     }
+}
+
+/// Whether anybody gets it in this language: operators are told in one.
+fn is_written_in(template: &Template, language: &str) -> bool {
+    Locale::ALL.iter().any(|locale| template.locale(*locale).as_str() == language)
 }
 
 fn text_of(path: &Path) -> Result<String, OwnFault> {

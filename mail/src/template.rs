@@ -1,6 +1,7 @@
 //! What the mails say. The wording is one file a language; the two layouts (text and HTML) are shared by all mails, so
 //! the parts of a mail can never say different things.
 
+mod alert;
 mod device;
 mod english;
 mod examples;
@@ -13,6 +14,7 @@ pub(crate) use self::examples::MARK;
 use std::fmt;
 use std::net::IpAddr;
 
+pub use alert::Alert;
 use askama::Template as _;
 pub use device::Device;
 use serde::Serialize;
@@ -74,7 +76,7 @@ pub struct Recipient<'a> {
     pub first_name: Option<&'a str>,
 }
 
-/// Every mail Doorbook sends to account holders.
+/// Every mail Doorbook sends.
 pub enum Template {
     /// To a new account: the link confirms its address.
     Verify {
@@ -182,6 +184,8 @@ pub enum Template {
         role: String,
         remedy: Remedy,
     },
+    /// To an operator, in English whatever is asked for, and without a link.
+    SecurityAlert(Alert),
 }
 
 /// Tokens, addresses and client addresses stay out of logs.
@@ -232,6 +236,7 @@ impl Template {
             Self::AccountLocked { .. } => "account_locked",
             Self::RoleGranted { .. } => "role_granted",
             Self::RoleRevoked { .. } => "role_revoked",
+            Self::SecurityAlert(_) => "security_alert",
         }
     }
 
@@ -240,8 +245,17 @@ impl Template {
         self.words(locale, recipient, site_name).render()
     }
 
+    /// The language that it is written in for who reads this one.
+    pub(crate) const fn locale(&self, asked: Locale) -> Locale {
+        match self {
+            Self::SecurityAlert(_) => Locale::En,
+            _ => asked,
+        }
+    }
+
     /// What the mail says, apart from how it looks.
     pub(crate) fn words<'a>(&'a self, locale: Locale, recipient: &Recipient<'a>, site: &'a str) -> Words<'a> {
+        let locale = self.locale(locale);
         let name = recipient.first_name.and_then(greeting::usable_name);
         let (greeting, wording, footer) = match locale {
             Locale::En => (english::greeting(name), english::wording(self, site), english::footer(site)),
@@ -257,15 +271,15 @@ impl Template {
             subject,
             before,
             action,
-            link: self.link().0.as_str(),
+            link: self.link().map(|link| link.0.as_str()).unwrap_or_default(),
             after,
             footer,
             facts: self.facts(),
         }
     }
 
-    fn link(&self) -> &Link {
-        match self {
+    fn link(&self) -> Option<&Link> {
+        Some(match self {
             Self::Verify { link, .. }
             | Self::RegistrationUnverified { link, .. }
             | Self::Reset { link, .. }
@@ -285,7 +299,9 @@ impl Template {
             | Self::RoleRevoked { remedy, .. } => remedy.link(),
             Self::EmailChangeNotice { undo, .. } => undo,
             Self::DeletionRequested { cancel, .. } => cancel,
-        }
+            // Where the console is reached from is nobody's setting.
+            Self::SecurityAlert(_) => return None,
+        })
     }
 }
 
@@ -301,7 +317,8 @@ pub(crate) struct Words<'a> {
     pub subject: String,
     before: Vec<String>,
     action: &'static str,
-    link: &'a str,
+    /// Empty where there is none.
+    pub link: &'a str,
     after: Vec<String>,
     footer: String,
     #[serde(flatten)]

@@ -79,6 +79,37 @@ fn a_layout_is_for_every_mail_without_a_template_of_its_own() {
     assert!(render(&own, &reset(), Locale::En).html.starts_with("<!DOCTYPE html>"));
 }
 
+fn alert() -> Template {
+    let site = "https://app.example.com".parse::<url::Url>().unwrap();
+    let examples = Template::examples(&site, datetime!(2026-11-03 23:05 -03:00));
+    examples.into_iter().find(|example| example.name() == "security_alert").unwrap()
+}
+
+#[test]
+fn operators_are_told_of_an_alert_in_their_own_words_and_in_one_language() {
+    let files = folder(&[
+        ("mail.html", "{{ greeting }}{% if link %}<a href=\"{{ link }}\">{{ action }}</a>{% endif %}{{ footer }}"),
+        ("en/security_alert.subject", "{{ alert.severity|upper }}: {{ alert.about }}"),
+        (
+            "en/security_alert.txt",
+            "{{ at }} {{ alert.rule }} {{ alert.count }}/{{ alert.threshold }} in {{ alert.seconds }} {{ alert.subjects[0] }} {{ alert.id }}",
+        ),
+    ]);
+    let own = OwnWording::read(files.path()).unwrap();
+    for locale in Locale::ALL {
+        let mail = render(&own, &alert(), locale);
+        assert_eq!(mail.subject, "WARNING: Many wrong passwords for one account");
+        assert!(
+            mail.text.starts_with("2026-11-04T02:05:00Z account_guessing 21/20 in 86400 Account: 0199"),
+            "{}",
+            mail.text
+        );
+        assert!(mail.html.starts_with("Hello José,Sent automatically"), "no link, no button: {}", mail.html);
+    }
+    assert!(refused(&[("es/security_alert.txt", "nobody is sent this")]).contains("is the part of no mail"));
+    assert!(refused(&[("en/security_alert.txt", "{{ client_address }}")]).contains("undefined"));
+}
+
 #[test]
 fn what_could_not_be_sent_is_refused_by_file_all_of_it_at_once() {
     let files = [

@@ -34,6 +34,8 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 
 use crate::follower::View;
+use crate::jobs::Outlets;
+use crate::jobs::webhook::Hook;
 use crate::local::Local;
 use crate::metrics::Metrics;
 use crate::ops::Ops;
@@ -60,6 +62,8 @@ pub enum RunError {
     Redis(String),
     #[error(transparent)]
     Post(#[from] settings::PostError),
+    #[error("ALERT_WEBHOOK_URL cannot be used: {0}")]
+    Webhook(reqwest::Error),
     #[error("CHECKPOINT_SINK cannot be used: {0}")]
     Sink(#[from] SinkError),
     #[error(transparent)]
@@ -72,7 +76,8 @@ pub enum RunError {
 pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());
     let process = heartbeat::process_name();
-    let post = settings::post(settings)?;
+    let hook = settings.watching.alerts.webhook.as_ref().map(Hook::open).transpose();
+    let outlets = Outlets { post: settings::post(settings)?, hook: hook.map_err(RunError::Webhook)? };
     let sink = settings.watching.checkpoints.sink.as_ref().map(Sink::open).transpose()?;
     let queue = Queue::open(settings.redis.url.expose(), &process, Arc::clone(&metrics))
         .map_err(|error| RunError::Redis(error.to_string()))?;
@@ -88,7 +93,7 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
     let Some(doorbook) = open(settings, &stop).await? else { return Ok(()) };
     let _ = opened.set(Arc::clone(&doorbook));
     tracing::info!(worker = process, "the worker works");
-    let runner = Arc::new(Runner::new(Arc::clone(&doorbook), post, Arc::clone(&metrics), stop.clone()));
+    let runner = Arc::new(Runner::new(Arc::clone(&doorbook), outlets, Arc::clone(&metrics), stop.clone()));
     let secret = |secret: &Secret| Secret::new(secret.expose().clone());
     let direct = settings.database.direct_url.as_ref().map(secret);
     let signing = settings.watching.checkpoints.private_key.as_ref().map(secret);

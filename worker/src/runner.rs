@@ -21,8 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
-use crate::jobs::mail::Post;
-use crate::jobs::{self as work, Verdict};
+use crate::jobs::{self as work, Outlets, Verdict};
 use crate::metrics::Metrics;
 use crate::schedule;
 use crate::stop::Stop;
@@ -53,15 +52,15 @@ impl From<&Dispatch> for Ticket {
 /// Runs jobs; one a process.
 pub struct Runner {
     doorbook: Arc<Doorbook>,
-    post: Post,
+    outlets: Outlets,
     metrics: Arc<Metrics>,
     stop: Stop,
     running: watch::Sender<usize>,
 }
 
 impl Runner {
-    pub fn new(doorbook: Arc<Doorbook>, post: Post, metrics: Arc<Metrics>, stop: Stop) -> Self {
-        Self { doorbook, post, metrics, stop, running: watch::Sender::new(0) }
+    pub fn new(doorbook: Arc<Doorbook>, outlets: Outlets, metrics: Arc<Metrics>, stop: Stop) -> Self {
+        Self { doorbook, outlets, metrics, stop, running: watch::Sender::new(0) }
     }
 
     /// Runs the ticket's job, if this hand-over is still the valid one. Returns when its outcome is written.
@@ -85,7 +84,7 @@ impl Runner {
 
     /// What the heartbeat says of mail.
     pub fn mail_state(&self) -> String {
-        self.post.state()
+        self.outlets.post.state()
     }
 
     /// Returns at that time, or when the process is to end.
@@ -145,7 +144,7 @@ impl Runner {
         if job.starts > STARTS_MAX {
             return self.set_aside(job).await;
         }
-        let work = AssertUnwindSafe(work::run(&self.doorbook, &self.post, job)).catch_unwind();
+        let work = AssertUnwindSafe(work::run(&self.doorbook, &self.outlets, job)).catch_unwind();
         let verdict = tokio::select! {
             outcome = work => outcome.unwrap_or_else(|panic| {
                 self.metrics.panics.add(1);

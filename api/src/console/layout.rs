@@ -19,7 +19,7 @@ const PLACES: [(&str, &str); 7] = [
     ("/admin/accounts/", "Accounts"),
     ("/admin/mails/", "Mails"),
     ("/admin/audit/", "Trail"),
-    ("/admin/audit/?severity=warning", "Alerts"),
+    ("/admin/alerts/", "Alerts"),
     ("/admin/checkpoints/", "Checkpoints"),
     ("/admin/system/", "System"),
 ];

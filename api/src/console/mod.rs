@@ -11,20 +11,22 @@ mod visit;
 use poem::{Response, Route, get, http::StatusCode, post};
 
 use crate::{config::CookieConfig, problem::Problem};
-use pages::{account, accounts, audit, checkpoints, event, mail, mails, overview, past, sign_in, system};
+use pages::{account, accounts, alerts, audit, checkpoints, event, mail, mails, overview, past, sign_in, system};
 use visit::{Keys, open, order, page};
 
 /// Where everybody begins.
 const HOME: &str = "/admin/";
 
 /// Every path with the methods that it answers.
-pub const PATHS: [(&str, &str); 21] = [
+pub const PATHS: [(&str, &str); 23] = [
     ("/admin", "GET"),
     ("/admin/login", "GET, POST"),
     ("/admin/logout", "POST"),
     ("/admin/accounts", "GET"),
     ("/admin/accounts/:id", "GET"),
     ("/admin/accounts/:id/:order", "POST"),
+    ("/admin/alerts", "GET"),
+    ("/admin/alerts/:id/acknowledge", "POST"),
     ("/admin/mails", "GET"),
     ("/admin/mails/:id", "GET"),
     ("/admin/mails/:id/:order", "POST"),
@@ -54,6 +56,8 @@ pub fn add(route: Route, cookie: CookieConfig) -> Route {
         .at("/admin/accounts/:id/past", get(page(keys, past::show)))
         .at("/admin/accounts/:id/refusals", get(page(keys, past::refusals)))
         .at("/admin/accounts/:id/:order", post(order(keys, account::order)))
+        .at("/admin/alerts", get(page(keys, alerts::list)))
+        .at("/admin/alerts/:id/acknowledge", post(order(keys, alerts::acknowledge)))
         .at("/admin/mails", get(page(keys, mails::list)))
         .at("/admin/mails/:id", get(page(keys, mail::show)))
         .at("/admin/mails/:id/:order", post(order(keys, mail::order)))

@@ -20,6 +20,7 @@ async fn link(house: &House, book: &Doorbook, template: &str) -> String {
     match book.prepare_mail(DeliveryId(delivery)).await.unwrap() {
         Prepared::Send(mail) => mail.token.unwrap().1.expose().to_owned(),
         Prepared::Unneeded { reason } => panic!("{template} is not needed: {reason}"),
+        Prepared::Alert(_) => panic!("an operator's"),
         Prepared::Settled => panic!("{template} is settled"),
     }
 }

@@ -11,6 +11,7 @@ mod thresholds;
 
 pub use event::{Evidence, SecurityEvent};
 pub use rule::Rule;
+pub(crate) use signal::ALERT_TEMPLATE;
 pub use state::State;
 pub use thresholds::Thresholds;
 

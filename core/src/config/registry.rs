@@ -224,9 +224,9 @@ mod table {
     OTEL_EXPORTER_OTLP_ENDPOINT = text(Empty, "an absolute URL without login and query, such as http://127.0.0.1:4318", "Collector of traces and metrics, by OTLP over HTTP.");
 }
 "Watching" {
-    ALERT_EMAILS = text(Empty, "e-mail addresses with commas between", "Operators who get security alerts. Checked only: this release raises alerts in the log and counts them, and sends them nowhere.");
-    ALERT_WEBHOOK_URL = secret(Empty, "an https URL, set together with ALERT_WEBHOOK_SECRET", "Gets security alerts. Checked only: this release raises alerts in the log and counts them, and sends them nowhere.");
-    ALERT_WEBHOOK_SECRET = secret(Empty, "whsec_ and 24 to 64 random bytes in base64, set together with ALERT_WEBHOOK_URL", "Signs them as Standard Webhooks says. Checked only: this release raises alerts in the log and counts them, and sends them nowhere.");
+    ALERT_EMAILS = text(Empty, "e-mail addresses with commas between", "Operators who are mailed security alerts, in English.");
+    ALERT_WEBHOOK_URL = secret(Empty, "an https URL, set together with ALERT_WEBHOOK_SECRET", "Gets security alerts by POST (docs/MONITORING.md).");
+    ALERT_WEBHOOK_SECRET = secret(Empty, "whsec_ and 24 to 64 random bytes in base64, set together with ALERT_WEBHOOK_URL", "Signs them as Standard Webhooks says.");
     ALERT_WINDOW_MINUTES = whole(Value("15"), 1, 1_440, "What alerts count is counted in this time.");
     ALERT_LONG_WINDOW_HOURS = whole(Value("24"), 1, 168, "What goes slowly is counted in this one: guesses at one account, orders and looks of one admin or auditor.");
     ALERT_QUIET_MINUTES = whole(Value("60"), 1, 10_080, "The same alert about the same account, network or person is raised once in this time.");

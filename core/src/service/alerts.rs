@@ -2,23 +2,62 @@
 //! beside: what the rules remember, how far they have come and what they say are one transaction.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::append::Batch;
-use super::{Context, Doorbook, Refusal};
-use crate::alert::{Alert, Evidence, Fact, Key, Rule, State, Subject, judge, keys_of};
+use super::{Alerting, Context, Doorbook, Refusal};
+use crate::alert::{Alert, Evidence, Fact, Key, Rule, SecurityEvent, State, Subject, judge, keys_of};
+use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::store::alerts::{self, FOLLOWER};
 use crate::store::follow::{self, Read};
-use crate::store::log::StreamKind;
+use crate::store::log::{self, StreamKind};
 use crate::store::{StoreError, Tx};
-use crate::terms;
+use crate::terms::{self, Severity};
 use crate::token::random;
-use crate::value::StreamId;
+use crate::value::{AccountId, EventId, StreamId};
 
 /// Most events of one transaction.
 const BATCH: i64 = 500;
+const HOUR: Duration = Duration::from_hours(1);
+/// Alerts of an hour that operators are told of: whoever attacks thousands of accounts must not fill their mailboxes. The list has all.
+const TOLD_AN_HOUR: u64 = 60;
+
+/// An alert as operators are told of it.
+#[derive(Debug)]
+pub struct Raised {
+    pub id: EventId,
+    pub at: Timestamp,
+    pub rule: String,
+    pub severity: Severity,
+    pub account: Option<AccountId>,
+    pub actor: Option<AccountId>,
+    pub follower: Option<String>,
+    pub evidence: Evidence,
+}
+
+impl Raised {
+    pub(super) fn read(id: EventId, at: Timestamp, payload: &serde_json::Value) -> Result<Self, StoreError> {
+        match Event::read(StreamKind::Security.as_str(), "SecurityAlertRaised", payload, None)? {
+            Event::Security(SecurityEvent::SecurityAlertRaised {
+                rule,
+                severity,
+                account,
+                actor,
+                follower,
+                evidence,
+            }) => Ok(Self { id, at, rule, severity, account, actor, follower, evidence }),
+            _ => Err(StoreError::Inconsistent(format!("{id} is no alert"))),
+        }
+    }
+
+    /// What it is about, for people; the name of a rule that this release does not know.
+    pub fn about(&self) -> &str {
+        Rule::parse(&self.rule).map_or(self.rule.as_str(), |rule| rule.about())
+    }
+}
 
 /// What one step of the follower has done.
 #[derive(Debug, Default)]
@@ -68,7 +107,7 @@ impl Doorbook {
 
     /// What the rules say of these facts is appended, and what they remember is kept.
     async fn weigh(&self, tx: &mut Tx, facts: &[Fact]) -> Result<Vec<Rule>, Refusal> {
-        let thresholds = &self.policy.alerts;
+        let thresholds = &self.policy.alerts.thresholds;
         let keys = keys_of(facts, thresholds);
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -85,13 +124,22 @@ impl Doorbook {
         alerts::remember(tx, &key, changed).await?;
         if !alerts.is_empty() {
             let context = Context::system(Uuid::from_bytes(random()));
-            let mut batch = Batch::new(&context, self.now());
+            let now = self.now();
+            let mut batch = Batch::new(&context, now);
+            let mut left = TOLD_AN_HOUR.saturating_sub(alerts::raised_since(tx, now.minus(HOUR)).await?);
             for alert in &alerts {
-                batch.alert(alert)?;
+                batch.alert(alert, left > 0, &self.policy.alerts)?;
+                left = left.saturating_sub(1);
             }
             batch.into_write().run(tx).await?;
         }
         Ok(alerts.iter().map(|alert| alert.rule).collect())
+    }
+
+    /// An alert by its id.
+    pub async fn raised(&self, id: EventId) -> Result<Option<Raised>, Refusal> {
+        let Some(event) = log::by_id(&self.db, id).await? else { return Ok(None) };
+        Ok(Some(Raised::read(id, event.recorded_at, &event.payload)?))
     }
 
     /// Raises an alert about what the worker itself sees, once for as long as it is seen without a break of the quiet period, by however
@@ -100,7 +148,7 @@ impl Doorbook {
         let key = self.vault.search_key(&self.db).await.map_err(StoreError::from)?;
         let name = alerts::name(&key, &subject);
         let now = self.now();
-        let until = now.plus(self.policy.alerts.quiet);
+        let until = now.plus(self.policy.alerts.thresholds.quiet);
         if alerts::stay_quiet(&self.db, rule, name, until).await? {
             return Ok(false);
         }
@@ -108,7 +156,7 @@ impl Doorbook {
         let context = Context::system(Uuid::from_bytes(random()));
         let mut batch = Batch::new(&context, now);
         batch.write.begin_quiet(rule, name, until);
-        batch.alert(&Alert { rule, subject, at: now, evidence })?;
+        batch.alert(&Alert { rule, subject, at: now, evidence }, true, &self.policy.alerts)?;
         match batch.commit(self).await {
             Ok(()) => Ok(true),
             // Another worker has seen it too.
@@ -124,14 +172,17 @@ fn is_opened(kind: &str) -> bool {
 }
 
 impl Batch<'_> {
-    /// Appends an alert: a stream of its own, named like the event.
-    fn alert(&mut self, alert: &Alert) -> Result<(), Refusal> {
+    /// Appends an alert: a stream of its own, named like the event. `told`: operators hear of it.
+    fn alert(&mut self, alert: &Alert, told: bool, alerting: &Alerting) -> Result<(), Refusal> {
         let id = self.next_id();
         let stream = StreamId(id.0);
         self.write.open_stream(stream, StreamKind::Security, None, 1);
         self.event_with(id, stream, 1, None, None, Event::Security(alert.event()), None)?;
         self.caused_by(alert.evidence.events.last().copied());
         self.write.insert_alert(id, alert.rule, alert.severity());
+        if told {
+            self.tell_of_alert(id, alerting)?;
+        }
         Ok(())
     }
 }

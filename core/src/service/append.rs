@@ -228,7 +228,7 @@ impl<'a> Batch<'a> {
             id,
             event: cause,
             template: order.template.to_owned(),
-            account: order.account,
+            account: Some(order.account),
             token: order.token,
             recipient: order.recipient,
             context: key.map(|key| key.key.seal_json(id.0, &context)).transpose()?,
@@ -245,7 +245,7 @@ impl<'a> Batch<'a> {
 
     /// Delivery, job and `MailQueued`, in this very statement. `words` are the reason of whoever has a mail repeated.
     pub fn queue(&mut self, delivery: NewDelivery, priority: Priority, words: Option<String>) -> Result<(), Refusal> {
-        let (stream, subject, cause) = (StreamId(delivery.id.0), Some(delivery.account), delivery.event);
+        let (stream, subject, cause) = (StreamId(delivery.id.0), delivery.account, delivery.event);
         self.write.open_stream(stream, StreamKind::Notification, subject, 1);
         let queued =
             NotificationEvent::MailQueued { template: delivery.template.clone(), repeats: delivery.repeats, words };

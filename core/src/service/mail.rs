@@ -1,5 +1,6 @@
 //! A delivery from the worker's side: is it still needed, who gets it, what does it say, and what became of it.
 
+use super::alert_mail::ReadyAlert;
 use super::append::{Batch, MailContext};
 use super::{Context, Doorbook, Refusal};
 use crate::account::{Profile, Status};
@@ -34,6 +35,7 @@ pub struct ReadyMail {
 
 pub enum Prepared {
     Send(Box<ReadyMail>),
+    Alert(Box<ReadyAlert>),
     /// Nobody needs it; the reason goes into the trail.
     Unneeded {
         reason: &'static str,
@@ -47,6 +49,8 @@ pub(super) enum Need {
     /// Nobody, for this reason.
     Unneeded(&'static str),
     Needed(Box<Needed>),
+    /// Operators, or whoever is told of alerts in their place.
+    Alert(Box<ReadyAlert>),
 }
 
 /// What a mail that is needed is about.
@@ -80,6 +84,7 @@ impl Doorbook {
         }
         let needed = match self.need_of(&row).await? {
             Need::Unneeded(reason) => return Ok(Prepared::Unneeded { reason }),
+            Need::Alert(alert) => return Ok(Prepared::Alert(alert)),
             Need::Needed(needed) => *needed,
         };
         let Needed { owner, profile, token, token_expires_at, to, context } = needed;
@@ -99,7 +104,8 @@ impl Doorbook {
 
     /// Asks whether anybody still needs a mail, whatever has become of it, and gathers what it needs.
     pub(super) async fn need_of(&self, row: &DeliveryRow) -> Result<Need, Refusal> {
-        let Some(owner) = accounts::by_id(&self.db, &self.vault, row.account_id).await? else {
+        let Some(account) = row.account_id else { return self.need_of_alert(row).await };
+        let Some(owner) = accounts::by_id(&self.db, &self.vault, account).await? else {
             return Ok(Need::Unneeded("no_account"));
         };
         let (Some(profile), Some(key)) = (&owner.account.profile, &owner.data_key) else {
@@ -172,7 +178,7 @@ impl Doorbook {
         batch.event(
             StreamId(delivery.0),
             row.stream_version + 1,
-            Some(row.account_id),
+            row.account_id,
             None,
             Event::Notification(event),
             None,

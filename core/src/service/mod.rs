@@ -3,6 +3,8 @@
 
 pub mod access;
 pub mod admin;
+pub mod alert_list;
+pub mod alert_mail;
 pub mod alerts;
 pub mod append;
 pub mod audit;
@@ -71,6 +73,14 @@ pub enum RegistrationMode {
     Closed,
 }
 
+/// When alerts are raised, and whom they are told.
+pub struct Alerting {
+    pub thresholds: Thresholds,
+    pub emails: Vec<String>,
+    /// Whether there is somebody to post them to.
+    pub webhook: bool,
+}
+
 /// The settings that rules depend on.
 pub struct Policy {
     pub access_lifetime: Duration,
@@ -96,10 +106,9 @@ pub struct Policy {
     pub stranger_lifetime: Duration,
     /// How long a backup of keys is kept.
     pub key_backup_lifetime: Duration,
+    pub alerts: Alerting,
     /// Host of the pages that mailed links lead to, on the right of every Message-ID.
     pub site: String,
-    /// From where on alerts are raised.
-    pub alerts: Thresholds,
     /// How the line about a failed login names the address.
     pub log_email: LogEmail,
 }

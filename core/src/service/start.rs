@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::{Doorbook, Policy, RegistrationMode, RootSecrets, StartError};
+use super::{Alerting, Doorbook, Policy, RegistrationMode, RootSecrets, StartError};
 use crate::config::{self, PasswordValidator, Secret, Settings};
 use crate::limit::Rule;
 use crate::password::{BreachedList, ContextWords, Engine, HashCost, Hasher, PasswordPolicy, Validator};
@@ -101,10 +101,14 @@ fn policy(settings: &Settings) -> Result<Policy, SettingsError> {
         unverified_lifetime: settings.account.unverified_account_lifetime,
         stranger_lifetime: settings.account.stranger_data_lifetime,
         key_backup_lifetime: settings.secrets.key_backup_age_max,
+        alerts: alerting(&settings.watching.alerts),
         site: site(settings),
-        alerts: settings.watching.alerts.thresholds.clone(),
         log_email: settings.logging.email,
     })
+}
+
+fn alerting(alerts: &config::Alerts) -> Alerting {
+    Alerting { thresholds: alerts.thresholds.clone(), emails: alerts.emails.clone(), webhook: alerts.webhook.is_some() }
 }
 
 fn validators(settings: &Settings) -> Result<Vec<Validator>, SettingsError> {

@@ -152,6 +152,7 @@ pub const TABLES: &[Table] = &[
                 &["state", "attempts", "server_answer", "created_at", "settled_at", "repeats", "repeated_by"],
                 EXPIRING,
             ),
+            kept(&["address_digest"], EXPIRING),
         ],
     },
     Table {

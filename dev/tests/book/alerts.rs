@@ -7,13 +7,13 @@ use doorbook_core::account::Role as AccountRole;
 use doorbook_core::alert::{Rule, Subject};
 use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::audit::Filter;
-use doorbook_core::service::{Context, Doorbook};
+use doorbook_core::service::{Context, Doorbook, Policy};
 use doorbook_core::store::jobs;
 use doorbook_core::value::AccountId;
 use serde_json::Value;
 
 use crate::common::*;
-use crate::erasure::worker;
+use crate::erasure::{worker, worker_with};
 
 const ANA: &str = "ana@example.com";
 
@@ -162,6 +162,34 @@ async fn what_workers_see_themselves_is_raised_once_for_as_long_as_it_lasts() {
     assert_eq!(seen(search()).await, 1);
     assert_eq!(house.events("SecurityAlertRaised").await, 3);
     assert_eq!(alerts(&house).await[0]["follower"], "search");
+}
+
+/// Breaks when `core/src/service/alerts.rs`: `left = left.saturating_sub(1);` → `left = left.max(1);`.
+#[tokio::test]
+async fn operators_are_told_of_sixty_alerts_an_hour_and_the_list_has_all() {
+    let house = house().await;
+    let book = open_house(&house).await;
+    let told = |policy: &mut Policy| {
+        policy.alerts.emails = vec!["ops@example.org".into(), "chief@example.org".into()];
+        policy.alerts.webhook = true;
+    };
+    let worker = worker_with(&house, policy_with(told)).await;
+    let earlier = "insert into alerts (alert_id, rule, severity)
+                   select uuid7_floor(clock_timestamp() - n * interval '1 minute'), 'account_guessing', 'warning' from generate_series(1, 70) n";
+    house.alter(earlier).await;
+    for number in 0..3 {
+        let address = format!("user{number}@example.com");
+        register(&book, &address).await.unwrap();
+        let account = holder(&book, &login(&book, &address, PASSWORD).await.unwrap()).await.account;
+        let grant = Order::new(Intervention::GrantRole(AccountRole::Admin), "test");
+        book.command_account(account, &grant, &Context::operator(uuid::Uuid::nil())).await.unwrap();
+    }
+    house.seal().await;
+    assert_eq!(follow(&worker).await.len(), 3);
+    assert_eq!(house.number("select count(*) from alerts where rule = 'admin_granted'").await, 3);
+    // 59 of the earlier ones are of this hour.
+    assert_eq!(house.number("select count(*) from deliveries where recipient = 'operator'").await, 2);
+    assert_eq!(house.number("select count(*) from deliveries where recipient = 'webhook'").await, 1);
 }
 
 /// Breaks when `core/src/store/follow.rs`: `ahead.stop = Some(unreadable);` → `ahead.position = next;`.

@@ -11,7 +11,7 @@ use doorbook_core::service::access::Caller;
 use doorbook_core::service::login::{Login, Tokens};
 use doorbook_core::service::mail::{Prepared, ReadyMail};
 use doorbook_core::service::register::Registration;
-use doorbook_core::service::{Context, Doorbook, Policy, Refusal, RegistrationMode, RootSecrets};
+use doorbook_core::service::{Alerting, Context, Doorbook, Policy, Refusal, RegistrationMode, RootSecrets};
 use doorbook_core::store::{Db, Pooler, StoreError, seal};
 use doorbook_core::token::access::TokenKeys;
 use doorbook_core::token::keys::{RootRing, Use};
@@ -78,8 +78,8 @@ pub fn policy() -> Policy {
         unverified_lifetime: Duration::from_hours(30 * 24),
         stranger_lifetime: Duration::from_hours(30 * 24),
         key_backup_lifetime: Duration::from_hours(30 * 24),
+        alerts: Alerting { thresholds: Thresholds::default(), emails: vec![], webhook: false },
         site: "localhost".to_owned(),
-        alerts: Thresholds::default(),
         log_email: doorbook_core::config::LogEmail::Masked,
     }
 }
@@ -161,6 +161,7 @@ impl House {
         match book.prepare_mail(DeliveryId(delivery)).await.unwrap() {
             Prepared::Send(mail) => *mail,
             Prepared::Unneeded { reason } => panic!("{template} is not needed: {reason}"),
+            Prepared::Alert(_) => panic!("{template} is an operator's"),
             Prepared::Settled => panic!("{template} is settled"),
         }
     }

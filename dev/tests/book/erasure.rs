@@ -10,7 +10,7 @@ use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::audit::Filter;
 use doorbook_core::service::login::Tokens;
 use doorbook_core::service::profile::ProfileChange;
-use doorbook_core::service::{Context, Doorbook, Refusal};
+use doorbook_core::service::{Context, Doorbook, Policy, Refusal};
 use doorbook_core::store::keys::Vault;
 use doorbook_core::store::{Db, migrations, rebuild};
 use doorbook_core::token::keys::RootRing;
@@ -34,9 +34,13 @@ pub fn system() -> Context {
 
 /// A process with a worker's rights.
 pub async fn worker(house: &House) -> Arc<Doorbook> {
+    worker_with(house, policy()).await
+}
+
+pub async fn worker_with(house: &House, policy: Policy) -> Arc<Doorbook> {
     let cost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 };
     let hasher = Hasher::start(cost, Engine::Argon2, NonZeroUsize::MIN).unwrap();
-    Arc::new(Doorbook::open(house.worker().await, hasher, policy(), &secrets()).await.unwrap())
+    Arc::new(Doorbook::open(house.worker().await, hasher, policy, &secrets()).await.unwrap())
 }
 
 async fn erase(book: &Doorbook, account: AccountId) -> Result<bool, Refusal> {

@@ -171,3 +171,50 @@ async fn what_is_written_into_a_field_comes_back_as_text() {
     let page = refused.text().await.unwrap();
     assert!(page.contains("&lt;script&gt;") && !page.contains("<script>alert"), "{page}");
 }
+
+/// Breaks when `api/src/console/pages/alerts.rs`: `        _ => Some(false),` → `        _ => None,`.
+#[tokio::test]
+async fn an_alert_leaves_the_list_of_open_ones_when_somebody_has_said_what_came_of_it() {
+    let stand = shared().await;
+    let raised = r#"with a as (select uuid7_floor(clock_timestamp()) as id), s as (
+                        insert into streams (stream_id, kind, version) select id, 'security', 1 from a
+                    ), e as (
+                        insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind)
+                        select id, 'keep', id, 1, 'SecurityAlertRaised',
+                            '{"rule": "login_surge", "severity": "warning", "evidence": {"count": 120, "threshold": 100, "seconds": 900}}', 'system' from a
+                    ) insert into alerts (alert_id, rule, severity) select id, 'login_surge', 'warning' from a returning alert_id"#;
+    let owner = stand.database.pool(Role::Migrator).await.unwrap();
+    let id: uuid::Uuid = sqlx::query_scalar(raised).fetch_one(&owner).await.unwrap();
+    let id = id.to_string();
+    let mut browser = Browser::signed_in(stand, &somebody(stand, "auditor").await).await;
+    for path in ["/admin/", "/admin/alerts/"] {
+        let page = browser.get(path).await.text().await.unwrap();
+        assert!(page.contains("Far more failed logins than usual") && page.contains(&id), "{page}");
+    }
+    let csrf = browser.csrf().await;
+    let path = format!("/admin/alerts/{id}/acknowledge/");
+    assert_eq!(browser.post(&path, &[("csrf", &csrf)]).await.status(), 422, "without a word");
+    let done = browser.post(&path, &[("csrf", &csrf), ("reason", "a load test of ours")]).await;
+    assert_eq!((done.status().as_u16(), to(&done)), (303, "/admin/alerts/".to_owned()));
+    assert!(!browser.get("/admin/alerts/").await.text().await.unwrap().contains(&id));
+    let page = browser.get("/admin/alerts/?acknowledged=true&rule=login_surge").await.text().await.unwrap();
+    assert!(page.contains(&id) && page.contains("a load test of ours"), "{page}");
+}
+
+/// Breaks when `api/src/console/pages/mails.rs`: `Audience::Webhook => html! { code { "ALERT_WEBHOOK_URL" } },` → `Audience::Webhook => html! {},`.
+#[tokio::test]
+async fn what_is_posted_about_an_alert_stands_among_the_mails_without_an_account() {
+    let stand = shared().await;
+    let posted = "with d as (select uuid7_floor(clock_timestamp()) as id), s as (
+                      insert into streams (stream_id, kind, version) select id, 'notification', 1 from d
+                  ) insert into deliveries (delivery_id, event_id, template, recipient, state, created_at)
+                  select id, id, 'security_alert', 'webhook', 'failed', clock_timestamp() from d returning delivery_id";
+    let owner = stand.database.pool(Role::Migrator).await.unwrap();
+    let id: uuid::Uuid = sqlx::query_scalar(posted).fetch_one(&owner).await.unwrap();
+    let mut browser = Browser::signed_in(stand, &somebody(stand, "auditor").await).await;
+    for path in ["/admin/mails/?template=security_alert".to_owned(), format!("/admin/mails/{id}/")] {
+        let page = browser.get(&path).await.text().await.unwrap();
+        assert!(page.contains(&id.to_string()) && page.contains("ALERT_WEBHOOK_URL"), "{page}");
+        assert!(!page.contains("the mailbox is gone"), "{page}");
+    }
+}

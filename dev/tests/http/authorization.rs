@@ -22,7 +22,7 @@ enum For {
 }
 
 /// Operation, whom it is for, and what they are answered.
-const OPERATIONS: [(&str, For, u16); 57] = [
+const OPERATIONS: [(&str, For, u16); 59] = [
     ("GET /health", For::Anyone, 200),
     ("GET /health/live", For::Anyone, 200),
     ("GET /health/ready", For::Anyone, 200),
@@ -55,6 +55,9 @@ const OPERATIONS: [(&str, For, u16); 57] = [
     ("GET /api/auth/events/", For::Owner, 200),
     ("GET /api/admin/accounts/", For::Auditor, 200),
     ("GET /api/admin/overview/", For::Auditor, 200),
+    ("GET /api/admin/alerts/", For::Auditor, 200),
+    // The id is an account's, and no alert's.
+    ("POST /api/admin/alerts/{id}/acknowledge/", For::Auditor, 404),
     ("GET /api/admin/deliveries/", For::Auditor, 200),
     // The id is an account's, and no mail's.
     ("GET /api/admin/deliveries/{id}/", For::Auditor, 404),

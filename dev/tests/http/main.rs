@@ -3,6 +3,7 @@
 
 mod access_tokens;
 mod admin;
+mod alerts;
 mod answers;
 mod assignment;
 mod asymmetric;

@@ -1,5 +1,6 @@
 //! The mails in English.
 
+mod alert;
 mod notices;
 
 use time::{Month, OffsetDateTime, UtcOffset};
@@ -40,6 +41,7 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         Template::AccountLocked { origin, remedy } => notices::account_locked(site, origin, remedy),
         Template::RoleGranted { origin, role, remedy } => notices::role_granted(site, origin, role, remedy),
         Template::RoleRevoked { origin, role, remedy } => notices::role_revoked(site, origin, role, remedy),
+        Template::SecurityAlert(alert) => alert::wording(site, alert),
     }
 }
 

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use time::OffsetDateTime;
 use url::Url;
 
-use super::{Link, Origin, Remedy, Template};
+use super::{Alert, Link, Origin, Remedy, Template};
 
-/// In every example's link, and nowhere else.
+/// In the link of every example that has one, and nowhere else.
 pub(crate) const MARK: &str = "example-of-a-token";
 
 fn link(site: &Url, page: &str) -> Link {
@@ -15,6 +15,20 @@ fn link(site: &Url, page: &str) -> Link {
     url.set_path(page);
     url.set_query(Some(&format!("token={MARK}")));
     Link::from(url)
+}
+
+fn alert(at: OffsetDateTime) -> Alert {
+    Alert {
+        at,
+        about: "Many wrong passwords for one account".to_owned(),
+        rule: "account_guessing".to_owned(),
+        severity: "warning".to_owned(),
+        subjects: vec!["Account: 01990000-0000-7000-8000-000000000007".to_owned()],
+        count: 21,
+        threshold: 20,
+        seconds: 86_400,
+        id: "01990000-0000-7000-8000-000000000006".to_owned(),
+    }
 }
 
 impl Template {
@@ -46,6 +60,7 @@ impl Template {
             Self::AccountLocked { origin, remedy: remedy() },
             Self::RoleGranted { origin, role: role(), remedy: remedy() },
             Self::RoleRevoked { origin, role: role(), remedy: remedy() },
+            Self::SecurityAlert(alert(at)),
         ]
     }
 }

@@ -1,10 +1,10 @@
 //! The facts of a mail, one by one, for templates that put them into words of their own.
 
 use serde::Serialize;
-use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
-use super::{Origin, Remedy, Template, masked};
+use super::{Alert, Origin, Remedy, Template, masked};
 
 /// A template that asks for one that its mail does not have cannot be used.
 #[derive(Default, Serialize)]
@@ -24,12 +24,14 @@ pub(super) struct Facts {
     /// Empty where the system did it by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_address: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert: Option<Alert>,
 }
 
 impl Facts {
     fn of(origin: &Origin) -> Self {
         Self {
-            at: origin.at.to_offset(UtcOffset::UTC).format(&Rfc3339).ok(),
+            at: utc(origin.at),
             client_address: Some(origin.address.map(|address| address.to_string()).unwrap_or_default()),
             ..Self::default()
         }
@@ -43,6 +45,10 @@ impl Facts {
         };
         Self { valid_days: Some(valid_days), ..Self::of(origin) }
     }
+}
+
+fn utc(at: OffsetDateTime) -> Option<String> {
+    at.to_offset(UtcOffset::UTC).format(&Rfc3339).ok()
 }
 
 impl Template {
@@ -79,6 +85,7 @@ impl Template {
             Self::DeletionRequested { origin, valid_days, .. } => {
                 Facts { valid_days: Some(*valid_days), ..Facts::of(origin) }
             }
+            Self::SecurityAlert(alert) => Facts { at: utc(alert.at), alert: Some(alert.clone()), ..Facts::default() },
         }
     }
 }

@@ -40,6 +40,8 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
         Template::AccountLocked { origin, remedy } => notices::account_locked(site, origin, remedy),
         Template::RoleGranted { origin, role, remedy } => notices::role_granted(site, origin, role, remedy),
         Template::RoleRevoked { origin, role, remedy } => notices::role_revoked(site, origin, role, remedy),
+        // Operators read English.
+        Template::SecurityAlert(_) => super::english::wording(template, site),
     }
 }
 

@@ -5,18 +5,19 @@ use std::sync::{Mutex, PoisonError};
 
 use doorbook_core::clock::Timestamp;
 use doorbook_core::service::Doorbook;
+use doorbook_core::service::alert_mail::{AlertTo, ReadyAlert};
 use doorbook_core::service::append::MailContext;
 use doorbook_core::service::mail::{Prepared, ReadyMail, message_id};
 use doorbook_core::store::jobs::Claimed;
 use doorbook_core::value::{self, DeliveryId};
 use doorbook_mail::{
-    Device, Link, Locale, MessageError, MessageId, Origin, OutgoingMail, OwnWording, Recipient, Remedy, RenderError,
-    SendError, Sender, Template, Transport,
+    Alert, Device, Link, Locale, MessageError, MessageId, Origin, OutgoingMail, OwnWording, Recipient, Remedy,
+    RenderError, SendError, Sender, Template, Transport,
 };
 use time::OffsetDateTime;
 use url::Url;
 
-use super::Verdict;
+use super::{Outlets, Verdict, webhook};
 
 /// Mails in a row that no server took before the heartbeat calls mail failing: one greylisted recipient is not enough.
 const FAILING_FROM: u32 = 3;
@@ -30,7 +31,6 @@ pub struct Post {
     health: Mutex<Health>,
 }
 
-/// How the last mails fared.
 #[derive(Default)]
 struct Health {
     known: bool,
@@ -64,14 +64,19 @@ impl Post {
     }
 }
 
-pub async fn run(doorbook: &Doorbook, post: &Post, job: &Claimed) -> Verdict {
-    let mail = match doorbook.prepare_mail(DeliveryId(job.reference)).await {
-        Ok(Prepared::Send(mail)) => mail,
+pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Verdict {
+    let post = &outlets.post;
+    let composed = match doorbook.prepare_mail(DeliveryId(job.reference)).await {
+        Ok(Prepared::Send(mail)) => compose(&mail, post),
+        Ok(Prepared::Alert(ready)) => match &ready.to {
+            AlertTo::Operator(address) => compose_alert(&ready, address, post),
+            AlertTo::Webhook => return webhook::run(doorbook, outlets.hook.as_ref(), &ready.alert).await,
+        },
         Ok(Prepared::Unneeded { reason }) => return Verdict::Unneeded { reason },
         Ok(Prepared::Settled) => return Verdict::Done,
         Err(error) => return Verdict::retry(&error),
     };
-    let message = match compose(&mail, post) {
+    let message = match composed {
         Ok(message) => message,
         Err(ComposeError::Recipient) => return Verdict::Refused { answer: ComposeError::Recipient.to_string() },
         Err(error) => return Verdict::retry(&error),
@@ -123,6 +128,31 @@ fn compose(mail: &ReadyMail, post: &Post) -> Result<OutgoingMail, ComposeError> 
     // The delivery's own time: every attempt makes the same message, byte for byte but for the multipart boundary.
     let id = MessageId::parse(&message_id(mail.delivery, &mail.template, host))?;
     Ok(OutgoingMail::compose(&post.sender, &mail.to, &id, utc(mail.created_at), &rendered)?)
+}
+
+fn compose_alert(ready: &ReadyAlert, to: &str, post: &Post) -> Result<OutgoingMail, ComposeError> {
+    let ReadyAlert { delivery, template, alert, created_at, .. } = ready;
+    let account = alert.account.map(|id| format!("Account: {id}"));
+    let actor = alert.actor.map(|id| format!("Done by: {id}"));
+    let follower = alert.follower.as_ref().map(|name| format!("View: {name}"));
+    let words = Template::SecurityAlert(Alert {
+        at: utc(alert.at),
+        about: alert.about().to_owned(),
+        rule: alert.rule.clone(),
+        severity: alert.severity.as_str().to_owned(),
+        subjects: [account, actor, follower].into_iter().flatten().collect(),
+        count: alert.evidence.count,
+        threshold: alert.evidence.threshold,
+        seconds: alert.evidence.seconds,
+        id: alert.id.to_string(),
+    });
+    if words.name() != template {
+        return Err(ComposeError::Wording(template.clone()));
+    }
+    let host = post.frontend.host();
+    let rendered = post.own.render(&words, Locale::En, &Recipient::default(), host)?;
+    let id = MessageId::parse(&message_id(*delivery, template, host))?;
+    Ok(OutgoingMail::compose(&post.sender, to, &id, utc(*created_at), &rendered)?)
 }
 
 fn template(mail: &ReadyMail, frontend: &Frontend) -> Result<Template, ComposeError> {

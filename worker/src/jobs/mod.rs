@@ -4,12 +4,21 @@ pub mod expire;
 pub mod mail;
 pub mod partitions;
 pub mod purge;
+pub mod webhook;
 
 use doorbook_core::job;
 use doorbook_core::service::Doorbook;
 use doorbook_core::store::jobs::Claimed;
 
 use self::mail::Post;
+use self::webhook::Hook;
+
+/// The ways out of this process.
+pub struct Outlets {
+    pub post: Post,
+    /// `None`: nobody wants alerts.
+    pub hook: Option<Hook>,
+}
 
 /// What the work says of itself; when and how often it is tried again is decided by the runner.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,7 +32,7 @@ pub enum Verdict {
     Dead {
         error: String,
     },
-    /// The server has taken the mail.
+    /// The server, or the receiver of a webhook, has taken the mail.
     Sent {
         answer: String,
     },
@@ -47,9 +56,9 @@ impl Verdict {
     }
 }
 
-pub async fn run(doorbook: &Doorbook, post: &Post, job: &Claimed) -> Verdict {
+pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Verdict {
     match job.kind.as_str() {
-        job::MAIL => mail::run(doorbook, post, job).await,
+        job::MAIL => mail::run(doorbook, outlets, job).await,
         job::EXPIRE => expire::run(doorbook, job).await,
         job::PURGE => purge::run(doorbook, job).await,
         job::PARTITIONS => partitions::run(doorbook).await,

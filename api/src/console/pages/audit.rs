@@ -35,7 +35,8 @@ const FIELDS: [(&str, &str, &str); 10] = [
 ];
 
 /// Searches that are asked for every day.
-const SAVED: [(&str, &str); 5] = [
+const SAVED: [(&str, &str); 6] = [
+    ("Warnings", "severity=warning"),
     ("Failed logins", "type=LoginFailed"),
     ("Blocks", "type=LoginBlocked"),
     ("Disabled accounts", "type=AccountDisabled"),
@@ -46,8 +47,6 @@ const SAVED: [(&str, &str); 5] = [
 pub async fn search(visit: Visit, _: Request) -> Result<Response, Problem> {
     let nav = Nav::of(&visit);
     let fields = &visit.fields;
-    let here =
-        if fields.query(&[("cursor", "")]) == "severity=warning" { "/admin/audit/?severity=warning" } else { HERE };
     let cursor = fields.get("cursor");
     let found = match fields.read::<Asking>().and_then(Asking::parse) {
         Ok(filter) => visit
@@ -61,7 +60,7 @@ pub async fn search(visit: Visit, _: Request) -> Result<Response, Problem> {
         Ok(page) => page,
         Err(problem) if !problem.words().2.is_empty() => {
             let content = form(fields, problem.words().2);
-            let mut response = layout::page("Trail", here, Some(&nav), &content);
+            let mut response = layout::page("Trail", HERE, Some(&nav), &content);
             response.set_status(problem.status());
             return Ok(response);
         }
@@ -84,7 +83,7 @@ pub async fn search(visit: Visit, _: Request) -> Result<Response, Problem> {
             }
         }
     };
-    Ok(layout::page(if here == HERE { "Trail" } else { "Alerts" }, here, Some(&nav), &content))
+    Ok(layout::page("Trail", HERE, Some(&nav), &content))
 }
 
 /// New events as they are sealed. The script asks for them; without it, the page says how else to see them.

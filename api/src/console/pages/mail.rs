@@ -6,7 +6,7 @@ use doorbook_core::value::DeliveryId;
 use maud::{Markup, html};
 use poem::{Request, Response};
 
-use super::mails::{HERE, state};
+use super::mails::{HERE, state, to};
 use crate::console::layout::{self, Nav, id, or_none, time, time_or};
 use crate::console::see_other;
 use crate::console::visit::Visit;
@@ -56,8 +56,8 @@ fn facts(mail: &MailView) -> Markup {
     html! {
         dl .facts {
             div { dt { "Template" } dd { (mail.template) } }
-            div { dt { "To" } dd { (or_none(mail.to.as_deref(), "nobody: the mailbox is gone")) } }
-            div { dt { "Account" } dd { (layout::account(mail.account.0)) } }
+            div { dt { "To" } dd { (to(mail)) } }
+            @if let Some(account) = mail.account { div { dt { "Account" } dd { (layout::account(account.0)) } } }
             div { dt { "Promised by" } dd { a href={ "/admin/audit/events/" (mail.event) "/" } { (id(mail.event.0)) } } }
             div { dt { "State" } dd { (state(mail)) } }
             div { dt { "Tries" } dd { (mail.attempts) } }

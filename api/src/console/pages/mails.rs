@@ -1,7 +1,7 @@
 //! Finding mails.
 
 use doorbook_core::notification::MailState;
-use doorbook_core::service::admin::{MailFilter, MailView};
+use doorbook_core::service::admin::{Audience, MailFilter, MailView};
 use doorbook_core::value::{AccountId, DeliveryId};
 use maud::{Markup, html};
 use poem::{Request, Response};
@@ -104,8 +104,8 @@ fn table(mails: &[MailView]) -> Markup {
                         tr {
                             td { a href={ (HERE) (mail.id) "/" } { (time(mail.queued_at)) } }
                             td { (mail.template) }
-                            td { (or_none(mail.to.as_deref(), "nobody")) }
-                            td { (layout::account(mail.account.0)) }
+                            td { (to(mail)) }
+                            td { @match mail.account { Some(account) => (layout::account(account.0)), None => (mail.audience.as_str()) } }
                             td { (state(mail)) }
                             td .number { (mail.attempts) }
                             td { (time_or(mail.next_try_at, "none")) }
@@ -115,6 +115,14 @@ fn table(mails: &[MailView]) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// Where it goes.
+pub fn to(mail: &MailView) -> Markup {
+    match mail.audience {
+        Audience::Owner | Audience::Operator => html! { (or_none(mail.to.as_deref(), "nobody: the mailbox is gone")) },
+        Audience::Webhook => html! { code { "ALERT_WEBHOOK_URL" } },
     }
 }
 

@@ -27,6 +27,7 @@ pub async fn show(visit: Visit, _: Request) -> Result<Response, Problem> {
     let targets = visit.doorbook.accounts_of_ids(visit.caller, &targets).await?;
     let name = |id: &AccountId| targets.iter().find(|account| account.id == *id)?.email.as_deref();
     let content = html! {
+        (open(&overview))
         nav .spans aria-label="Range" {
             @for other in Span::ALL {
                 a href={ (HOME) "?span=" (other.as_str()) } aria-current=[(other == span).then_some("true")] {
@@ -58,6 +59,26 @@ pub async fn show(visit: Visit, _: Request) -> Result<Response, Problem> {
         }
     };
     Ok(layout::page("Overview", HOME, Some(&Nav::of(&visit)), &content))
+}
+
+/// What nobody has looked into yet.
+fn open(overview: &Overview) -> Markup {
+    html! {
+        section aria-labelledby="alerts" {
+            h2 #alerts { "Open alerts" }
+            @if overview.alerts.is_empty() { p .empty { "None." } } @else {
+                ul {
+                    @for view in &overview.alerts {
+                        li {
+                            span class={ "level " (view.alert.severity.as_str()) } { (view.alert.severity.as_str()) } " "
+                            a href={ (super::alerts::HERE) "#" (view.alert.id.0) } { (view.alert.about()) } ", " (time(view.alert.at))
+                        }
+                    }
+                }
+                p { a href=(super::alerts::HERE) { "All " (number(overview.open_alerts)) } }
+            }
+        }
+    }
 }
 
 fn plot(title: &str, names: &[&str], overview: &Overview) -> Markup {

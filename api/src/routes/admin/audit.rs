@@ -50,7 +50,7 @@ pub struct TrailEvent {
     /// Place in the log: dense, from 1, never given to another event.
     position: i64,
     id: uuid::Uuid,
-    /// Kind of the stream: `account`, `session`, `attempts`, `notification`, `operator`.
+    /// Kind of the stream: `account`, `session`, `attempts`, `notification`, `operator`, `security`.
     kind: String,
     /// Name of the event, such as `LoggedIn`.
     #[oai(rename = "type")]

@@ -51,9 +51,12 @@ pub struct DeliveryAnswer {
     event: uuid::Uuid,
     /// What it says, such as `verify` or `password_changed`.
     template: String,
-    account: uuid::Uuid,
-    /// The mailbox that it goes to: the account's present one, or the other one that it is about. Masked for auditors; null once that
-    /// is gone.
+    /// Who it is for: `owner`, `operator` (one of `ALERT_EMAILS`) or `webhook` (a POST to `ALERT_WEBHOOK_URL`).
+    audience: String,
+    /// The owner's; null of what is for nobody who has one.
+    account: Option<uuid::Uuid>,
+    /// The mailbox that it goes to: the account's present one, or the other one that it is about, or an operator's. Masked for
+    /// auditors; null once that is gone, and of a webhook.
     to: Option<String>,
     /// `queued`, `deferred` (no server has taken it yet; tried again), `sent`, `failed` (refused, or given up after a day) or
     /// `suppressed` (nobody needed it when its turn came).
@@ -63,9 +66,9 @@ pub struct DeliveryAnswer {
     next_try_at: Option<String>,
     /// A worker is at it right now.
     being_sent: bool,
-    /// What the mail server said last, without addresses and links; or why nobody needed the mail.
+    /// What the mail server, or the webhook's, said last, without addresses and links; or why nobody needed the mail.
     server_answer: Option<String>,
-    /// The same for every try, so that receivers can tell copies.
+    /// The same for every try, so that receivers can tell copies; of a webhook the `webhook-id`.
     message_id: String,
     queued_at: String,
     settled_at: Option<String>,
@@ -122,7 +125,8 @@ impl From<MailView> for DeliveryAnswer {
             id: view.id.0,
             event: view.event.0,
             template: view.template,
-            account: view.account.0,
+            audience: view.audience.as_str().to_owned(),
+            account: view.account.map(|account| account.0),
             to: view.to,
             state: view.state.as_str().to_owned(),
             attempts: view.attempts,

@@ -2,6 +2,7 @@
 //! or token.
 
 pub mod accounts;
+pub mod alerts;
 pub mod audit;
 pub mod deliveries;
 pub mod export;

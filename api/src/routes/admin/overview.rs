@@ -50,6 +50,8 @@ pub struct OverviewAnswer {
     addresses: Vec<AddressAnswer>,
     /// Accounts that most attempts were made at; likewise.
     accounts: Vec<TargetAnswer>,
+    /// Alerts that nobody has looked into, counted up to 1,000.
+    open_alerts: i64,
 }
 
 impl From<Overview> for OverviewAnswer {
@@ -72,6 +74,7 @@ impl From<Overview> for OverviewAnswer {
             series: series.map(|it| SeriesAnswer { name: it.name.to_owned(), counts: it.counts }).collect(),
             addresses: addresses.collect(),
             accounts: accounts.collect(),
+            open_alerts: overview.open_alerts,
         }
     }
 }

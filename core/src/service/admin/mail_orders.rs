@@ -70,7 +70,7 @@ impl<'a> Order<'a> {
 fn tell(batch: &mut Batch<'_>, row: &Listed, event: NotificationEvent) -> Result<(), Refusal> {
     let stream = StreamId(row.delivery_id.0);
     batch.write.extend_stream(stream, row.version, 1);
-    batch.event(stream, row.version + 1, Some(row.account_id), None, Event::Notification(event), None)?;
+    batch.event(stream, row.version + 1, row.account_id, None, Event::Notification(event), None)?;
     Ok(())
 }
 
@@ -179,15 +179,21 @@ impl Doorbook {
             }
         }
         let stored = deliveries::by_id(&self.db, row.delivery_id).await?.ok_or(Refusal::NotFound)?;
-        let Needed { owner, context, .. } = match self.need_of(&stored).await? {
-            Need::Unneeded(reason) => return Err(MailRefusal::unneeded(reason)),
-            Need::Needed(needed) => *needed,
-        };
         let mut batch = order.batch(self);
         let id = DeliveryId::new(batch.now);
         let odd = || StoreError::Inconsistent(format!("delivery {}: unknown recipient", row.delivery_id));
-        // Nothing of the account moves; it must be as it was read, though: nothing is queued for somebody who has just been erased.
-        batch.write.extend_account(owner.id, owner.version, 0);
+        let (recipient, context) = match self.need_of(&stored).await? {
+            Need::Unneeded(reason) => return Err(MailRefusal::unneeded(reason)),
+            Need::Needed(needed) => {
+                let Needed { owner, context, .. } = *needed;
+                // Nothing of the account moves; it must be as it was read, though: nothing is queued for somebody who has just been
+                // erased.
+                batch.write.extend_account(owner.id, owner.version, 0);
+                let context = owner.data_key.as_ref().map(|key| key.key.seal_json(id.0, &context)).transpose()?;
+                (Recipient::parse(&row.recipient).ok_or_else(odd)?, context)
+            }
+            Need::Alert(alert) => (alert.to.recipient(id), None),
+        };
         batch.write.repeat_delivery(row.delivery_id, row.repeated_by, id);
         let delivery = NewDelivery {
             id,
@@ -195,8 +201,8 @@ impl Doorbook {
             template: row.template.clone(),
             account: row.account_id,
             token: row.token_id,
-            recipient: Recipient::parse(&row.recipient).ok_or_else(odd)?,
-            context: owner.data_key.as_ref().map(|key| key.key.seal_json(id.0, &context)).transpose()?,
+            recipient,
+            context,
             created_at: batch.now,
             repeats: Some(row.delivery_id),
         };

@@ -34,6 +34,35 @@ pub struct MailFilter {
     pub template: Option<String>,
 }
 
+/// Who a mail is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// The account's owner.
+    Owner,
+    /// Somebody of ALERT_EMAILS.
+    Operator,
+    /// ALERT_WEBHOOK_URL, by POST.
+    Webhook,
+}
+
+impl Audience {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Owner => "owner",
+            Self::Operator => "operator",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    const fn of(row: &Listed) -> Self {
+        match (row.account_id, &row.address_digest) {
+            (Some(_), _) => Self::Owner,
+            (None, Some(_)) => Self::Operator,
+            (None, None) => Self::Webhook,
+        }
+    }
+}
+
 /// A mail as somebody with a role sees it.
 #[derive(Debug)]
 pub struct MailView {
@@ -41,8 +70,11 @@ pub struct MailView {
     /// The event that promised it.
     pub event: EventId,
     pub template: String,
-    pub account: AccountId,
-    /// The mailbox that it goes to: the account's present one, or the other one that it is about. `None` once that is gone.
+    pub audience: Audience,
+    /// The owner's.
+    pub account: Option<AccountId>,
+    /// The mailbox that it goes to: the account's present one, or the other one that it is about, or an operator's. `None` once that is
+    /// gone, and of a webhook, whose URL is a secret.
     pub to: Option<String>,
     pub state: MailState,
     pub attempts: i32,
@@ -52,6 +84,7 @@ pub struct MailView {
     pub is_being_sent: bool,
     /// What the mail server said last, or why nobody needed it. Addresses and links are taken out before it is kept.
     pub server_answer: Option<String>,
+    /// Of a webhook the `webhook-id`.
     pub message_id: String,
     pub queued_at: Timestamp,
     pub settled_at: Option<Timestamp>,
@@ -165,7 +198,7 @@ impl Doorbook {
         let row = deliveries::of_ids(&self.db, &[mail.0]).await?.pop().ok_or(Refusal::NotFound)?;
         let bucket = Bucket::new("delivery", &[caller.account.0.as_bytes(), mail.0.as_bytes()]);
         let looked = OperatorEvent::AuditSearched { fields: vec!["delivery".to_owned()] };
-        self.note_hourly(caller, &bucket, Some(row.account_id), looked, context).await?;
+        self.note_hourly(caller, &bucket, row.account_id, looked, context).await?;
         let sight = self.sight(caller).await?;
         self.mail_story(row, sight).await
     }
@@ -189,12 +222,18 @@ impl Doorbook {
     ) -> Result<MailView, Refusal> {
         let state = state_of(&row)?;
         let to = mailboxes.get(&row.delivery_id).cloned();
+        let audience = Audience::of(&row);
+        let message_id = match audience {
+            Audience::Owner | Audience::Operator => message_id(row.delivery_id, &row.template, &self.policy.site),
+            Audience::Webhook => row.event_id.to_string(),
+        };
         let waits = !state.is_settled() && matches!(row.job_state.as_deref(), Some("due" | "dispatched"));
         Ok(MailView {
             id: row.delivery_id,
             event: row.event_id,
-            message_id: message_id(row.delivery_id, &row.template, &self.policy.site),
+            message_id,
             template: row.template,
+            audience,
             account: row.account_id,
             to: match sight {
                 Sight::Plain => to,
@@ -214,7 +253,7 @@ impl Doorbook {
 
     /// Where mails go, as far as that is known.
     async fn mailboxes(&self, rows: &[Listed]) -> Result<HashMap<DeliveryId, String>, Refusal> {
-        let owners: Vec<Uuid> = rows.iter().map(|row| row.account_id.0).collect();
+        let owners: Vec<Uuid> = rows.iter().filter_map(|row| row.account_id).map(|account| account.0).collect();
         let owners: HashMap<AccountId, _> = accounts::of_ids(&self.db, &self.vault, &owners)
             .await?
             .into_iter()
@@ -224,7 +263,10 @@ impl Doorbook {
         let others: HashMap<TokenId, _> = tokens::details(&self.db, &others).await?.into_iter().collect();
         let mut mailboxes = HashMap::new();
         for row in rows {
-            let Some(owner) = owners.get(&row.account_id) else { continue };
+            let operator = row.address_digest.as_deref();
+            let operator = operator.and_then(|digest| self.policy.alerts.operator_of(row.delivery_id, digest));
+            mailboxes.extend(operator.map(|mailbox| (row.delivery_id, mailbox.to_owned())));
+            let Some(owner) = row.account_id.and_then(|account| owners.get(&account)) else { continue };
             let mailbox = match (other_mailbox(row), &owner.data_key) {
                 (None, _) => owner.account.profile.as_ref().map(|profile| profile.email.clone()),
                 (Some(token), Some(key)) => {

@@ -12,7 +12,7 @@ mod view;
 
 pub use domain::DomainPage;
 pub use mail_orders::MailRefusal;
-pub use mails::{MAILS_PAGE_MAX, MailEvent, MailFilter, MailStory, MailView};
+pub use mails::{Audience, MAILS_PAGE_MAX, MailEvent, MailFilter, MailStory, MailView};
 pub use operator::OperatorAccount;
 pub use order::{Intervention, Order};
 pub use view::{ACCOUNTS_PAGE_MAX, AccountDetail, AccountFilter, AccountView};

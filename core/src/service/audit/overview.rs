@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Caller, Context, Doorbook, Filter, Refusal, TrailEntry};
 use crate::clock::Timestamp;
 use crate::operator::OperatorEvent;
+use crate::service::alert_list::AlertView;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::query::overview::{self, Frequent};
 use crate::store::{log, search as view};
@@ -17,6 +18,7 @@ const ATTACKS_MAX: i64 = 20_000;
 /// Origins and targets named.
 const SUSPECTS_MAX: i64 = 10;
 const WARNINGS_MAX: u32 = 10;
+const ALERTS_MAX: i64 = 5;
 /// What somebody who tries to get in leaves behind.
 const ATTACKS: [&str; 5] =
     ["LoginFailed", "LoginBlocked", "AccountLocked", "RefreshTokenReused", "PasswordResetRequestedForUnknown"];
@@ -99,6 +101,9 @@ pub struct Overview {
     pub accounts: Vec<Suspect<AccountId>>,
     /// The newest warnings and worse, of any time.
     pub warnings: Vec<TrailEntry>,
+    /// How many alerts nobody has looked into, counted up to 1,000, and the newest of them.
+    pub open_alerts: i64,
+    pub alerts: Vec<AlertView>,
 }
 
 impl Doorbook {
@@ -128,7 +133,8 @@ impl Doorbook {
         };
         let severe = Filter { severity: Some(Severity::Warning), ..Filter::default() };
         let warnings = self.newest(caller, &severe, WARNINGS_MAX).await?;
-        Ok(Overview { from, to, step, series: series.into(), addresses, accounts, warnings })
+        let (open_alerts, alerts) = (self.open_alerts().await?, self.newest_open_alerts(ALERTS_MAX).await?);
+        Ok(Overview { from, to, step, series: series.into(), addresses, accounts, warnings, open_alerts, alerts })
     }
 
     async fn attackers(&self, span: (i64, i64), caller: Caller) -> Result<Vec<Suspect<String>>, Refusal> {

@@ -4,13 +4,17 @@ use crate::clock::Timestamp;
 use crate::store::write::{Expect, Write};
 use crate::value::{AccountId, DeliveryId, EventId, JobId, TokenId};
 
-/// Which address of the account a mail goes to.
+/// Which address a mail goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipient {
     /// The account's present address.
     Account,
     /// The address in the token's detail: the new one of a change, the old one of an undo.
     Token,
+    /// The one of ALERT_EMAILS that has this digest.
+    Operator([u8; 32]),
+    /// None: ALERT_WEBHOOK_URL is told.
+    Webhook,
 }
 
 impl Recipient {
@@ -18,9 +22,12 @@ impl Recipient {
         match self {
             Self::Account => "account",
             Self::Token => "token",
+            Self::Operator(_) => "operator",
+            Self::Webhook => "webhook",
         }
     }
 
+    /// One that an account has.
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Account, Self::Token].into_iter().find(|recipient| recipient.as_str() == text)
     }
@@ -50,7 +57,8 @@ pub struct NewDelivery {
     pub id: DeliveryId,
     pub event: EventId,
     pub template: String,
-    pub account: AccountId,
+    /// `None`: whoever is told of alerts.
+    pub account: Option<AccountId>,
     pub token: Option<TokenId>,
     pub recipient: Recipient,
     /// Sealed: when and from where, for the mail's text.
@@ -75,14 +83,19 @@ pub const WAKE_CHANNEL: &str = "doorbook_jobs";
 
 impl Write {
     pub fn insert_delivery(&mut self, delivery: NewDelivery) {
+        let digest = match delivery.recipient {
+            Recipient::Account | Recipient::Token | Recipient::Webhook => None,
+            Recipient::Operator(digest) => Some(digest.to_vec()),
+        };
         let binds = [
             self.bind(delivery.id.0),
             self.bind(delivery.event.0),
             self.bind(delivery.template),
-            self.bind(delivery.account.0),
+            self.bind(delivery.account.map(|account| account.0)),
             self.bind(delivery.token.map(|token| token.0)),
             self.bind(delivery.recipient.as_str()),
             self.bind(delivery.context),
+            self.bind(digest),
             self.bind(delivery.created_at),
             self.bind(delivery.repeats.map(|earlier| earlier.0)),
         ];
@@ -90,7 +103,8 @@ impl Write {
             "insert_delivery",
             Expect::Rows(1),
             format!(
-                "insert into deliveries (delivery_id, event_id, template, account_id, token_id, recipient, context, created_at, repeats, state)
+                "insert into deliveries (delivery_id, event_id, template, account_id, token_id, recipient, context,
+                    address_digest, created_at, repeats, state)
                  values ({}, 'queued') returning 1",
                 binds.join(", ")
             ),

@@ -9,10 +9,12 @@ pub struct DeliveryRow {
     pub delivery_id: DeliveryId,
     pub event_id: EventId,
     pub template: String,
-    pub account_id: AccountId,
+    /// `None`: an operator's, see `address_digest`, or without one a webhook.
+    pub account_id: Option<AccountId>,
     pub token_id: Option<TokenId>,
     pub recipient: String,
     pub context: Option<Vec<u8>>,
+    pub address_digest: Option<Vec<u8>>,
     pub state: String,
     pub attempts: i32,
     pub created_at: Timestamp,
@@ -35,7 +37,7 @@ pub async fn by_id(db: &Db, delivery: DeliveryId) -> Result<Option<DeliveryRow>,
     Ok(sqlx::query_as!(
         DeliveryRow,
         r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,
-                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.context, d.state, d.attempts,
+                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.context, d.address_digest, d.state, d.attempts,
                   d.created_at as "created_at: Timestamp", s.version as stream_version, clock_timestamp() as "now!: Timestamp"
            from deliveries d join streams s on s.stream_id = d.delivery_id where d.delivery_id = $1"#,
         delivery.0
@@ -79,9 +81,10 @@ pub struct Listed {
     pub delivery_id: DeliveryId,
     pub event_id: EventId,
     pub template: String,
-    pub account_id: AccountId,
+    pub account_id: Option<AccountId>,
     pub token_id: Option<TokenId>,
     pub recipient: String,
+    pub address_digest: Option<Vec<u8>>,
     pub state: String,
     pub attempts: i32,
     pub server_answer: Option<String>,
@@ -113,7 +116,7 @@ pub async fn of_ids(db: &Db, ids: &[Uuid]) -> Result<Vec<Listed>, StoreError> {
     Ok(sqlx::query_as!(
         Listed,
         r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,
-                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.state, d.attempts,
+                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.address_digest, d.state, d.attempts,
                   d.server_answer, d.created_at as "created_at: Timestamp", d.settled_at as "settled_at: Timestamp",
                   d.repeats as "repeats: DeliveryId", d.repeated_by as "repeated_by: DeliveryId", s.version,
                   j.job_id as "job_id?: JobId", j.state as "job_state?", j.fence as "fence?", j.run_at as "run_at?: Timestamp",
