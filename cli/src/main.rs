@@ -3,6 +3,7 @@
 //! Exit status: 0 done, 1 failed or something was found, 2 wrong usage or settings.
 
 mod account;
+mod alerts;
 mod audit;
 mod check;
 mod events;
@@ -63,6 +64,9 @@ enum Command {
     /// Read the event log
     #[command(subcommand)]
     Events(events::Command),
+    /// Try the rules of security alerts on what has happened already
+    #[command(subcommand)]
+    Alerts(alerts::Command),
     /// Prove that the event log is what was signed
     #[command(subcommand)]
     Audit(audit::Command),
@@ -120,6 +124,7 @@ async fn run(command: Command, out: &mut impl io::Write) -> anyhow::Result<Outco
         Command::Account(command) => account::run(command, out).await,
         Command::Import(import::Command::Django(command)) => import::django(*command, out).await,
         Command::Events(command) => events::run(command, out).await,
+        Command::Alerts(command) => alerts::run(command, out).await,
         Command::Audit(command) => audit::run(command, out).await,
         Command::Keys { command } => Box::pin(keys::run(command.unwrap_or(keys::Command::List), out)).await,
         Command::Mail(command) => Box::pin(mail::run(command, out)).await,

@@ -82,8 +82,13 @@ impl House {
 
     /// The service with the same settings.
     pub async fn book(&self) -> Doorbook {
+        self.book_as(Process::Api).await
+    }
+
+    /// With the rights of this process.
+    pub async fn book_as(&self, process: Process) -> Doorbook {
         let environment: Environment = self.settings.iter().map(|(name, value)| (*name, value)).collect();
-        start::start(&Settings::load(&environment, Process::Api).unwrap()).await.unwrap()
+        start::start(&Settings::load(&environment, process).unwrap()).await.unwrap()
     }
 
     pub async fn number(&self, sql: &'static str) -> i64 {

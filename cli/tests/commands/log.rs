@@ -3,7 +3,7 @@ use doorbook_dev::Role;
 
 use crate::common::*;
 
-async fn seal_all(house: &House) {
+pub async fn seal_all(house: &House) {
     let worker = house.database.pool(Role::Worker).await.unwrap().into();
     let unsealed = "select (select count(*) from events) - (select count(*) from event_seals)";
     // Transactions of other tests hold the sealer back as well: transaction ids are the cluster's.

@@ -167,7 +167,7 @@ impl Doorbook {
 }
 
 /// Rules ask for the network of failed logins alone.
-fn is_opened(kind: &str) -> bool {
+pub(super) fn is_opened(kind: &str) -> bool {
     kind == StreamKind::Attempts.as_str()
 }
 

@@ -5,6 +5,7 @@ pub mod access;
 pub mod admin;
 pub mod alert_list;
 pub mod alert_mail;
+pub mod alert_replay;
 pub mod alerts;
 pub mod append;
 pub mod audit;
