@@ -9,6 +9,7 @@ mod erasure;
 mod expiry;
 mod issued;
 mod needed;
+mod pacing;
 mod process;
 mod queue;
 mod redis;

@@ -11,12 +11,13 @@ use doorbook_core::store::jobs::Claimed;
 use doorbook_core::value::{self, DeliveryId};
 use doorbook_mail::{
     Device, Link, Locale, MessageError, MessageId, Origin, OutgoingMail, OwnWording, Recipient, Remedy, RenderError,
-    SendError, Sender, Template, Transport,
+    Sender, Template, Transport,
 };
 use time::OffsetDateTime;
 use url::Url;
 
 use super::Verdict;
+use crate::pacing::{Pacing, Passage};
 
 /// Mails in a row that no server took before the heartbeat calls mail failing: one greylisted recipient is not enough.
 const FAILING_FROM: u32 = 3;
@@ -27,6 +28,7 @@ pub struct Post {
     sender: Sender,
     frontend: Frontend,
     own: OwnWording,
+    pacing: Pacing,
     health: Mutex<Health>,
 }
 
@@ -40,7 +42,14 @@ struct Health {
 
 impl Post {
     pub fn new(transport: Transport, sender: Sender, frontend: Url, own: OwnWording) -> Self {
-        Self { transport, sender, frontend: Frontend(frontend), own, health: Mutex::default() }
+        Self {
+            transport,
+            sender,
+            frontend: Frontend(frontend),
+            own,
+            pacing: Pacing::default(),
+            health: Mutex::default(),
+        }
     }
 
     /// What the heartbeat says of mail: `unknown` until the first one, `ok`, or `failing since` and a time.
@@ -76,15 +85,14 @@ pub async fn run(doorbook: &Doorbook, post: &Post, job: &Claimed) -> Verdict {
         Err(ComposeError::Recipient) => return Verdict::Refused { answer: ComposeError::Recipient.to_string() },
         Err(error) => return Verdict::retry(&error),
     };
-    doorbook_core::failpoint!("mail.claimed");
-    let sent = post.transport.send(&message).await;
-    doorbook_core::failpoint!("mail.sent");
-    post.note(matches!(sent, Ok(_) | Err(SendError::Refused { .. })), doorbook.clock.now());
-    match sent {
-        Ok(accepted) => Verdict::Sent { answer: accepted.server_answer },
-        Err(SendError::Refused { answer }) => Verdict::Refused { answer },
-        // Unknown: the same Message-ID lets the receiver drop the twin, and a lost link is worse than two.
-        Err(SendError::Deferred { answer } | SendError::Unknown { answer }) => Verdict::Deferred { answer },
+    match post.pacing.send(doorbook, &post.transport, &message, job).await {
+        Ok(Passage { verdict, taken }) => {
+            if let Some(taken) = taken {
+                post.note(taken, doorbook.clock.now());
+            }
+            verdict
+        }
+        Err(error) => Verdict::retry(&error),
     }
 }
 
