@@ -72,7 +72,8 @@ pub struct NewJob {
     pub span: Option<u64>,
 }
 
-/// Channel that wakes the relay. Notified only when nothing was due: NOTIFY in every commit serialises commits.
+/// Channel that wakes the relay. Notified only when nothing of the priority was due, whatever waits for its next try: NOTIFY in every
+/// commit serialises commits.
 pub const WAKE_CHANNEL: &str = "doorbook_jobs";
 
 /// Whether a mail was handed to a server, and whether the server said what became of it.
@@ -158,7 +159,12 @@ impl Write {
         self.step(
             "wake",
             Expect::Any,
-            format!("select pg_notify('{WAKE_CHANNEL}', '') where not exists (select 1 from jobs where state = 'due')"),
+            // now(), not clock_timestamp(): only what is stable within the statement can bound the index scan.
+            format!(
+                "select pg_notify('{WAKE_CHANNEL}', '') where not exists
+                     (select 1 from jobs where state = 'due' and priority = {priority} and run_at <= now())",
+                priority = job.priority.as_i16()
+            ),
         );
     }
 }
