@@ -1,6 +1,8 @@
 //! Mails: whether they leave, what became of each, and having one sent anew or calling it off. Each order is an event by an operator, with
 //! a reason.
 
+mod preview;
+
 use std::io::Write;
 
 use anyhow::anyhow;
@@ -20,6 +22,8 @@ use crate::{Outcome, check, settings};
 pub enum Command {
     /// Send a test mail with the settings in force, and say what the server answered
     Test { address: String },
+    /// Show a mail with example values, by the templates in force; sends nothing
+    Preview(preview::Args),
     /// List mails, newest first
     List {
         /// Only those that stand so
@@ -56,6 +60,7 @@ fn state() -> impl TypedValueParser<Value = MailState> {
 pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outcome> {
     match command {
         Command::Test { address } => return check::test_mail(&address, out).await,
+        Command::Preview(args) => preview::run(&args, out)?,
         Command::List { state, account, limit } => {
             let filter = MailFilter { account: account.map(AccountId), state, template: None };
             list(&filter, limit, out).await?;

@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod audit;
 pub mod clock;
 pub mod config;
+pub mod copies;
 pub mod event;
 pub mod failpoint;
 pub mod job;

@@ -57,13 +57,18 @@ pub enum NotificationEvent {
         template: String,
         attempts: u32,
     },
+    /// `unheard`: nobody heard whether the server has it; docs/MAILS.md says which mails are sent again then.
     MailDeferred {
         template: String,
         attempts: u32,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unheard: bool,
     },
     MailFailed {
         template: String,
         attempts: u32,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unheard: bool,
     },
     /// Nobody needs it any more, or nobody is there to get it; or an admin has called it off, and `words` is why.
     MailSuppressed {

@@ -199,8 +199,14 @@ fn notification() -> Vec<NotificationEvent> {
             E::MailQueued { template: template(), repeats: Some(DeliveryId(id(9))), words: Some("lost".into()) }
         ],
         E::MailSent { .. } => [E::MailSent { template: template(), attempts: 1 }],
-        E::MailDeferred { .. } => [E::MailDeferred { template: template(), attempts: 1 }],
-        E::MailFailed { .. } => [E::MailFailed { template: template(), attempts: 9 }],
+        E::MailDeferred { .. } => [
+            E::MailDeferred { template: template(), attempts: 1, unheard: false },
+            E::MailDeferred { template: template(), attempts: 2, unheard: true },
+        ],
+        E::MailFailed { .. } => [
+            E::MailFailed { template: template(), attempts: 9, unheard: false },
+            E::MailFailed { template: template(), attempts: 1, unheard: true },
+        ],
         E::MailSuppressed { .. } => [
             E::MailSuppressed { template: template(), reason: "token_over".into(), words: None },
             E::MailSuppressed { template: template(), reason: "cancelled".into(), words: Some("not him".into()) }

@@ -49,6 +49,16 @@ pub enum Fault {
     Drop,
     /// At [`Stage::Body`]: the mail is accepted, but the connection ends before the client hears so.
     AcceptAndDrop,
+    /// The good answer comes one byte a second.
+    Trickle,
+}
+
+/// A fault that strikes until it is taken back.
+struct Standing {
+    stage: Stage,
+    /// Only for recipients there.
+    domain: Option<String>,
+    fault: Fault,
 }
 
 /// What the sink asks of its clients, as a provider's server would. By default nothing.
@@ -74,6 +84,7 @@ struct Shared {
     mails: Mutex<Vec<Mail>>,
     count: watch::Sender<usize>,
     faults: Mutex<Vec<(Stage, Fault)>>,
+    standing: Mutex<Vec<Standing>>,
     folder: Option<PathBuf>,
 }
 
@@ -83,10 +94,15 @@ impl Shared {
         mutex.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take_fault(&self, stage: Stage) -> Option<Fault> {
+    /// What strikes at this stage of a mail to `recipient`, as far as that is known there.
+    fn take_fault(&self, stage: Stage, recipient: Option<&str>) -> Option<Fault> {
         let mut faults = Self::lock(&self.faults);
-        let index = faults.iter().position(|(at, _)| *at == stage)?;
-        Some(faults.remove(index).1)
+        if let Some(index) = faults.iter().position(|(at, _)| *at == stage) {
+            return Some(faults.remove(index).1);
+        }
+        let at = recipient.and_then(|recipient| recipient.rsplit_once('@')).map(|(_, domain)| domain);
+        let strikes = |it: &&Standing| it.stage == stage && (it.domain.is_none() || it.domain.as_deref() == at);
+        Self::lock(&self.standing).iter().find(strikes).map(|it| it.fault)
     }
 
     /// Keeps a mail; false when the sink is full.
@@ -121,8 +137,8 @@ impl Sink {
             tokio::fs::create_dir_all(folder).await.with_context(|| format!("cannot create {}", folder.display()))?;
         }
         let (count, _) = watch::channel(0);
-        let (access, mails, faults) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let shared = Arc::new(Shared { access, mails, count, faults, folder });
+        let (access, mails, faults, standing) = <(Mutex<_>, Mutex<_>, Mutex<_>, Mutex<_>)>::default();
+        let shared = Arc::new(Shared { access, mails, count, faults, standing, folder });
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let mut sink = Self { address: any, shared, listening: None };
         sink.open().await?;
@@ -162,9 +178,15 @@ impl Sink {
         Shared::lock(&self.shared.faults).push((stage, fault));
     }
 
-    /// Takes back the faults that have not struck yet.
+    /// Lets `fault` strike at each `stage` from now on; with a domain, only mails to recipients there, from [`Stage::Recipient`] on.
+    pub fn fail_always(&self, stage: Stage, domain: Option<&str>, fault: Fault) {
+        Shared::lock(&self.shared.standing).push(Standing { stage, domain: domain.map(str::to_owned), fault });
+    }
+
+    /// Takes back the faults that have not struck yet, and those that would go on.
     pub fn forget_faults(&self) {
         Shared::lock(&self.shared.faults).clear();
+        Shared::lock(&self.shared.standing).clear();
     }
 
     /// All mails so far, oldest first.

@@ -9,4 +9,6 @@ mod transport;
 pub use message::{MessageError, MessageId, OutgoingMail, Sender};
 pub use own::{OwnFault, OwnFaults, OwnWording};
 pub use template::{Alert, Device, Link, Locale, Origin, Recipient, Remedy, RenderError, Rendered, Template};
-pub use transport::{Accepted, COMMAND_TIMEOUT, ConfigError, Login, Security, SendError, SmtpConfig, Transport};
+pub use transport::{
+    Accepted, COMMAND_TIMEOUT, CONNECTIONS_MAX, ConfigError, Login, Security, SendError, SmtpConfig, Transport,
+};

@@ -148,6 +148,11 @@ impl OutgoingMail {
         &self.message_id
     }
 
+    /// Where the recipient's mailbox is.
+    pub fn recipient_domain(&self) -> &str {
+        self.recipient.domain()
+    }
+
     /// The message as it is sent: headers and body, lines ended by CRLF.
     pub fn as_bytes(&self) -> &[u8] {
         &self.formatted

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::message::OutgoingMail;
 
 use smtp::Smtp;
-pub use smtp::{COMMAND_TIMEOUT, ConfigError, Login, Security, SmtpConfig};
+pub use smtp::{COMMAND_TIMEOUT, CONNECTIONS_MAX, ConfigError, Login, Security, SmtpConfig};
 
 /// Where mails go. One for the whole process: it keeps connections open between mails.
 #[derive(Debug)]
@@ -34,10 +34,13 @@ pub struct Accepted {
 /// Why a mail was not, or perhaps not, taken. The answers are as safe to store as [`Accepted::server_answer`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Surely not taken, and a later attempt may succeed: a 4xx answer, no connection, no TLS, a failed login, a
-    /// sender the server does not like. The last two are for the operator to repair; mails shall survive until then.
+    /// Surely not taken, and a later attempt may succeed: no connection, no TLS, a failed login, a sender the server does not like.
+    /// Any other mail would have fared alike. The last two are for the operator to repair; mails shall survive until then.
     #[error("deferred: {answer}")]
     Deferred { answer: String },
+    /// Surely not taken, and a later attempt may succeed: the server would not have this recipient now, or fell silent once it was named.
+    #[error("delayed: {answer}")]
+    Delayed { answer: String, silent: bool },
     /// Surely not taken, and never will be: a 5xx answer to this recipient or this message.
     #[error("refused: {answer}")]
     Refused { answer: String },

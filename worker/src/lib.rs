@@ -2,6 +2,7 @@
 //! must be there for any work to be done, Redis need not.
 
 mod checkpoints;
+mod ending;
 mod follower;
 mod heartbeat;
 mod jobs;
@@ -9,6 +10,7 @@ mod lane;
 mod local;
 mod metrics;
 mod ops;
+mod pacing;
 mod queue;
 mod relay;
 mod runner;

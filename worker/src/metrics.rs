@@ -20,6 +20,8 @@ pub struct Metrics {
     pub dead: Counter,
     /// Jobs that were dropped half-way because another worker had taken them.
     pub lost: Counter,
+    /// Mails put back because their server or domain took none.
+    pub held: Counter,
     pub panics: Counter,
     /// Jobs offered again by the sweep.
     pub swept: Counter,
@@ -57,6 +59,7 @@ struct Mails {
     sent: Counter,
     deferred: Counter,
     failed: Counter,
+    unheard: Counter,
     suppressed: Counter,
 }
 
@@ -66,6 +69,7 @@ impl Metrics {
             Handover::Sent { .. } => &self.mails.sent,
             Handover::Deferred { .. } => &self.mails.deferred,
             Handover::Failed { .. } => &self.mails.failed,
+            Handover::Unheard { .. } => &self.mails.unheard,
             Handover::Suppressed { .. } => &self.mails.suppressed,
         };
         counter.add(1);
@@ -112,6 +116,7 @@ impl Metrics {
             ("jobs_retried_total", "Attempts that will be repeated.", &self.retried),
             ("jobs_dead_total", "Jobs given up.", &self.dead),
             ("jobs_lost_total", "Jobs taken over by another worker while they ran.", &self.lost),
+            ("mails_held_total", "Mails put back because their server or domain took none.", &self.held),
             ("jobs_panics_total", "Attempts that panicked.", &self.panics),
             ("jobs_swept_total", "Jobs offered again by the sweep.", &self.swept),
             ("jobs_quarantined_total", "Jobs set aside because their worker died at every start.", &self.quarantined),
@@ -130,6 +135,7 @@ impl Metrics {
             ("sent", &self.mails.sent),
             ("deferred", &self.mails.deferred),
             ("failed", &self.mails.failed),
+            ("unheard", &self.mails.unheard),
             ("suppressed", &self.mails.suppressed),
         ] {
             page.sample(&[("outcome", outcome)], counter.get());

@@ -6,12 +6,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use doorbook_core::clock::Timestamp;
 use doorbook_core::job;
 use doorbook_core::service::mail::Handover;
 use doorbook_core::service::{Doorbook, Refusal};
-use doorbook_core::store::StoreError;
 use doorbook_core::store::jobs::{self, Claimed, Dispatch, LEASE, Outcome, STARTS_MAX};
+use doorbook_core::store::{StoreError, pacing};
 use doorbook_core::telemetry::traces;
 use doorbook_core::token::random;
 use doorbook_core::value::{DeliveryId, JobId};
@@ -21,9 +20,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
+use crate::ending::{Ending, conclude};
 use crate::jobs::{self as work, Outlets, Verdict};
 use crate::metrics::Metrics;
-use crate::schedule;
 use crate::stop::Stop;
 
 /// Pause between two renewals of a lease: three may fail before it ends.
@@ -209,6 +208,7 @@ impl Runner {
 
     async fn write(&self, job: &Claimed, ending: &Ending) -> Result<bool, Refusal> {
         match ending {
+            Ending::Held { by, pause } => Ok(pacing::hold(&self.doorbook.db, job, *by, *pause).await?),
             Ending::Job(outcome) => Ok(jobs::settle(&self.doorbook.db, job, outcome).await?),
             Ending::Mail(handover) => self.doorbook.settle_mail(job, DeliveryId(job.reference), handover).await,
         }
@@ -228,54 +228,18 @@ impl Runner {
                 self.metrics.retried.add(1);
                 tracing::warn!(error, again_at = ?at, "failed for now");
             }
+            Ending::Held { .. } => {
+                self.metrics.held.add(1);
+                tracing::debug!("its destination takes no mails now");
+            }
+            Ending::Mail(Handover::Unheard { answer, .. }) => {
+                tracing::warn!(answer, "nobody heard whether the server has the mail");
+            }
             Ending::Job(Outcome::Dead { error }) | Ending::Mail(Handover::Failed { answer: error }) => {
                 self.metrics.dead.add(1);
                 tracing::error!(error, "given up");
             }
         }
-    }
-}
-
-/// How a job ends: what is written about it.
-enum Ending {
-    Job(Outcome),
-    /// With an event in the trail and the delivery's state, in the same statement.
-    Mail(Handover),
-}
-
-impl Ending {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Job(Outcome::Done) => "done",
-            Self::Job(Outcome::Retry { .. }) => "retried",
-            Self::Job(Outcome::Dead { .. }) => "dead",
-            Self::Mail(Handover::Sent { .. }) => "sent",
-            Self::Mail(Handover::Deferred { .. }) => "deferred",
-            Self::Mail(Handover::Failed { .. }) => "failed",
-            Self::Mail(Handover::Suppressed { .. }) => "suppressed",
-        }
-    }
-}
-
-/// From what the work said to what is written: all rules about trying again are here. `chance` spreads the tries.
-fn conclude(job: &Claimed, verdict: Verdict, now: Timestamp, chance: u8) -> Ending {
-    let again_at = now.plus(job::back_off(u32::try_from(job.attempt).unwrap_or(0), chance));
-    let too_late = again_at > job.created_at.plus(job::LIFE);
-    match verdict {
-        Verdict::Done => Ending::Job(Outcome::Done),
-        Verdict::Sent { answer } => Ending::Mail(Handover::Sent { answer }),
-        Verdict::Unneeded { reason } => Ending::Mail(Handover::Suppressed { reason }),
-        Verdict::Deferred { answer } if too_late => Ending::Mail(Handover::Failed { answer }),
-        Verdict::Deferred { answer } => Ending::Mail(Handover::Deferred { answer, at: again_at }),
-        Verdict::Refused { answer } => Ending::Mail(Handover::Failed { answer }),
-        // The next tick does the same work: nothing to repeat, nobody to ask.
-        Verdict::Retry { error } if schedule::is_superseded(job, again_at) => {
-            tracing::warn!(error, "failed; the next tick does it");
-            Ending::Job(Outcome::Done)
-        }
-        Verdict::Retry { error } if !too_late => Ending::Job(Outcome::Retry { at: again_at, error }),
-        Verdict::Retry { error } if job.kind == job::MAIL => Ending::Mail(Handover::Failed { answer: error }),
-        Verdict::Retry { error } | Verdict::Dead { error } => Ending::Job(Outcome::Dead { error }),
     }
 }
 
@@ -308,75 +272,6 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const CREATED: Timestamp = Timestamp::from_seconds(1_000_000);
-
-    fn claimed(kind: &str, attempt: i32) -> Claimed {
-        Claimed {
-            job_id: JobId(uuid::Uuid::from_u128(1)),
-            kind: kind.to_owned(),
-            reference: uuid::Uuid::from_u128(2),
-            attempt,
-            starts: 1,
-            fence: 1,
-            trace_id: None,
-            span_id: None,
-            created_at: CREATED,
-            now: CREATED,
-        }
-    }
-
-    fn seconds(number: u64) -> Duration {
-        Duration::from_secs(number)
-    }
-
-    #[test]
-    fn a_deferred_mail_is_tried_again_after_ever_longer_pauses() {
-        for (attempt, pause) in [(0, 10), (1, 20), (3, 80), (30, 3_600)] {
-            let verdict = Verdict::Deferred { answer: "451 later".into() };
-            let Ending::Mail(Handover::Deferred { at, answer }) =
-                conclude(&claimed(job::MAIL, attempt), verdict, CREATED, 0)
-            else {
-                panic!("not deferred");
-            };
-            assert_eq!((at, answer.as_str()), (CREATED.plus(seconds(pause)), "451 later"));
-        }
-    }
-
-    #[test]
-    fn a_mail_whose_next_try_lies_beyond_a_day_has_failed_whatever_kept_it() {
-        let late = CREATED.plus(seconds(24 * 3_600 - 5));
-        for verdict in
-            [Verdict::Deferred { answer: "451 later".into() }, Verdict::Retry { error: "panicked: index".into() }]
-        {
-            assert!(matches!(
-                conclude(&claimed(job::MAIL, 0), verdict, late, 0),
-                Ending::Mail(Handover::Failed { .. })
-            ));
-        }
-    }
-
-    #[test]
-    fn a_refused_mail_fails_at_once() {
-        let verdict = Verdict::Refused { answer: "550 no such user".into() };
-        let ending = conclude(&claimed(job::MAIL, 0), verdict, CREATED, 0);
-        assert!(matches!(ending, Ending::Mail(Handover::Failed { answer }) if answer == "550 no such user"));
-    }
-
-    #[test]
-    fn a_recurring_job_is_tried_again_until_its_next_tick_takes_over() {
-        let failed = || Verdict::Retry { error: "no connection".into() };
-        let ending = conclude(&claimed(job::PURGE, 0), failed(), CREATED, 0);
-        assert!(matches!(ending, Ending::Job(Outcome::Retry { at, .. }) if at == CREATED.plus(seconds(10))));
-        let ending = conclude(&claimed(job::PURGE, 0), failed(), CREATED.plus(seconds(3_595)), 0);
-        assert!(matches!(ending, Ending::Job(Outcome::Done)));
-    }
-
-    #[test]
-    fn an_unknown_kind_waits_for_an_operator() {
-        let ending = conclude(&claimed("dance", 0), Verdict::Dead { error: "unknown kind".into() }, CREATED, 0);
-        assert!(matches!(ending, Ending::Job(Outcome::Dead { .. })));
-    }
 
     #[test]
     fn a_ticket_names_a_job_and_a_hand_over_and_nothing_else() {

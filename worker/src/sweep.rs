@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use doorbook_core::service::Doorbook;
-use doorbook_core::store::jobs;
+use doorbook_core::store::StoreError;
+use doorbook_core::store::{jobs, pacing};
 use tokio::time::Instant;
 
 use crate::metrics::Metrics;
@@ -19,9 +20,12 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// not turn every job around for ever.
 const IMPATIENT_EVERY: Duration = Duration::from_secs(10);
 
+/// Mails of one destination that one statement makes due.
+const RELEASE_BATCH: i64 = 1_000;
+
 /// Sweeps until `stop`: without patience at the start and when Redis has lost something.
 pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metrics>, stop: Stop) {
-    let mut trouble = Trouble::new("sweeping jobs");
+    let (mut trouble, mut releasing) = (Trouble::new("sweeping jobs"), Trouble::new("releasing mails"));
     let mut lost = true;
     let mut impatient_at = Instant::now();
     loop {
@@ -42,8 +46,26 @@ pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metric
             }
             Err(error) => trouble.failed(&error),
         }
+        match release(&doorbook, &stop).await {
+            Ok(()) => releasing.worked(),
+            Err(error) => releasing.failed(&error),
+        }
         if !stop.pause(SWEEP_EVERY).await {
             return;
         }
     }
+}
+
+/// Makes mails due that waited for a destination which takes mails again.
+async fn release(doorbook: &Doorbook, stop: &Stop) -> Result<(), StoreError> {
+    while !stop.requested() {
+        let released = pacing::release(&doorbook.db, RELEASE_BATCH).await?;
+        if released > 0 {
+            tracing::info!(released, "mails go on whose server or domain takes mails again, or is tried");
+        }
+        if released < RELEASE_BATCH.unsigned_abs() {
+            return Ok(());
+        }
+    }
+    Ok(())
 }

@@ -274,7 +274,7 @@ fn mail_fails_when_half_of_twenty_tries_do_and_mails_about_alerts_do_not_count()
         Event::Notification(if sent {
             NotificationEvent::MailSent { template, attempts }
         } else {
-            NotificationEvent::MailDeferred { template, attempts }
+            NotificationEvent::MailDeferred { template, attempts, unheard: false }
         })
     };
     let mut story = story();

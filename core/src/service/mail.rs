@@ -5,10 +5,12 @@ use super::append::{Batch, MailContext};
 use super::{Context, Doorbook, Refusal};
 use crate::account::{Profile, Status};
 use crate::clock::Timestamp;
+use crate::copies;
 use crate::event::Event;
 use crate::notification::{MailState, NotificationEvent};
 use crate::store::StoreError;
 use crate::store::jobs::{Claimed, Outcome};
+use crate::store::project::outbox::Tried;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::deliveries::DeliveryRow;
@@ -65,10 +67,24 @@ pub(super) struct Needed {
 
 /// What the server said, or why nothing was sent.
 pub enum Handover {
-    Sent { answer: String },
-    Deferred { answer: String, at: Timestamp },
-    Failed { answer: String },
-    Suppressed { reason: &'static str },
+    Sent {
+        answer: String,
+    },
+    Deferred {
+        answer: String,
+        at: Timestamp,
+    },
+    Failed {
+        answer: String,
+    },
+    /// Nobody heard whether the server has it. `at` is when it may be tried again, if it ever may.
+    Unheard {
+        answer: String,
+        at: Option<Timestamp>,
+    },
+    Suppressed {
+        reason: &'static str,
+    },
 }
 
 impl Doorbook {
@@ -160,11 +176,24 @@ impl Doorbook {
             }
             Handover::Deferred { answer, at } => {
                 let outcome = Outcome::Retry { at: *at, error: answer.clone() };
-                (MailState::Deferred, answer.as_str(), outcome, NotificationEvent::MailDeferred { template, attempts })
+                let event = NotificationEvent::MailDeferred { template, attempts, unheard: false };
+                (MailState::Deferred, answer.as_str(), outcome, event)
             }
             Handover::Failed { answer } => {
                 let outcome = Outcome::Dead { error: answer.clone() };
-                (MailState::Failed, answer.as_str(), outcome, NotificationEvent::MailFailed { template, attempts })
+                let event = NotificationEvent::MailFailed { template, attempts, unheard: false };
+                (MailState::Failed, answer.as_str(), outcome, event)
+            }
+            Handover::Unheard { answer, at } => {
+                let again = at.filter(|_| copies::may_send_again(&template, row.unheard));
+                let (state, event) = if again.is_some() {
+                    (MailState::Deferred, NotificationEvent::MailDeferred { template, attempts, unheard: true })
+                } else {
+                    (MailState::Failed, NotificationEvent::MailFailed { template, attempts, unheard: true })
+                };
+                let error = answer.clone();
+                let dead = || Outcome::Dead { error: answer.clone() };
+                (state, answer.as_str(), again.map_or_else(dead, |at| Outcome::Retry { at, error }), event)
             }
             Handover::Suppressed { reason } => {
                 let event = NotificationEvent::MailSuppressed { template, reason: (*reason).to_owned(), words: None };
@@ -183,8 +212,12 @@ impl Doorbook {
             Event::Notification(event),
             None,
         )?;
-        let attempted = !matches!(handover, Handover::Suppressed { .. });
-        batch.write.update_delivery(delivery, state, Some(answer), attempted);
+        let tried = match handover {
+            Handover::Suppressed { .. } => Tried::Not,
+            Handover::Unheard { .. } => Tried::Unheard,
+            Handover::Sent { .. } | Handover::Deferred { .. } | Handover::Failed { .. } => Tried::Answered,
+        };
+        batch.write.update_delivery(delivery, state, Some(answer), tried);
         match batch.commit(self).await {
             Ok(()) => Ok(true),
             Err(StoreError::Conflict) => Ok(false),

@@ -26,6 +26,7 @@ pub mod mail;
 pub mod not_me;
 mod notes;
 mod notices;
+pub mod pacing;
 pub mod password;
 pub mod profile;
 pub mod refresh;

@@ -149,7 +149,16 @@ pub const TABLES: &[Table] = &[
         kept: &[
             kept(&["delivery_id", "event_id", "template", "account_id", "token_id", "recipient", "context"], EXPIRING),
             kept(
-                &["state", "attempts", "server_answer", "created_at", "settled_at", "repeats", "repeated_by"],
+                &[
+                    "state",
+                    "attempts",
+                    "server_answer",
+                    "created_at",
+                    "settled_at",
+                    "repeats",
+                    "repeated_by",
+                    "unheard",
+                ],
                 EXPIRING,
             ),
             kept(&["address_digest"], EXPIRING),
@@ -160,6 +169,12 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[kept(&["scope", "key_hash", "request_mac", "status", "answer", "session_id", "created_at"], TRANSIENT)],
     },
+    Table {
+        name: "mail_destinations",
+        derived: &[],
+        kept: &[kept(&["destination", "weight", "closings", "open_at", "probe_until", "failed_at"], TRANSIENT)],
+    },
+    Table { name: "held_mails", derived: &[], kept: &[kept(&["job_id", "destination", "held_at"], TRANSIENT)] },
     Table { name: "heartbeats", derived: &[], kept: &[kept(&["process", "kind", "redis", "mail", "at"], TRANSIENT)] },
     Table {
         name: "keys.service_keys",

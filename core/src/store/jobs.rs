@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::write::{Expect, Write};
+use super::write::Write;
 use super::{Db, StoreError};
 use crate::clock::Timestamp;
-use crate::notification::MailState;
 use crate::value::JobId;
 
 /// A claimed job is its worker's for this long; who is still at work renews it (`renew`). Afterwards another worker may have it.
@@ -71,6 +70,7 @@ pub struct Claimed {
     pub job_id: JobId,
     pub kind: String,
     pub reference: Uuid,
+    pub priority: i16,
     pub attempt: i32,
     pub starts: i32,
     pub fence: i64,
@@ -88,7 +88,7 @@ pub async fn claim(db: &Db, job: JobId, dispatch_no: i32) -> Result<Option<Claim
         r#"update jobs set state = 'running', starts = starts + 1, fence = fence + 1,
                   lease_until = clock_timestamp() + $3 * interval '1 second'
            where job_id = $1 and dispatch_no = $2 and state = 'dispatched'
-           returning job_id as "job_id: JobId", kind, ref as reference, attempt, starts, fence, trace_id, span_id,
+           returning job_id as "job_id: JobId", kind, ref as reference, priority, attempt, starts, fence, trace_id, span_id,
                      created_at as "created_at: Timestamp", clock_timestamp() as "now!: Timestamp""#,
         job.0,
         dispatch_no,
@@ -171,31 +171,10 @@ impl Write {
             ),
         );
     }
-
-    /// Records what became of a delivery; its state is what the mail's events say. Without an `answer` the last one stays.
-    pub fn update_delivery(
-        &mut self,
-        delivery: crate::value::DeliveryId,
-        state: MailState,
-        answer: Option<&str>,
-        attempted: bool,
-    ) {
-        let (id, state) = (self.bind(delivery.0), self.bind(state.as_str()));
-        let (answer, attempted) = (self.bind(answer.map(short)), self.bind(i32::from(attempted)));
-        self.step(
-            "update_delivery",
-            Expect::Rows(1),
-            format!(
-                "update deliveries set state = {state}, server_answer = coalesce({answer}, server_answer), attempts = attempts + {attempted},
-                    settled_at = case when {state} in ('sent', 'failed', 'suppressed') then clock_timestamp() end
-                 where delivery_id = {id} returning 1"
-            ),
-        );
-    }
 }
 
 /// Cut to what the column holds.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     const LENGTH_MAX: usize = 2_000;
     let end = (0..=text.len().min(LENGTH_MAX)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text[..end].replace('\0', "")
@@ -381,7 +360,7 @@ pub async fn redrive(db: &Db, job: JobId) -> Result<bool, StoreError> {
                    settled_at = null
                where job_id = $1 and state = 'dead' returning ref
            ), delivery as (
-               update deliveries set state = 'deferred', settled_at = null from job
+               update deliveries set state = 'deferred', settled_at = null, unheard = 0 from job
                where delivery_id = job.ref and deliveries.state = 'failed'
            )
            select count(*) as "count!" from job"#,

@@ -13,6 +13,7 @@ pub mod jobs;
 pub mod keys;
 pub mod log;
 pub mod migrations;
+pub mod pacing;
 pub mod past;
 pub mod project;
 pub mod query;

@@ -38,7 +38,7 @@ grant select on imported_accounts to doorbook_worker;
 grant delete on account_emails, devices to doorbook_api, doorbook_worker;
 grant select, insert, update, delete on counters, counter_members, idempotency to doorbook_api, doorbook_worker;
 grant delete on jobs to doorbook_worker;
-grant select, insert, update, delete on heartbeats to doorbook_worker;
+grant select, insert, update, delete on heartbeats, mail_destinations, held_mails to doorbook_worker;
 grant select on heartbeats to doorbook_api, doorbook_auditor;
 grant select on deliveries, jobs to doorbook_auditor;
 grant select (account_id, tenant_id, locale, status, roles, email_verified_at, locked_at, created_at, password_changed_at, last_login_at,

@@ -105,11 +105,19 @@ impl Conversation<'_> {
             }
             Some(Fault::Reply(status)) => self.say(&format!("{status} as asked by the test")).await.map(Some),
             Some(Fault::Drop | Fault::AcceptAndDrop) => Ok(Some(Next::End)),
+            Some(Fault::Trickle) => {
+                for byte in b"250-as slow as that\r\n" {
+                    self.stream.write_all(&[*byte]).await.context("cannot answer")?;
+                    self.stream.flush().await.context("cannot answer")?;
+                    sleep(std::time::Duration::from_secs(1)).await;
+                }
+                Ok(None)
+            }
         }
     }
 
     async fn greet(&mut self) -> Result<Next> {
-        match self.strike(self.shared.take_fault(Stage::Greeting)).await? {
+        match self.strike(self.shared.take_fault(Stage::Greeting, None)).await? {
             Some(next) => Ok(next),
             None => self.say("220 doorbook-dev ESMTP").await,
         }
@@ -164,7 +172,7 @@ impl Conversation<'_> {
             return self.say("503 one mail at a time").await;
         }
         let Some(from) = path(rest, "FROM:") else { return self.say("501 MAIL FROM:<address>").await };
-        if let Some(next) = self.strike(self.shared.take_fault(Stage::Mail)).await? {
+        if let Some(next) = self.strike(self.shared.take_fault(Stage::Mail, None)).await? {
             return Ok(next);
         }
         self.envelope = Some(Envelope { from: from.to_owned(), to: Vec::new() });
@@ -179,7 +187,7 @@ impl Conversation<'_> {
         let Some(to) = path(rest, "TO:").filter(|to| !to.is_empty()) else {
             return self.say("501 RCPT TO:<address>").await;
         };
-        if let Some(next) = self.strike(self.shared.take_fault(Stage::Recipient)).await? {
+        if let Some(next) = self.strike(self.shared.take_fault(Stage::Recipient, Some(to))).await? {
             return Ok(next);
         }
         envelope.to.push(to.to_owned());
@@ -191,14 +199,16 @@ impl Conversation<'_> {
         let Some(envelope) = self.envelope.clone().filter(|envelope| !envelope.to.is_empty()) else {
             return self.say("503 RCPT first").await;
         };
-        if let Some(next) = self.strike(self.shared.take_fault(Stage::Data)).await? {
+        if let Some(next) =
+            self.strike(self.shared.take_fault(Stage::Data, envelope.to.first().map(String::as_str))).await?
+        {
             return Ok(next);
         }
         self.say("354 end with a dot on a line of its own").await?;
         let body = self.body().await?;
         self.envelope = None;
         let Some(raw) = body else { return self.say("552 larger than SIZE").await };
-        let fault = self.shared.take_fault(Stage::Body);
+        let fault = self.shared.take_fault(Stage::Body, envelope.to.first().map(String::as_str));
         let unheard = fault == Some(Fault::AcceptAndDrop);
         if !unheard && let Some(next) = self.strike(fault).await? {
             return Ok(next);

@@ -142,7 +142,19 @@ impl House {
 
     /// Registers the person with this number, whatever comes of it.
     pub async fn try_registering(&self, number: usize) -> anyhow::Result<(Registered, Answer)> {
-        try_registering(self.client(number), number).await
+        try_registering(self.client(number), &address(number)).await
+    }
+
+    /// Registers somebody with a mailbox elsewhere.
+    pub async fn register_at(&self, number: usize, domain: &str) -> Registered {
+        let (registered, answer) = try_registering(self.client(number), &format!("p{number}@{domain}")).await.unwrap();
+        assert_eq!(answer.status, 201, "{answer:?}");
+        registered
+    }
+
+    /// As if no mail had ever met trouble on its way.
+    pub async fn forget_trouble(&self) {
+        self.execute("delete from mail_destinations").await;
     }
 
     /// Registers the person with this number, which makes a verification mail due.
@@ -174,7 +186,7 @@ impl House {
     }
 
     pub async fn log_in(&self, number: usize) -> Answer {
-        let body = json!({ "email": format!("p{number}@example.com"), "password": PASSWORD });
+        let body = json!({ "email": address(number), "password": PASSWORD });
         let tokens = self.client(number).post("/api/auth/login/", body).await.unwrap();
         assert_eq!(tokens.status, 200, "{tokens:?}");
         tokens
@@ -223,6 +235,11 @@ impl House {
     /// Makes every job due that waits for its next try.
     pub async fn let_pauses_pass(&self) {
         self.execute("update jobs set run_at = clock_timestamp() where state = 'due'").await;
+    }
+
+    /// The same for mails that have been tried; those that wait for their destination go on waiting.
+    pub async fn let_pauses_of_tried_pass(&self) {
+        self.execute("update jobs set run_at = clock_timestamp() where state = 'due' and attempt > 0").await;
     }
 
     /// Ids that Redis holds for workers to fetch.
@@ -300,7 +317,7 @@ impl House {
     }
 
     /// All mails of the sink by their Message-ID.
-    fn mails(&self) -> HashMap<String, Vec<Mail>> {
+    pub fn mails(&self) -> HashMap<String, Vec<Mail>> {
         let mut mails: HashMap<String, Vec<Mail>> = HashMap::new();
         for mail in self.stand.sink.mails() {
             let id = MessageParser::default().parse(&*mail.raw).unwrap().message_id().unwrap().to_owned();
@@ -357,16 +374,19 @@ fn header(mail: &Mail, name: &str) -> Option<String> {
     Some(raw.trim().trim_start_matches('<').trim_end_matches('>').to_owned())
 }
 
-async fn try_registering(client: Client, number: usize) -> anyhow::Result<(Registered, Answer)> {
-    let address = format!("p{number}@example.com");
+fn address(number: usize) -> String {
+    format!("p{number}@example.com")
+}
+
+async fn try_registering(client: Client, address: &str) -> anyhow::Result<(Registered, Answer)> {
     let body = json!({ "email": address, "password": PASSWORD, "password_confirm": PASSWORD });
     let answer = client.post("/api/auth/register/", body).await?;
     let trace = answer.headers["traceparent"].to_str()?.split('-').nth(1).unwrap_or_default().parse()?;
-    Ok((Registered { address, trace }, answer))
+    Ok((Registered { address: address.to_owned(), trace }, answer))
 }
 
 pub async fn register(client: Client, number: usize) -> Registered {
-    let (registered, answer) = try_registering(client, number).await.unwrap();
+    let (registered, answer) = try_registering(client, &address(number)).await.unwrap();
     assert_eq!(answer.status, 201, "{answer:?}");
     registered
 }

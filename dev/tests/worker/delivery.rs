@@ -10,7 +10,7 @@ use crate::common::*;
 /// Commit to hand-over, 99 of 100 mails. Source: bar 6, steady state.
 const SENT_WITHIN_MS: i64 = 5_000;
 
-/// C093. Breaks when `worker/src/runner.rs`: `Verdict::Sent { answer } => Ending::Mail(Handover::Sent { answer }),` → `Verdict::Sent { .. } => Ending::Job(Outcome::Done),`.
+/// C093. Breaks when `worker/src/ending.rs`: `Verdict::Sent { answer } => Ending::Mail(Handover::Sent { answer }),` → `Verdict::Sent { .. } => Ending::Job(Outcome::Done),`.
 #[tokio::test]
 async fn two_workers_send_every_mail_once_and_within_seconds_and_write_down_that_they_did() {
     let house = house().await;

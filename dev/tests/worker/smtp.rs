@@ -1,6 +1,7 @@
 //! Mail servers that defer, refuse, stay away and hang up.
 
 use doorbook_dev::sink::{Fault, Stage};
+use serde_json::json;
 
 use crate::common::*;
 
@@ -25,6 +26,8 @@ async fn a_mail_that_a_server_does_not_take_now_waits_in_postgres_and_is_sent_on
         house.stand.sink.close().await;
         house.stand.sink.open().await.unwrap();
         house.stand.sink.fail(stage, fault);
+        // Two failures in a row would close the way, and mails would wait without a try.
+        house.forget_trouble().await;
         all.push(house.register(number).await);
         let deferred = i64::try_from(all.len()).unwrap();
         house.until(SOON, "select count(*) from deliveries where state = 'deferred' and attempts = 1", deferred).await;
@@ -49,17 +52,48 @@ async fn a_mail_that_a_server_does_not_take_now_waits_in_postgres_and_is_sent_on
     }
 }
 
-/// C097. Breaks when `worker/src/jobs/mail.rs`: `Err(SendError::Deferred { answer } | SendError::Unknown { answer }) => Verdict::Deferred { answer },` → `Err(SendError::Deferred { answer }) => Verdict::Deferred { answer }, Err(SendError::Unknown { answer }) => Verdict::Sent { answer },`.
+/// C097. Breaks when `core/src/copies.rs`: `const NEEDED_MAX: i32 = 4;` → `const NEEDED_MAX: i32 = 1;`.
 #[tokio::test]
-async fn a_mail_whose_outcome_nobody_heard_is_sent_again_under_the_same_message_id() {
+async fn a_mail_with_a_link_whose_outcome_nobody_heard_is_sent_again_under_the_same_message_id() {
     let house = house().await;
-    let _worker = house.worker().await;
+    let worker = house.worker().await;
     house.stand.sink.fail(Stage::Body, Fault::AcceptAndDrop);
     let registered = house.register(0).await;
-    house.until(SOON, "select count(*) from deliveries where state = 'deferred'", 1).await;
+    house.until(SOON, "select count(*) from deliveries where state = 'deferred' and unheard = 1", 1).await;
     house.let_pauses_pass().await;
     house.until_settled(SOON).await;
+    let delivery = house.entry(&registered).await.delivery.to_string();
+    let story = house.stand.doorbook(&["mail", "show", &delivery]).await.unwrap();
+    assert!(story.contains("MailDeferred") && story.contains("\"unheard\":true"), "{story}");
+    assert_eq!(worker.metric("mails_total{outcome=\"unheard\"}").await, Some(1));
     assert_eq!(house.copies(&[registered]).await[0].len(), 2);
+}
+
+/// C097. Breaks when `core/src/copies.rs`: `const TOLD_MAX: i32 = 1;` → `const TOLD_MAX: i32 = 2;`.
+#[tokio::test]
+async fn a_notice_whose_outcome_nobody_heard_is_not_sent_twice_and_its_story_says_why() {
+    let house = house().await;
+    let _worker = house.worker().await;
+    house.register(0).await;
+    house.until_settled(SOON).await;
+    let token = house.stand.sink.mails()[0].token().unwrap();
+    house.post(0, "/api/auth/email/verify/", json!({ "token": token }), 204).await;
+
+    house.stand.sink.fail(Stage::Body, Fault::AcceptAndDrop);
+    let again = house.register(0).await;
+    house.until_settled(SOON).await;
+    house.let_pauses_pass().await;
+    let entry = house.entry(&again).await;
+    assert_eq!((entry.template.as_str(), entry.state.as_str()), ("registration_attempt", "failed"));
+    assert_eq!((entry.job_state.as_str(), entry.events.join(" ").as_str()), ("dead", "MailQueued MailFailed"));
+    let story = house.stand.doorbook(&["mail", "show", &entry.delivery.to_string()]).await.unwrap();
+    assert!(story.contains("\"unheard\":true") && story.contains("message: "), "{story}");
+    assert_eq!(house.stand.sink.mails().len(), 2);
+
+    // An operator who knows better has it sent all the same.
+    house.stand.doorbook(&["jobs", "redrive", &entry.job.to_string()]).await.unwrap();
+    house.until(SOON, "select count(*) from deliveries where state = 'sent'", 2).await;
+    assert_eq!(house.stand.sink.mails().len(), 3);
 }
 
 /// C097. Breaks when `mail/src/transport/smtp/session.rs`: `error.is_permanent() && error.status()` → `!error.is_permanent() && error.status()`.

@@ -25,7 +25,7 @@ use session::Session;
 /// greeting, EHLO) count as one command each. Ours: lettre's 60 s would hold a worker for minutes.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at the same time. Ours: small providers allow about ten a client.
-const CONNECTIONS_MAX: usize = 4;
+pub const CONNECTIONS_MAX: usize = 4;
 /// Age up to which an idle connection is used again. Ours: shorter than the idle timeouts of common servers.
 const IDLE_MAX: Duration = Duration::from_secs(20);
 /// Mails over one connection. Ours: common limit of providers, who answer 421 beyond.

@@ -18,12 +18,22 @@ async fn error_of(step: Step, fault: Fault) -> SendError {
 
 const BEFORE_CONTENT: [Step; 5] = [Step::Greeting, Step::Ehlo, Step::Mail, Step::Rcpt, Step::Data];
 
+/// From the recipient on a failure is put down to the recipient; before, to the server. With the server's answer.
+fn put_off(error: &SendError, step: Step) -> Option<(&str, bool)> {
+    match (error, step) {
+        (SendError::Deferred { answer }, Step::Greeting | Step::Ehlo | Step::Mail) => Some((answer, false)),
+        (SendError::Delayed { answer, silent }, Step::Rcpt | Step::Data | Step::Accepted) => Some((answer, *silent)),
+        _ => None,
+    }
+}
+
 #[tokio::test]
 async fn a_4xx_answer_defers_at_every_step() {
     for step in BEFORE_CONTENT.into_iter().chain([Step::Accepted]) {
         for line in ["421 4.3.2 closing", "451 4.7.1 greylisted, come back later"] {
             let error = error_of(step, Fault::Answer(line)).await;
-            assert!(matches!(&error, SendError::Deferred { answer } if answer.contains(line)), "{step:?}: {error}");
+            let (answer, silent) = put_off(&error, step).unwrap();
+            assert!(answer.contains(line) && !silent, "{step:?}: {error}");
         }
     }
 }
@@ -57,7 +67,8 @@ async fn a_5xx_answer_that_is_not_about_the_mail_defers() {
 async fn a_connection_lost_before_the_message_defers() {
     for step in BEFORE_CONTENT {
         let error = error_of(step, Fault::Drop).await;
-        assert!(matches!(error, SendError::Deferred { .. }), "{step:?}: {error}");
+        let (_, silent) = put_off(&error, step).unwrap();
+        assert_eq!(silent, matches!(step, Step::Rcpt | Step::Data), "{step:?}: {error}");
     }
 }
 
@@ -90,7 +101,7 @@ async fn a_wrong_go_ahead_keeps_the_message_back() {
 
     let error = plain_transport(&server).send(&mail()).await.unwrap_err();
 
-    assert_eq!(error, SendError::Deferred { answer: "DATA: 250 fine".to_owned() });
+    assert_eq!(error, SendError::Delayed { answer: "DATA: 250 fine".to_owned(), silent: false });
     assert!(server.received().is_empty());
 }
 
@@ -101,10 +112,9 @@ async fn a_silent_or_slow_server_is_left_after_the_time_limit() {
         for step in BEFORE_CONTENT {
             let began = Instant::now();
             let error = error_of(step, fault).await;
-            assert!(
-                matches!(&error, SendError::Deferred { answer } if answer.ends_with("no answer in time")),
-                "{error}"
-            );
+            let (answer, silent) = put_off(&error, step).unwrap();
+            assert!(answer.ends_with("no answer in time"), "{error}");
+            assert_eq!(silent, matches!(step, Step::Rcpt | Step::Data), "{step:?}: {error}");
             assert!(began.elapsed() < TIMEOUT + Duration::from_secs(3), "{step:?} took {:?}", began.elapsed());
         }
     }

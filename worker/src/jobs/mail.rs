@@ -12,12 +12,14 @@ use doorbook_core::store::jobs::Claimed;
 use doorbook_core::value::{self, DeliveryId};
 use doorbook_mail::{
     Alert, Device, Link, Locale, MessageError, MessageId, Origin, OutgoingMail, OwnWording, Recipient, Remedy,
-    RenderError, SendError, Sender, Template, Transport,
+    RenderError, Sender, Template, Transport,
 };
 use time::OffsetDateTime;
 use url::Url;
 
+use super::frontend::Frontend;
 use super::{Outlets, Verdict, webhook};
+use crate::pacing::{Pacing, Passage};
 
 /// Mails in a row that no server took before the heartbeat calls mail failing: one greylisted recipient is not enough.
 const FAILING_FROM: u32 = 3;
@@ -28,6 +30,7 @@ pub struct Post {
     sender: Sender,
     frontend: Frontend,
     own: OwnWording,
+    pacing: Pacing,
     health: Mutex<Health>,
 }
 
@@ -40,7 +43,14 @@ struct Health {
 
 impl Post {
     pub fn new(transport: Transport, sender: Sender, frontend: Url, own: OwnWording) -> Self {
-        Self { transport, sender, frontend: Frontend(frontend), own, health: Mutex::default() }
+        Self {
+            transport,
+            sender,
+            frontend: Frontend(frontend),
+            own,
+            pacing: Pacing::default(),
+            health: Mutex::default(),
+        }
     }
 
     /// What the heartbeat says of mail: `unknown` until the first one, `ok`, or `failing since` and a time.
@@ -81,15 +91,14 @@ pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Verdi
         Err(ComposeError::Recipient) => return Verdict::Refused { answer: ComposeError::Recipient.to_string() },
         Err(error) => return Verdict::retry(&error),
     };
-    doorbook_core::failpoint!("mail.claimed");
-    let sent = post.transport.send(&message).await;
-    doorbook_core::failpoint!("mail.sent");
-    post.note(matches!(sent, Ok(_) | Err(SendError::Refused { .. })), doorbook.clock.now());
-    match sent {
-        Ok(accepted) => Verdict::Sent { answer: accepted.server_answer },
-        Err(SendError::Refused { answer }) => Verdict::Refused { answer },
-        // Unknown: the same Message-ID lets the receiver drop the twin, and a lost link is worse than two.
-        Err(SendError::Deferred { answer } | SendError::Unknown { answer }) => Verdict::Deferred { answer },
+    match post.pacing.send(doorbook, &post.transport, &message, job).await {
+        Ok(Passage { verdict, taken }) => {
+            if let Some(taken) = taken {
+                post.note(taken, doorbook.clock.now());
+            }
+            verdict
+        }
+        Err(error) => Verdict::retry(&error),
     }
 }
 
@@ -215,34 +224,6 @@ fn utc(at: Timestamp) -> OffsetDateTime {
 /// What the system did by itself comes from no address.
 fn client_address(text: &str) -> Option<IpAddr> {
     text.parse().ok().filter(|address: &IpAddr| !address.is_unspecified())
-}
-
-/// FRONTEND_URL, which every mailed link starts with.
-struct Frontend(Url);
-
-impl Frontend {
-    fn host(&self) -> &str {
-        self.0.host_str().unwrap_or("localhost")
-    }
-
-    fn page(&self, path: &str) -> Link {
-        Link::from(self.url(path))
-    }
-
-    fn with_token(&self, path: &str, token: &str) -> Link {
-        let mut url = self.url(path);
-        url.query_pairs_mut().append_pair("token", token);
-        Link::from(url)
-    }
-
-    fn url(&self, path: &str) -> Url {
-        let mut url = self.0.clone();
-        // Only URLs without a host refuse segments, and the settings refuse those.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push(path);
-        }
-        url
-    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
 //! What jobs do; one file a kind. A job is an id and a question: it asks the database whether it is still needed.
 
 pub mod expire;
+mod frontend;
 pub mod mail;
 pub mod partitions;
 pub mod purge;
 pub mod webhook;
 
+use std::time::Duration;
+
 use doorbook_core::job;
 use doorbook_core::service::Doorbook;
 use doorbook_core::store::jobs::Claimed;
+use doorbook_core::store::pacing::Destination;
 
 use self::mail::Post;
 use self::webhook::Hook;
@@ -36,9 +40,18 @@ pub enum Verdict {
     Sent {
         answer: String,
     },
-    /// The server may take the mail later, or has taken it without our knowing: the Message-ID stays the same.
+    /// The server may take the mail later.
     Deferred {
         answer: String,
+    },
+    /// The server may have taken the mail, and nobody heard so.
+    Unheard {
+        answer: String,
+    },
+    /// Its destination takes no mails now: as if the job had not begun, for this long or until that one takes mails again.
+    Held {
+        by: Option<Destination>,
+        pause: Duration,
     },
     /// The server never will take the mail.
     Refused {

@@ -2,6 +2,7 @@
 
 use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::store::jobs::{self, Claimed};
+use doorbook_core::store::{StoreError, pacing};
 
 use super::Verdict;
 
@@ -13,7 +14,7 @@ const ROUNDS_MAX: usize = 1_000;
 pub async fn run(doorbook: &Doorbook, job: &Claimed) -> Verdict {
     let mut gone = 0;
     for _ in 0..ROUNDS_MAX {
-        match jobs::purge(&doorbook.db, BATCH).await {
+        match purge(doorbook).await {
             Ok(0) => break,
             Ok(batch) => gone += batch,
             Err(error) => return Verdict::retry(&error),
@@ -24,6 +25,10 @@ pub async fn run(doorbook: &Doorbook, job: &Claimed) -> Verdict {
         Err(error) => return Verdict::retry(&error),
     }
     Verdict::Done
+}
+
+async fn purge(doorbook: &Doorbook) -> Result<u64, StoreError> {
+    Ok(jobs::purge(&doorbook.db, BATCH).await? + pacing::purge(&doorbook.db, BATCH).await?)
 }
 
 /// How many accounts were erased because nobody ever confirmed or used them, and of how many days the strangers' data went.

@@ -10,7 +10,7 @@ use crate::service::mail::{Need, Needed};
 use crate::service::{Context, Doorbook, Refusal, retrying};
 use crate::store::StoreError;
 use crate::store::project::idempotency::IdempotencyKey;
-use crate::store::project::outbox::{NewDelivery, Priority, Recipient};
+use crate::store::project::outbox::{NewDelivery, Priority, Recipient, Tried};
 use crate::store::query::deliveries::{self, Listed};
 use crate::value::{DeliveryId, JobId, StreamId};
 
@@ -234,7 +234,7 @@ impl Doorbook {
             let (reason, words) = (CALLED_OFF.to_owned(), Some(words.to_owned()));
             let event = NotificationEvent::MailSuppressed { template: row.template.clone(), reason, words };
             tell(&mut batch, &row, event)?;
-            batch.write.update_delivery(mail, MailState::Suppressed, None, false);
+            batch.write.update_delivery(mail, MailState::Suppressed, None, Tried::Not);
             order.commit(batch, 204, self).await
         })
         .await

@@ -1,6 +1,8 @@
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+use crate::notification::MailState;
+use crate::store::jobs::short;
 use crate::store::write::{Expect, Write};
 use crate::value::{AccountId, DeliveryId, EventId, JobId, TokenId};
 
@@ -78,8 +80,17 @@ pub struct NewJob {
     pub span: Option<u64>,
 }
 
-/// Channel that wakes the relay. Notified only when nothing was due: NOTIFY in every commit serialises commits.
+/// Channel that wakes the relay. Notified only when nothing of the priority was due, whatever waits for its next try: NOTIFY in every
+/// commit serialises commits.
 pub const WAKE_CHANNEL: &str = "doorbook_jobs";
+
+/// Whether a mail was handed to a server, and whether the server said what became of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tried {
+    Not,
+    Answered,
+    Unheard,
+}
 
 impl Write {
     pub fn insert_delivery(&mut self, delivery: NewDelivery) {
@@ -124,6 +135,23 @@ impl Write {
         );
     }
 
+    /// Records what became of a delivery; its state is what the mail's events say. Without an `answer` the last one stays.
+    pub fn update_delivery(&mut self, delivery: DeliveryId, state: MailState, answer: Option<&str>, tried: Tried) {
+        let (id, state) = (self.bind(delivery.0), self.bind(state.as_str()));
+        let (answer, attempted) = (self.bind(answer.map(short)), self.bind(i32::from(tried != Tried::Not)));
+        let unheard = self.bind(i32::from(tried == Tried::Unheard));
+        self.step(
+            "update_delivery",
+            Expect::Rows(1),
+            format!(
+                "update deliveries set state = {state}, server_answer = coalesce({answer}, server_answer), attempts = attempts + {attempted},
+                    unheard = unheard + {unheard},
+                    settled_at = case when {state} in ('sent', 'failed', 'suppressed') then clock_timestamp() end
+                 where delivery_id = {id} returning 1"
+            ),
+        );
+    }
+
     pub fn insert_job(&mut self, job: &NewJob) {
         let binds = [
             self.bind(job.id.0),
@@ -145,7 +173,12 @@ impl Write {
         self.step(
             "wake",
             Expect::Any,
-            format!("select pg_notify('{WAKE_CHANNEL}', '') where not exists (select 1 from jobs where state = 'due')"),
+            // now(), not clock_timestamp(): only what is stable within the statement can bound the index scan.
+            format!(
+                "select pg_notify('{WAKE_CHANNEL}', '') where not exists
+                     (select 1 from jobs where state = 'due' and priority = {priority} and run_at <= now())",
+                priority = job.priority.as_i16()
+            ),
         );
     }
 }

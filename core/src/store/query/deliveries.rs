@@ -17,6 +17,8 @@ pub struct DeliveryRow {
     pub address_digest: Option<Vec<u8>>,
     pub state: String,
     pub attempts: i32,
+    /// Hand-overs of which nobody heard whether the server has taken the mail.
+    pub unheard: i32,
     pub created_at: Timestamp,
     pub stream_version: i64,
     pub now: Timestamp,
@@ -38,6 +40,7 @@ pub async fn by_id(db: &Db, delivery: DeliveryId) -> Result<Option<DeliveryRow>,
         DeliveryRow,
         r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,
                   d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.context, d.address_digest, d.state, d.attempts,
+                  d.unheard,
                   d.created_at as "created_at: Timestamp", s.version as stream_version, clock_timestamp() as "now!: Timestamp"
            from deliveries d join streams s on s.stream_id = d.delivery_id where d.delivery_id = $1"#,
         delivery.0

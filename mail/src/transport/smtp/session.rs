@@ -87,7 +87,8 @@ impl Session {
             .await
             .map_err(|failure| failure.before_content("DATA"))?;
         if !go_ahead.has_code(START_MAIL_INPUT) {
-            return Err(SendError::Deferred { answer: answer::safe(&format!("DATA: {}", line(&go_ahead))) });
+            let answer = answer::safe(&format!("DATA: {}", line(&go_ahead)));
+            return Err(SendError::Delayed { answer, silent: false });
         }
 
         let response =
@@ -196,12 +197,19 @@ impl Failure {
         SendError::Deferred { answer: self.answer(stage) }
     }
 
-    /// At the recipient and at DATA a 5xx is about this mail; nothing was sent yet, so all else is a deferral.
+    /// At the recipient and at DATA a 5xx is about this mail; nothing was sent yet, so all else is a delay.
     fn before_content(self, stage: &str) -> SendError {
         match &self {
             Self::Smtp(error) if is_final(error) => SendError::Refused { answer: self.answer(stage) },
-            _ => self.deferred(stage),
+            // It asks for a login, or for TLS.
+            Self::Smtp(error) if error.is_permanent() => self.deferred(stage),
+            _ => self.delayed(stage),
         }
+    }
+
+    fn delayed(self, stage: &str) -> SendError {
+        let silent = !matches!(&self, Self::Smtp(error) if error.status().is_some());
+        SendError::Delayed { answer: self.answer(stage), silent }
     }
 
     /// The message is out: only a reply code tells what became of it. A lost connection, a time-out and an answer that
@@ -211,7 +219,7 @@ impl Failure {
         const STAGE: &str = "message";
         match &self {
             Self::Smtp(error) if is_final(error) => SendError::Refused { answer: self.answer(STAGE) },
-            Self::Smtp(error) if error.status().is_some() => self.deferred(STAGE),
+            Self::Smtp(error) if error.status().is_some() => self.delayed(STAGE),
             _ => SendError::Unknown { answer: self.answer(STAGE) },
         }
     }
