@@ -34,5 +34,6 @@ mod problems;
 mod profile;
 mod sessions;
 mod speed;
+mod sprays;
 mod timing;
 mod wire;

@@ -1,9 +1,11 @@
 //! What jobs do; one file a kind. A job is an id and a question: it asks the database whether it is still needed.
 
 pub mod expire;
+pub mod guesses;
 pub mod mail;
 pub mod partitions;
 pub mod purge;
+pub mod roll_up;
 
 use doorbook_core::job;
 use doorbook_core::service::Doorbook;
@@ -50,6 +52,8 @@ impl Verdict {
 pub async fn run(doorbook: &Doorbook, post: &Post, job: &Claimed) -> Verdict {
     match job.kind.as_str() {
         job::MAIL => mail::run(doorbook, post, job).await,
+        job::GUESSES => guesses::run(doorbook, job).await,
+        job::ROLL_UP => roll_up::run(doorbook, job).await,
         job::EXPIRE => expire::run(doorbook, job).await,
         job::PURGE => purge::run(doorbook, job).await,
         job::PARTITIONS => partitions::run(doorbook).await,
