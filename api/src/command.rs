@@ -62,9 +62,23 @@ const GRID: Duration = Duration::from_millis(2);
 pub async fn on_the_grid<T>(work: impl Future<Output = T>) -> T {
     let begun = Instant::now();
     let outcome = work.await;
+    next_step(begun).await;
+    outcome
+}
+
+/// The same where only a refusal could tell something.
+pub async fn refused_on_the_grid<T, E>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let begun = Instant::now();
+    let outcome = work.await;
+    if outcome.is_err() {
+        next_step(begun).await;
+    }
+    outcome
+}
+
+async fn next_step(begun: Instant) {
     let steps = begun.elapsed().as_micros() / GRID.as_micros() + 1;
     sleep_until(begun + GRID * u32::try_from(steps).unwrap_or(1)).await;
-    outcome
 }
 
 /// Waits until no command runs, at most `limit`. False: some still do.
@@ -101,6 +115,15 @@ mod tests {
             let begun = Instant::now();
             on_the_grid(tokio::time::sleep(Duration::from_millis(work))).await;
             assert_eq!(begun.elapsed(), Duration::from_millis(left), "{work} ms");
+        }
+        for (outcome, left) in [(Ok(()), 1), (Err(()), 2)] {
+            let begun = Instant::now();
+            let work = async {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                outcome
+            };
+            assert_eq!(refused_on_the_grid(work).await, outcome);
+            assert_eq!(begun.elapsed(), Duration::from_millis(left), "{outcome:?}");
         }
     }
 

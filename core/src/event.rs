@@ -103,6 +103,14 @@ impl Event {
         }
     }
 
+    /// How many happenings it stands for that have no event of their own.
+    pub const fn rolled_up(&self) -> u64 {
+        match self {
+            Self::Attempt(AttemptEvent::LoginAttemptsSuppressed { attempts, .. }) => *attempts,
+            _ => 0,
+        }
+    }
+
     /// The stored name and payload.
     pub fn stored(&self) -> (String, Value) {
         let tagged = match self {

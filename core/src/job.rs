@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// Sends one delivery, be it by webhook; `ref` is its id.
 pub const MAIL: &str = "mail";
+/// Tells an owner of a block or a lock; `ref` is the event that told of it, or would have.
+pub const GUESSES: &str = "guesses";
+/// Appends what failed logins are rolled up to.
+pub const ROLL_UP: &str = "roll_up";
 /// Appends expiry events of tokens and sessions, and erases accounts whose owners asked for it.
 pub const EXPIRE: &str = "expire";
 /// Deletes what counts nothing any more, unverified accounts and keys of strangers' days among it.

@@ -142,7 +142,9 @@ const fn of_attempt(event: &AttemptEvent) -> Severity {
     match event {
         AttemptEvent::LoginFailed { .. }
         | AttemptEvent::RegistrationAttemptedForTakenEmail { .. }
-        | AttemptEvent::PasswordResetRequestedForUnknown => Severity::Notice,
+        | AttemptEvent::PasswordResetRequestedForUnknown
+        // A flood of them is told by an alert, and would drive everything else out of a list of warnings.
+        | AttemptEvent::LoginAttemptsSuppressed { .. } => Severity::Notice,
         AttemptEvent::LoginBlocked { .. } | AttemptEvent::LimitExceeded { .. } => Severity::Warning,
     }
 }

@@ -187,6 +187,14 @@ fn attempt() -> Vec<AttemptEvent> {
         E::RegistrationAttemptedForTakenEmail { .. } => [E::RegistrationAttemptedForTakenEmail { verified: true }],
         E::PasswordResetRequestedForUnknown => [E::PasswordResetRequestedForUnknown],
         E::LimitExceeded { .. } => [E::LimitExceeded { kind: "register".into() }],
+        E::LoginAttemptsSuppressed { .. } => [E::LoginAttemptsSuppressed {
+            from: Timestamp::from_micros(1_800_000_000_000_000),
+            seconds: 60,
+            attempts: 70,
+            identifiers: 20,
+            networks: 1,
+            blocks: 10,
+        }],
     })
 }
 

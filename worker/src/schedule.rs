@@ -26,8 +26,9 @@ struct Recurring {
     every: Duration,
 }
 
-const ALL: [Recurring; 3] = [
+const ALL: [Recurring; 4] = [
     Recurring { kind: job::EXPIRE, every: Duration::from_secs(15) },
+    Recurring { kind: job::ROLL_UP, every: Duration::from_secs(15) },
     Recurring { kind: job::PURGE, every: Duration::from_hours(1) },
     Recurring { kind: job::PARTITIONS, every: Duration::from_hours(24) },
 ];
@@ -79,7 +80,7 @@ mod tests {
 
     #[test]
     fn every_worker_gives_a_tick_the_same_id_and_no_two_ticks_share_one() {
-        let [expire, purge, _] = ALL;
+        let [expire, _, purge, _] = ALL;
         let noon = Timestamp::from_seconds(1_800_000_000);
         let within = noon.plus(Duration::from_millis(14_999));
         assert_eq!(expire.id(expire.tick(noon)), expire.id(expire.tick(within)));

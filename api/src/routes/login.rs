@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::Chapter;
 use super::input::{Asked, Faults, command, present};
 use crate::body::Strict;
+use crate::command::refused_on_the_grid;
 use crate::cookie::{CookieMode, TokenCookie};
 use crate::problem::Problem;
 
@@ -125,10 +126,10 @@ impl Logins {
             remember_device: body.remember_device.unwrap_or(false),
             device_token: body.device_token,
         };
-        command(async move {
+        let case = async move {
             let tokens = asked.doorbook.login(&login, &asked.context).await?;
             Ok(if in_cookie { Welcome::in_cookie(tokens, mode.cookie) } else { Welcome::in_body(tokens) })
-        })
-        .await
+        };
+        Box::pin(refused_on_the_grid(command(case))).await
     }
 }

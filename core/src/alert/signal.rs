@@ -20,9 +20,11 @@ pub(crate) const ALERT_TEMPLATE: &str = "security_alert";
 pub(super) enum Mark {
     /// It is enough by itself.
     Each,
+    /// So many at once.
     Count {
         over: u32,
         window: Duration,
+        times: u64,
     },
     Distinct {
         over: u32,
@@ -39,6 +41,7 @@ pub(super) enum Mark {
         factor: u32,
         min: u32,
         window: Duration,
+        times: u64,
     },
     /// From now on, for a while.
     Begin {
@@ -69,7 +72,12 @@ impl Signals {
     }
 
     fn count(&mut self, rule: Rule, over: Option<u32>, window: Duration) {
-        self.0.extend(over.map(|over| Signal { key: (rule, Subject::All), mark: Mark::Count { over, window } }));
+        self.count_many(rule, over, window, 1);
+    }
+
+    fn count_many(&mut self, rule: Rule, over: Option<u32>, window: Duration, times: u64) {
+        let over = over.filter(|_| times > 0);
+        self.0.extend(over.map(|over| Signal { key: (rule, Subject::All), mark: Mark::Count { over, window, times } }));
     }
 }
 
@@ -172,7 +180,34 @@ fn attempt(fact: &Fact, event: &AttemptEvent, thresholds: &Thresholds, signals: 
         }
         AttemptEvent::RegistrationAttemptedForTakenEmail { .. } => registration(thresholds, signals),
         AttemptEvent::PasswordResetRequestedForUnknown => reset(thresholds, signals),
+        AttemptEvent::LoginAttemptsSuppressed { attempts, identifiers, blocks, .. } => {
+            rolled_up(fact, (*attempts, *identifiers, *blocks), thresholds, signals);
+        }
         AttemptEvent::LimitExceeded { .. } => {}
+    }
+}
+
+/// Failures that have no event of their own count like those that have. Which identifiers they were at is not told: those of two minutes
+/// count as different ones.
+fn rolled_up(
+    fact: &Fact,
+    (attempts, identifiers, blocks): (u64, u64, u64),
+    thresholds: &Thresholds,
+    signals: &mut Signals,
+) {
+    let window = thresholds.window;
+    if let (Some(over), Some(network)) = (thresholds.network_accounts, &fact.network) {
+        for number in 0..identifiers.min(u64::from(over)) {
+            let member = member(fact.id.0).wrapping_add(number);
+            let mark = Mark::Distinct { over, window, member };
+            signals.add(Rule::NetworkSpraying, Subject::Network(network.clone()), mark);
+        }
+    }
+    signals.count_many(Rule::LoginFailures, thresholds.login_failures, window, attempts);
+    signals.count_many(Rule::LoginBlocks, thresholds.login_blocks, window, blocks);
+    if let Some(factor) = thresholds.surge_factor {
+        let mark = Mark::Surge { factor, min: thresholds.surge_min, window, times: attempts };
+        signals.add(Rule::LoginSurge, Subject::All, mark);
     }
 }
 
@@ -182,7 +217,7 @@ fn failure(fact: &Fact, reason: LoginFailure, thresholds: &Thresholds, signals: 
     match (reason, account) {
         (LoginFailure::WrongPassword, Some(account)) => {
             if let Some(over) = thresholds.account_failures {
-                let mark = Mark::Count { over, window: thresholds.long_window };
+                let mark = Mark::Count { over, window: thresholds.long_window, times: 1 };
                 signals.add(Rule::AccountGuessing, account, mark);
             }
         }
@@ -199,7 +234,11 @@ fn failure(fact: &Fact, reason: LoginFailure, thresholds: &Thresholds, signals: 
     }
     signals.count(Rule::LoginFailures, thresholds.login_failures, window);
     if let Some(factor) = thresholds.surge_factor {
-        signals.add(Rule::LoginSurge, Subject::All, Mark::Surge { factor, min: thresholds.surge_min, window });
+        signals.add(
+            Rule::LoginSurge,
+            Subject::All,
+            Mark::Surge { factor, min: thresholds.surge_min, window, times: 1 },
+        );
     }
 }
 
@@ -230,7 +269,7 @@ fn look(fact: &Fact, event: &OperatorEvent, thresholds: &Thresholds, signals: &m
         return;
     }
     if let (Some(over), Some(actor)) = (thresholds.reveals, fact.actor) {
-        let mark = Mark::Count { over, window: thresholds.long_window };
+        let mark = Mark::Count { over, window: thresholds.long_window, times: 1 };
         signals.add(Rule::MassReveals, Subject::Actor(actor), mark);
     }
 }

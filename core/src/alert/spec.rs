@@ -210,6 +210,38 @@ fn all_failures_and_blocks_are_counted_where_that_is_asked_for() {
     story.then(&[(Rule::LoginFailures, Subject::All), (Rule::LoginBlocks, Subject::All)]);
 }
 
+/// So many failed logins at so many addresses of nobody, and half as many blocks.
+fn rolled_up(attempts: u64, identifiers: u64) -> Event {
+    let (from, seconds, networks, blocks) = (NOON, MINUTE, 1, attempts / 2);
+    Event::Attempt(AttemptEvent::LoginAttemptsSuppressed { from, seconds, attempts, identifiers, networks, blocks })
+}
+
+#[test]
+fn failures_that_were_rolled_up_count_as_many_as_they_were() {
+    let limits = Thresholds { login_failures: Some(50), login_blocks: Some(25), ..Thresholds::default() };
+    let mut story = told_by(limits.clone());
+    story.fact(rolled_up(49, 1), None, None, 1);
+    let mut story = story.then(&[]);
+    story.fact(rolled_up(2, 1), None, None, 2);
+    let mut story = story.then(&[(Rule::LoginFailures, Subject::All), (Rule::LoginBlocks, Subject::All)]);
+    assert_eq!((story.alerts[0].evidence.count, story.alerts[0].evidence.events.len()), (51, 2));
+    story.fact(rolled_up(49, 1), None, None, 3);
+    story.then(&[(Rule::LoginSurge, Subject::All)]);
+}
+
+#[test]
+fn a_network_that_was_rolled_up_is_spraying_by_the_number_of_addresses() {
+    let spraying = |network: &str| (Rule::NetworkSpraying, Subject::Network(network.to_owned()));
+    let mut story = story();
+    story.fact(rolled_up(19, 19), None, None, 7);
+    let mut story = story.failed(1, 8).then(&[]);
+    story.fact(rolled_up(1, 1), None, None, 7);
+    let mut story = story.then(&[spraying("198.51.7.0")]);
+    story.fact(rolled_up(50_000, 50_000), None, None, 8);
+    let story = story.then(&[spraying("198.51.8.0"), (Rule::LoginSurge, Subject::All)]);
+    assert_eq!(story.alerts[1].evidence.events.len(), 2, "an event is named once");
+}
+
 #[test]
 fn resets_and_registrations_of_known_and_unknown_people_count_together() {
     let mut story = story();

@@ -66,9 +66,9 @@ impl State {
     pub(super) fn take(&mut self, fact: &Fact, mark: &Mark) -> Option<Evidence> {
         match *mark {
             Mark::Each => Some(Evidence { count: 1, threshold: 1, seconds: 0, events: vec![fact.id] }),
-            Mark::Count { over, window } => {
+            Mark::Count { over, window, times } => {
                 let slot = self.enter(fact.at, window);
-                self.add(slot, true);
+                self.add(slot, times, times);
                 self.name(fact.id);
                 self.evidence(self.hits(), over, window)
             }
@@ -80,7 +80,7 @@ impl State {
             }
             Mark::Share { percent, hit, window } => {
                 let slot = self.enter(fact.at, window);
-                self.add(slot, hit);
+                self.add(slot, u64::from(hit), 1);
                 if hit {
                     self.name(fact.id);
                 }
@@ -88,7 +88,7 @@ impl State {
                 let enough = hit && all >= SHARE_MIN && hits * 100 >= all * u64::from(percent);
                 enough.then(|| self.found(hits, (all * u64::from(percent)).div_ceil(100), window))
             }
-            Mark::Surge { factor, min, window } => self.surge(fact, factor, min, window),
+            Mark::Surge { factor, min, window, times } => self.surge(fact, (factor, min), window, times),
             Mark::Begin { lasts } => {
                 self.since = Some(fact.at);
                 self.events = vec![fact.id];
@@ -138,10 +138,10 @@ impl State {
         slot.max(gone + 1)
     }
 
-    fn add(&mut self, slot: i64, hit: bool) {
+    fn add(&mut self, slot: i64, hits: u64, all: u64) {
         let counts = self.slots.entry(slot).or_default();
-        counts.0 += u64::from(hit);
-        counts.1 += 1;
+        counts.0 += hits;
+        counts.1 += all;
     }
 
     fn see(&mut self, member: u64, slot: i64, most: u32) {
@@ -154,6 +154,9 @@ impl State {
     }
 
     fn name(&mut self, event: EventId) {
+        if self.events.last() == Some(&event) {
+            return;
+        }
         self.events.push(event);
         if self.events.len() > EVENTS_MAX {
             self.events.remove(0);
@@ -172,7 +175,7 @@ impl State {
         Evidence { count, threshold, seconds: window.as_secs(), events: self.events.clone() }
     }
 
-    fn surge(&mut self, fact: &Fact, factor: u32, min: u32, window: Duration) -> Option<Evidence> {
+    fn surge(&mut self, fact: &Fact, (factor, min): (u32, u32), window: Duration, times: u64) -> Option<Evidence> {
         if self.window != window.as_secs() {
             *self = Self { window: window.as_secs(), quiet_until: self.quiet_until, ..Self::default() };
         }
@@ -183,7 +186,7 @@ impl State {
             usual.end(index, most);
             self.events.clear();
         }
-        usual.count += 1;
+        usual.count += times;
         self.usual = Some(usual);
         self.name(fact.id);
         self.ends_at = Some(fact.at.plus(USUAL));

@@ -1,6 +1,7 @@
 //! What strangers cause. One stream an identifier key and window, so that nobody can lengthen an account's own history.
 
 mod reasons;
+pub mod rollup;
 #[cfg(test)]
 mod spec;
 
@@ -26,6 +27,17 @@ pub enum AttemptEvent {
     PasswordResetRequestedForUnknown,
     LimitExceeded {
         kind: String,
+    },
+    /// Failed logins at addresses without an account that have no event of their own: so many from one network, or from several
+    /// together, in `seconds` from `from`. See [`rollup`].
+    LoginAttemptsSuppressed {
+        from: Timestamp,
+        seconds: u64,
+        attempts: u64,
+        identifiers: u64,
+        networks: u64,
+        /// Blocks that they began.
+        blocks: u64,
     },
 }
 

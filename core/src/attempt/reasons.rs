@@ -147,7 +147,9 @@ impl Teller {
             | Event::Attempt(
                 AttemptEvent::RegistrationAttemptedForTakenEmail { .. }
                 | AttemptEvent::PasswordResetRequestedForUnknown
-                | AttemptEvent::LimitExceeded { .. },
+                | AttemptEvent::LimitExceeded { .. }
+                // Of people without an account.
+                | AttemptEvent::LoginAttemptsSuppressed { .. },
             )
             | Event::Notification(_)
             | Event::Operator(_)

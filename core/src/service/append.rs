@@ -21,6 +21,8 @@ pub(crate) struct Batch<'a> {
     pub now: Timestamp,
     context: &'a Context,
     hand: Option<&'a Hand>,
+    /// When that happened which mails tell of.
+    happened: Timestamp,
     events: Vec<NewEvent>,
 }
 
@@ -91,7 +93,13 @@ impl MailOrder {
 
 impl<'a> Batch<'a> {
     pub fn new(context: &'a Context, now: Timestamp) -> Self {
-        Self { write: Write::new(), now, context, hand: None, events: Vec::new() }
+        Self { write: Write::new(), now, context, hand: None, happened: now, events: Vec::new() }
+    }
+
+    /// Mails tell of something that happened then.
+    pub const fn told_at(mut self, happened: Timestamp) -> Self {
+        self.happened = happened;
+        self
     }
 
     /// What is added from now on is by this hand: in its session, from where it is.
@@ -159,6 +167,15 @@ impl<'a> Batch<'a> {
         Ok(id)
     }
 
+    /// Seals what the event that was added last, under this id, says of somebody who had no part in the request.
+    pub fn seal_last(&mut self, id: EventId, personal: &Personal, key: &DataKey) -> Result<(), Refusal> {
+        let sealed = key.key.seal_json(id.0, personal)?;
+        if let Some(event) = self.events.last_mut() {
+            event.sealed = Some((sealed, key.id));
+        }
+        Ok(())
+    }
+
     /// The event that was added last was caused by this one.
     pub fn caused_by(&mut self, cause: Option<EventId>) {
         if let Some(event) = self.events.last_mut() {
@@ -219,7 +236,7 @@ impl<'a> Batch<'a> {
         let told = self.hand.is_none() && self.context.actor != Actor::Operator;
         let origin = Some(&self.context.origin).filter(|_| told);
         let context = MailContext {
-            at: self.now,
+            at: self.happened,
             address: origin.map_or_else(String::new, |origin| origin.address.to_string()),
             user_agent: origin.map_or_else(String::new, |origin| origin.user_agent.clone()),
             about: order.about.map(str::to_owned),

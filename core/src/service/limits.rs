@@ -52,7 +52,7 @@ impl Doorbook {
 
     /// Notes that a limit was hit: one event a bucket and window, so that a flood of refusals adds nothing to the log. The refusal
     /// stands whether or not the note could be written.
-    async fn note_exceeded(&self, bucket: &Bucket, rule: Rule, origin: &ClientOrigin) {
+    pub(super) async fn note_exceeded(&self, bucket: &Bucket, rule: Rule, origin: &ClientOrigin) {
         let context = Context::stranger(origin.clone());
         let note = async {
             let mut batch = Batch::new(&context, self.now());

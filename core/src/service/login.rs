@@ -5,6 +5,7 @@ use uuid::Uuid;
 use super::append::Batch;
 use super::limits::{identifier_bucket, network_bucket, wait};
 use super::notices::{self, Arrival};
+use super::rollup::Failed;
 use super::{Context, Doorbook, FieldFault, Refusal, RegistrationMode, retrying};
 use crate::account::{Command, Status, decide};
 use crate::attempt::{AttemptEvent, LoginFailure};
@@ -213,29 +214,24 @@ impl Doorbook {
             let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
             let failure = row.counter.clone().settle_failure(rule, now, guess.reservation);
             let mut batch = Batch::new(context, self.now());
-            let (mut told, mut locked) = ("login_blocked", None);
+            let mut locked = None;
             // Asked in every case: the question costs time.
             let loaded = accounts::by_id(&self.db, &self.vault, owner.unwrap_or(AccountId(Uuid::nil()))).await?;
-            // Guards in order: account, stream of attempts, counter.
+            // Guards in order: account, minute, stream of attempts, counter.
             if failure.locked
                 && let Some(loaded) = &loaded
                 && let Ok(events) =
                     decide(&loaded.account, Command::Lock { failures: crate::limit::CONSECUTIVE_FAILURES_MAX })
                 && !events.is_empty()
             {
-                (_, locked) = batch.account(loaded, events, None).map(|(after, ids)| (after, ids.first().copied()))?;
+                locked = batch.account(loaded, events, None)?.1.first().copied();
             }
             let mut events = vec![AttemptEvent::LoginFailed { reason }];
             events.extend(failure.blocked_until.map(|until| AttemptEvent::LoginBlocked { until }));
-            let account = loaded.as_ref().map(|loaded| (loaded.id, loaded.data_key.as_ref()));
-            let ids = self.attempts(&mut batch, &guess.bucket, rule.window, account, events).await?;
-            if failure.locked {
-                told = "account_locked";
-            }
-            if (failure.locked || failure.blocked_until.is_some())
-                && let Some(cause) = locked.or(ids.last().copied())
-            {
-                self.tell_of_guesses(&mut batch, told, loaded.as_ref(), guess.email, cause).await?;
+            let failed = Failed { email: guess.email, bucket: &guess.bucket, owner: loaded.as_ref() };
+            let last = self.tell_failure(&mut batch, &failed, events, &row.keys, context).await?;
+            if failure.locked || failure.blocked_until.is_some() {
+                Self::look_at_guesses(&mut batch, locked.unwrap_or(last), context);
             }
             let forgotten = failure.counter.forgotten_at(rule, now);
             batch.write.put_counter(&row, &failure.counter, forgotten);

@@ -32,6 +32,7 @@ pub mod profile;
 pub mod refresh;
 pub mod register;
 pub mod retention;
+mod rollup;
 pub mod sessions;
 pub mod start;
 pub mod system;

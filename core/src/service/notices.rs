@@ -1,20 +1,26 @@
 //! What an owner is told of: where somebody has logged in, what was tried in vain, what others have changed.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::append::{Batch, MailOrder};
-use super::limits::identifier_bucket;
-use super::{Context, Doorbook, NOT_ME_EXPIRY, Refusal};
+use super::{Context, Doorbook, NOT_ME_EXPIRY, Refusal, retrying};
 use crate::clock::Timestamp;
+use crate::event::Personal;
+use crate::job;
 use crate::limit::Rule;
 use crate::store::keys::DataKey;
 use crate::store::keys::identifiers::Bucket;
+use crate::store::log;
 use crate::store::project::counters::CounterRow;
+use crate::store::project::outbox::{NewJob, Priority};
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
-use crate::store::query::counters;
+use crate::store::query::{accounts, counters};
 use crate::terms::network;
-use crate::value::{AccountId, Email, EventId, TokenId};
+use crate::value::{AccountId, ClientOrigin, Email, EventId, JobId, TokenId};
 
 const DAY: Duration = Duration::from_hours(24);
 /// What may happen again and again is told once a day. Source: bar C096.
@@ -97,24 +103,49 @@ impl Doorbook {
         self.notice(batch, "login_new_place", owner, arrival.cause)
     }
 
-    /// Tells the owner that guesses have begun a block or a lock. For an address without an account the same is written, and the worker
-    /// finds nobody to send it to: the time of an answer must not tell (`docs/adr/0005`).
-    pub(super) async fn tell_of_guesses(
-        &self,
-        batch: &mut Batch<'_>,
-        template: &'static str,
-        owner: Option<&Loaded>,
-        guessed: &Email,
-        cause: EventId,
-    ) -> Result<(), Refusal> {
-        let account = owner.map_or_else(|| self.phantom(&identifier_bucket("login", guessed)), |owner| owner.id);
-        if !self.may_tell(batch, template, account, &[]).await? {
-            return Ok(());
-        }
-        let stranger = self.vault.stranger_key(&self.db, batch.now).await?;
-        let key = owner.and_then(|owner| owner.data_key.as_ref()).unwrap_or(&stranger);
-        let email = owner.and_then(Loaded::email);
-        self.notice_to(batch, (template, None), account, (email.as_ref().unwrap_or(guessed), key), cause)
+    /// Orders a look at what guesses have led to. Every block and every lock costs the same row, whoever is meant: the time of an answer
+    /// must not tell whether there is an owner (`docs/adr/0022`).
+    pub(super) fn look_at_guesses(batch: &mut Batch<'_>, cause: EventId, context: &Context) {
+        batch.write.insert_job(&NewJob {
+            id: JobId::new(batch.now),
+            kind: job::GUESSES,
+            reference: cause.0,
+            priority: Priority::Notice,
+            run_at: batch.now,
+            trace: context.origin.trace_id,
+            span: context.origin.span_id,
+        });
+    }
+
+    /// Tells the owner of an account that guesses have begun a block or a lock, once a day of each. Nothing happens where nobody is to be
+    /// told: the event is about no account, or was rolled up.
+    pub async fn tell_of_guesses(&self, cause: EventId, trace: Uuid) -> Result<(), Refusal> {
+        let Some(event) = log::by_id(&self.db, cause).await? else { return Ok(()) };
+        let template = match event.name.as_str() {
+            "LoginBlocked" => "login_blocked",
+            "AccountLocked" => "account_locked",
+            _ => return Ok(()),
+        };
+        let Some(account) = event.subject_id.map(AccountId) else { return Ok(()) };
+        retrying(async || {
+            let Some(owner) = accounts::by_id(&self.db, &self.vault, account).await? else { return Ok(()) };
+            let Some(key) = &owner.data_key else { return Ok(()) };
+            let from: Personal = match &event.pii {
+                Some(sealed) => key.key.open_json(cause.0, sealed)?,
+                None => Personal::default(),
+            };
+            let address = from.address.and_then(|text| text.parse().ok());
+            let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+            let agent = from.user_agent.unwrap_or_default();
+            let context = Context::stranger(ClientOrigin::new(address, &agent, trace));
+            let mut batch = Batch::new(&context, self.now()).told_at(event.recorded_at);
+            if self.may_tell(&mut batch, template, account, &[]).await? {
+                self.notice(&mut batch, template, &owner, cause)?;
+                batch.commit(self).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Whether a notice of this kind is the first within a day; remembers that it is told.

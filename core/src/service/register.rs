@@ -12,6 +12,7 @@ use crate::store::keys::lookup::EmailKeys;
 use crate::store::project::idempotency::IdempotencyKey;
 use crate::store::project::tokens::{NewToken, TokenKind};
 use crate::store::query::{accounts, counters};
+use crate::store::write::Write;
 use crate::token::random;
 use crate::value::{AccountId, CredentialId, Email, Locale, PersonName, StreamId, TokenId};
 
@@ -24,8 +25,9 @@ pub struct Registration {
     pub idempotency: Option<IdempotencyHeader>,
 }
 
-/// Mails to the owner of a taken address, per address. Source: settings contract.
-const TAKEN_MAILS: Rule = Rule { max: 3, window: std::time::Duration::from_hours(1), block: std::time::Duration::ZERO };
+/// Attempts to register a taken address that the log and its owner are told of, per address. Source: settings contract.
+const TAKEN_ATTEMPTS: Rule =
+    Rule { max: 3, window: std::time::Duration::from_hours(1), block: std::time::Duration::ZERO };
 
 impl Doorbook {
     pub async fn register(&self, registration: Registration, context: &Context) -> Result<(), Refusal> {
@@ -99,7 +101,7 @@ impl Doorbook {
         Ok(batch.commit(self).await?)
     }
 
-    /// Somebody tried to register an address that has an account. Its owner is told, at most three times an hour; a link to an
+    /// Somebody tried to register an address that has an account. Its owner is told, three times an hour; a link to an
     /// unverified account sets a new password and verifies, so nobody can squat on an address.
     async fn attempt_for_taken(
         &self,
@@ -114,18 +116,20 @@ impl Doorbook {
         let mut batch = Batch::new(context, now);
         let (row, counted_at) = counters::read(&self.db, &self.vault, &bucket).await?;
         let attempt = AttemptEvent::RegistrationAttemptedForTakenEmail { verified };
-        let may_mail = match row.counter.clone().count(TAKEN_MAILS, counted_at) {
-            Ok(counter) => {
-                let forgotten = counter.forgotten_at(TAKEN_MAILS, counted_at);
-                batch.write.put_counter(&row, &counter, forgotten);
-                true
-            }
-            Err(_) => false,
+        let Ok(counter) = row.counter.clone().count(TAKEN_ATTEMPTS, counted_at) else {
+            return self.attempt_too_many(registration, key, context).await;
         };
+        batch.write.put_counter(&row, &counter, counter.forgotten_at(TAKEN_ATTEMPTS, counted_at));
         let ids = self
-            .attempts(&mut batch, &bucket, TAKEN_MAILS.window, Some((owner.id, owner.data_key.as_ref())), vec![attempt])
+            .attempts(
+                &mut batch,
+                &bucket,
+                TAKEN_ATTEMPTS.window,
+                Some((owner.id, owner.data_key.as_ref())),
+                vec![attempt],
+            )
             .await?;
-        if may_mail && owner.account.status.takes_resets() {
+        if owner.account.status.takes_resets() {
             let token = (!verified).then(|| TokenId::new(now));
             if let Some(token) = token {
                 batch.write.open_token(self.new_token(
@@ -158,13 +162,36 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         let bucket = identifier_bucket("register_taken", &registration.email);
+        let (row, counted_at) = counters::read(&self.db, &self.vault, &bucket).await?;
+        let Ok(counter) = row.counter.clone().count(TAKEN_ATTEMPTS, counted_at) else {
+            return self.attempt_too_many(registration, key, context).await;
+        };
         let mut batch = Batch::new(context, self.now());
         let attempt = AttemptEvent::RegistrationAttemptedForTakenEmail { verified: true };
-        self.attempts(&mut batch, &bucket, TAKEN_MAILS.window, None, vec![attempt]).await?;
+        self.attempts(&mut batch, &bucket, TAKEN_ATTEMPTS.window, None, vec![attempt]).await?;
+        batch.write.put_counter(&row, &counter, counter.forgotten_at(TAKEN_ATTEMPTS, counted_at));
         if let Some(key) = key {
             batch.write.put_idempotency(key, 201, None);
         }
         Ok(batch.commit(self).await?)
+    }
+
+    /// The owner has been told often enough: the log is told once a window that there are more, and the account's own history of none of
+    /// them.
+    async fn attempt_too_many(
+        &self,
+        registration: &Registration,
+        key: Option<&IdempotencyKey>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        if let Some(key) = key {
+            let mut write = Write::new();
+            write.put_idempotency(key, 201, None);
+            write.run(&self.db).await?;
+        }
+        let bucket = identifier_bucket("register_taken_more", &registration.email);
+        self.note_exceeded(&bucket, TAKEN_ATTEMPTS, &context.origin).await;
+        Ok(())
     }
 
     /// A token row with a fresh salt under the current key.

@@ -133,6 +133,12 @@ pub const TABLES: &[Table] = &[
         derived: &[],
         kept: &[kept(&["bucket", "kind", "version", "state", "expires_at", "key_id", "target_key_id"], TRANSIENT)],
     },
+    Table { name: "attempt_minutes", derived: &[], kept: &[kept(&["minute", "recorded"], TRANSIENT)] },
+    Table {
+        name: "attempt_tallies",
+        derived: &[],
+        kept: &[kept(&["minute", "network", "member", "attempts", "blocks", "origin", "pii_key_id"], TRANSIENT)],
+    },
     Table { name: "counter_members", derived: &[], kept: &[kept(&["bucket", "member", "at"], TRANSIENT)] },
     Table {
         name: "jobs",
@@ -205,7 +211,7 @@ pub const TABLES: &[Table] = &[
     Table {
         name: "event_hours",
         derived: &[],
-        kept: &[kept(&["hour", "type", "events", "first_position", "last_position"], FOLLOWING)],
+        kept: &[kept(&["hour", "type", "events", "first_position", "last_position", "rolled_up"], FOLLOWING)],
     },
     Table { name: "key_guards", derived: &[], kept: &[kept(&["purpose", "version", "held"], KEY)] },
     Table {

@@ -294,6 +294,13 @@ pub async fn purge(db: &Db, limit: i64) -> Result<u64, StoreError> {
     .await?
     .rows_affected();
     gone += sqlx::query!(
+        "delete from attempt_minutes where minute in (select minute from attempt_minutes where minute < clock_timestamp() - interval '1 hour' limit $1)",
+        limit
+    )
+    .execute(db)
+    .await?
+    .rows_affected();
+    gone += sqlx::query!(
         "delete from alert_states where (rule, subject) in (select rule, subject from alert_states where expires_at < clock_timestamp() limit $1)",
         limit
     )

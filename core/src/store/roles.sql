@@ -37,6 +37,8 @@ grant select, insert on imported_accounts to doorbook_api;
 grant select on imported_accounts to doorbook_worker;
 grant delete on account_emails, devices to doorbook_api, doorbook_worker;
 grant select, insert, update, delete on counters, counter_members, idempotency to doorbook_api, doorbook_worker;
+grant select, insert, update on attempt_minutes, attempt_tallies to doorbook_api;
+grant select, delete on attempt_minutes, attempt_tallies to doorbook_worker;
 grant delete on jobs to doorbook_worker;
 grant select, insert, update, delete on heartbeats, mail_destinations, held_mails to doorbook_worker;
 grant select on heartbeats to doorbook_api, doorbook_auditor;

@@ -18,6 +18,15 @@ pub const FOLLOWER: &str = "search";
 /// Most events of one transaction.
 const BATCH: i64 = 1_000;
 
+/// What an hour has of one type.
+struct Hour {
+    events: i64,
+    first: i64,
+    last: i64,
+    /// What the events stand for beyond themselves.
+    rolled_up: i64,
+}
+
 /// Rows in the making.
 #[derive(Default)]
 struct Rows {
@@ -26,7 +35,7 @@ struct Rows {
     positions: Vec<i64>,
     /// Accounts whose key went, and that key.
     shredded: Vec<(Uuid, Uuid)>,
-    hours: BTreeMap<(Timestamp, String), (i64, i64, i64)>,
+    hours: BTreeMap<(Timestamp, String), Hour>,
 }
 
 impl Rows {
@@ -41,12 +50,14 @@ impl Rows {
         }
     }
 
-    fn count(&mut self, event: &log::SealedEvent) {
+    fn count(&mut self, event: &log::SealedEvent, read: &Event) {
         let hour = Timestamp::from_seconds(event.recorded_at.seconds().div_euclid(3_600) * 3_600);
-        let (count, _, last) =
-            self.hours.entry((hour, event.name.clone())).or_insert((0, event.position, event.position));
-        *count += 1;
-        *last = event.position;
+        let (first, last) = (event.position, event.position);
+        let fresh = Hour { events: 0, first, last, rolled_up: 0 };
+        let counted = self.hours.entry((hour, event.name.clone())).or_insert(fresh);
+        counted.events += 1;
+        counted.last = last;
+        counted.rolled_up += i64::try_from(read.rolled_up()).unwrap_or(i64::MAX);
     }
 }
 
@@ -71,7 +82,7 @@ pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
     for Read { stored, event, personal } in &ahead.events {
         rows.push(&key, stored, event, personal.as_ref());
         if stored.position > place.counted {
-            rows.count(stored);
+            rows.count(stored, event);
         }
     }
     let shredded = std::mem::take(&mut rows.shredded);
@@ -149,25 +160,28 @@ async fn insert(tx: &mut Tx, rows: Rows) -> Result<(), StoreError> {
     )
     .execute(&mut *tx)
     .await?;
-    let (mut hours, mut types, mut counts, mut firsts, mut lasts) = (vec![], vec![], vec![], vec![], vec![]);
-    for ((hour, name), (count, first, last)) in rows.hours {
+    let (mut hours, mut types) = (vec![], vec![]);
+    let (mut counts, mut firsts, mut lasts, mut rolled_up) = (vec![], vec![], vec![], vec![]);
+    for ((hour, name), counted) in rows.hours {
         hours.push(hour);
         types.push(name);
-        counts.push(count);
-        firsts.push(first);
-        lasts.push(last);
+        counts.push(counted.events);
+        firsts.push(counted.first);
+        lasts.push(counted.last);
+        rolled_up.push(counted.rolled_up);
     }
     sqlx::query!(
-        "insert into event_hours as h (hour, type, events, first_position, last_position)
-         select * from unnest($1::timestamptz[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[])
-         on conflict (hour, type) do update set events = h.events + excluded.events,
+        "insert into event_hours as h (hour, type, events, first_position, last_position, rolled_up)
+         select * from unnest($1::timestamptz[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])
+         on conflict (hour, type) do update set events = h.events + excluded.events, rolled_up = h.rolled_up + excluded.rolled_up,
              first_position = least(h.first_position, excluded.first_position),
              last_position = greatest(h.last_position, excluded.last_position)",
         &hours as &[Timestamp],
         &types,
         &counts,
         &firsts,
-        &lasts
+        &lasts,
+        &rolled_up
     )
     .execute(tx)
     .await?;

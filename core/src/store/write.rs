@@ -2,7 +2,7 @@
 //! common table expressions. Either all of its steps touched the rows they expected, or the statement raises a conflict and
 //! nothing of it remains; there is no state between two statements for a crash to find.
 //!
-//! Guard steps run in the order they are added (account, session, counter, admins), each after the one before, so that two commands
+//! Guard steps run in the order they are added (account, session, minute, counter, admins), each after the one before, so that two commands
 //! never wait for each other crosswise.
 
 use std::fmt::Write as _;
@@ -49,10 +49,11 @@ impl Write {
         format!("${}", self.count)
     }
 
-    /// Adds a step: a data-modifying statement that ends in `returning 1`.
-    pub(super) fn step(&mut self, name: &str, expect: Expect, sql: String) {
+    /// Adds a step: a data-modifying statement that ends in `returning 1`. Returns what others name it by.
+    pub(super) fn step(&mut self, name: &str, expect: Expect, sql: String) -> String {
         let name = format!("{name}_{}", self.steps.len());
-        self.steps.push((name, sql, expect));
+        self.steps.push((name.clone(), sql, expect));
+        name
     }
 
     /// Adds a step that takes a row lock. `sql` holds `{after}` where a condition stands: it waits for the guard before.
@@ -61,8 +62,7 @@ impl Write {
             .last_guard
             .as_ref()
             .map_or_else(|| "true".to_owned(), |last| format!("(select count(*) from {last}) >= 0"));
-        self.step(name, Expect::Rows(1), sql.replace("{after}", &after));
-        self.last_guard = self.steps.last().map(|(name, ..)| name.clone());
+        self.last_guard = Some(self.step(name, Expect::Rows(1), sql.replace("{after}", &after)));
     }
 
     fn sql(&self) -> String {

@@ -24,6 +24,7 @@ mod refresh;
 mod restore;
 mod retention;
 mod rights;
+mod rollup;
 mod rotation;
 mod schedules;
 mod sessions;

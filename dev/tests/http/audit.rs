@@ -213,7 +213,7 @@ async fn proofs_over_the_api_hold_with_nothing_but_the_public_key() {
     assert_eq!(auditor.get("/api/admin/audit/checkpoints/999999/consistency/?from=1").await.unwrap().status, 404);
 }
 
-/// C069. Breaks when `core/src/service/audit/overview.rs`: `*sum += count.events;` → `*sum += 1;`.
+/// C069. Breaks when `core/src/service/audit/overview.rs`: `ROLLED_UP { count.rolled_up } else { count.events };` → `ROLLED_UP { count.rolled_up } else { 1 };`.
 #[tokio::test]
 async fn an_overview_counts_what_happened_and_names_who_attacks_and_who_is_attacked() {
     let stand = Stand::start(doorbook_dev::Cluster::shared().await.unwrap()).await.unwrap();

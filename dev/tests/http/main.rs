@@ -35,5 +35,6 @@ mod problems;
 mod profile;
 mod sessions;
 mod speed;
+mod sprays;
 mod timing;
 mod wire;

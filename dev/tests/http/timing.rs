@@ -121,6 +121,21 @@ async fn a_refused_login_takes_the_same_time_for_every_reason() {
     look_alike(&stand, LOGIN, &kinds, 401).await;
 }
 
+/// C002. Breaks when `core/src/service/rollup.rs`: `            Telling::RolledUp => {` → `            Telling::RolledUp => { tokio::time::sleep(Duration::from_millis(20)).await;`.
+/// Release: small differences hide in the noise of a slow build.
+#[tokio::test]
+async fn a_refused_login_takes_the_same_time_when_those_of_nobody_are_rolled_up() {
+    let stand = timed_stand().await;
+    let full =
+        "insert into attempt_minutes select date_trunc('minute', clock_timestamp()) + n * interval '1 minute', 600
+                from generate_series(0, 120) n";
+    sqlx::query(full).execute(&Insider::of(&stand).await.owner).await.unwrap();
+    let wrong = people(&stand).await;
+    let unknown = strangers(wrong.len());
+    let kinds = [kind("unknown", logins(unknown, PASSWORD)), kind("wrong", logins(wrong, OTHER_PASSWORD))];
+    look_alike(&stand, LOGIN, &kinds, 401).await;
+}
+
 /// C004. Breaks when `core/src/service/password.rs`: `other => {` → `other => { tokio::time::sleep(std::time::Duration::from_millis(20)).await;`.
 /// Release: small differences hide in the noise of a slow build.
 #[tokio::test]

@@ -15,7 +15,7 @@ use crate::common::*;
 const OTHER_PASSWORD: &str = "amber lighthouse 42";
 
 /// Kind, who acted, and whether the event names the account, the session and the client it came from.
-const KINDS: [(&str, &str, &str); 54] = [
+const KINDS: [(&str, &str, &str); 55] = [
     ("Registered", "stranger", "account origin"),
     ("RegistrationAttemptedForTakenEmail", "stranger", "account origin"),
     ("EmailVerificationRequested", "stranger", "account origin"),
@@ -24,6 +24,7 @@ const KINDS: [(&str, &str, &str); 54] = [
     ("LoginFailed", "stranger", "account origin"),
     ("LoginBlocked", "stranger", "account origin"),
     ("LimitExceeded", "stranger", "origin"),
+    ("LoginAttemptsSuppressed", "system", "origin"),
     ("PasswordChanged", "account", "account session origin"),
     ("PasswordResetRequested", "stranger", "account origin"),
     ("PasswordResetRequestedForUnknown", "stranger", "origin"),
@@ -260,6 +261,18 @@ async fn leave(house: &House) {
     house.stand.doorbook(&["account", "erase", &email, "--reason", "a test"]).await.unwrap();
 }
 
+/// Fails at an address of nobody in a minute that has no room for it any more, and that is over.
+async fn flood(house: &House, owner: &PgPool) {
+    let full = "insert into attempt_minutes
+                select date_trunc('minute', clock_timestamp()) + n * interval '1 minute', 600 from generate_series(0, 1) n
+                on conflict (minute) do update set recorded = 600";
+    sqlx::query(full).execute(owner).await.unwrap();
+    let body = json!({ "email": someone(), "password": PASSWORD });
+    assert_eq!(house.client().post("/api/auth/login/", body).await.unwrap().status, 401);
+    let over = "update attempt_tallies set minute = minute - interval '2 minutes'";
+    assert_eq!(sqlx::query(over).execute(owner).await.unwrap().rows_affected(), 1);
+}
+
 /// Three tokens and a session, whose time is over at once.
 async fn expire(house: &House, owner: &PgPool) {
     let email = house.registered().await;
@@ -286,11 +299,12 @@ async fn each_kind_of_event_says_when_who_whom_from_where_and_in_which_request()
     administer(&house, &owner).await;
     answer(&house).await;
     leave(&house).await;
+    flood(&house, &owner).await;
     expire(&house, &owner).await;
     let last = "select count(distinct type) from events where type like '%Expired' or type like 'Mail%'
-                or type = 'SecurityAlertRaised'";
+                or type in ('SecurityAlertRaised', 'LoginAttemptsSuppressed')";
     until("what the worker writes is in the trail", async || {
-        sqlx::query_scalar::<_, i64>(last).fetch_one(&owner).await.unwrap() >= 10
+        sqlx::query_scalar::<_, i64>(last).fetch_one(&owner).await.unwrap() >= 11
     })
     .await;
     let rows: Vec<Row> = sqlx::query_as(

@@ -58,6 +58,23 @@ async fn a_reset_that_was_used_is_not_mailed_again_though_nobody_heard_that_its_
     assert_eq!(resets(&house).len(), 1);
 }
 
+/// C096. Breaks when `worker/src/jobs/mod.rs`: `job::GUESSES => guesses::run(doorbook, job).await,` → `job::GUESSES => Verdict::Done,`.
+#[tokio::test]
+async fn a_block_is_mailed_to_the_owner_of_the_account_and_one_of_nobody_s_address_is_no_mail_at_all() {
+    let (house, _worker) = house_of_one().await;
+    let mails = house.number("select count(*) from deliveries").await;
+    for email in ["nobody@example.com", "p0@example.com"] {
+        for status in [401, 401, 401, 401, 401, 429] {
+            house.post(1, "/api/auth/login/", json!({ "email": email, "password": OTHER_PASSWORD }), status).await;
+        }
+    }
+    let told = "select count(*) from deliveries where template = 'login_blocked' and state = 'sent'";
+    house.until(SOON, told, 1).await;
+    house.until(SOON, "select count(*) from jobs where kind = 'guesses' and state = 'done'", 2).await;
+    assert_eq!(house.number("select count(*) from deliveries").await, mails + 1);
+    assert_eq!(house.number("select count(*) from events where type = 'MailSuppressed'").await, 0);
+}
+
 /// C097. Breaks when `core/src/store/query/tokens.rs`: `self.state == "open" && self.expires_at > self.now` → `self.expires_at > self.now`.
 #[tokio::test]
 async fn a_reset_that_another_one_has_overtaken_is_not_mailed() {

@@ -2,9 +2,11 @@
 
 pub mod expire;
 mod frontend;
+pub mod guesses;
 pub mod mail;
 pub mod partitions;
 pub mod purge;
+pub mod roll_up;
 pub mod webhook;
 
 use std::time::Duration;
@@ -72,6 +74,8 @@ impl Verdict {
 pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Verdict {
     match job.kind.as_str() {
         job::MAIL => mail::run(doorbook, outlets, job).await,
+        job::GUESSES => guesses::run(doorbook, job).await,
+        job::ROLL_UP => roll_up::run(doorbook, job).await,
         job::EXPIRE => expire::run(doorbook, job).await,
         job::PURGE => purge::run(doorbook, job).await,
         job::PARTITIONS => partitions::run(doorbook).await,

@@ -1,13 +1,14 @@
 //! The trail: searching it, watching it, taking it away.
 
-use doorbook_core::service::audit::TrailEntry;
+use doorbook_core::clock::Timestamp;
+use doorbook_core::service::audit::{ROLLED_UP, TrailEntry};
 use doorbook_core::terms::Severity;
 use maud::{Markup, html};
 use poem::{Request, Response};
 use serde_json::Value;
 
 use crate::console::fields::Fields;
-use crate::console::layout::{self, Nav, id, time};
+use crate::console::layout::{self, Nav, id, number, time};
 use crate::console::visit::Visit;
 use crate::problem::{FieldError, Problem};
 use crate::routes::admin::audit::Asking;
@@ -197,7 +198,9 @@ pub fn row(entry: &TrailEntry) -> Markup {
             td {
                 @if let Some(address) = address { (address) } @else if entry.erased { span .none { "erased" } }
             }
-            td .details { (summary(&entry.payload)) }
+            td .details {
+                @match words(entry) { Some(words) => (words), None => (summary(&entry.payload)) }
+            }
         }
     }
 }
@@ -209,6 +212,23 @@ pub fn actor(entry: &TrailEntry) -> Markup {
         Some(actor) => layout::account(actor),
         None => html! { (entry.actor_kind) },
     }
+}
+
+/// What an event that stands for many says, in words.
+pub fn words(entry: &TrailEntry) -> Option<Markup> {
+    if entry.name != ROLLED_UP {
+        return None;
+    }
+    let [attempts, identifiers, networks, blocks, from] =
+        ["attempts", "identifiers", "networks", "blocks", "from"].map(|name| entry.payload[name].as_i64());
+    let (attempts, identifiers, blocks) = (number(attempts?), number(identifiers?), number(blocks?));
+    let (networks, from) = (number(networks?), Timestamp::from_micros(from?));
+    let network = entry.personal.as_ref().and_then(|personal| personal.address.as_deref());
+    Some(html! {
+        (attempts) " failed logins at " (identifiers) " addresses without an account, from "
+        @match network { Some(network) => { "the network " (network) } None => { "networks: " (networks) } }
+        "; blocks begun: " (blocks) "; in the minute from " (time(from))
+    })
 }
 
 /// The plain fields of a payload in one line; the event's page has all of it.

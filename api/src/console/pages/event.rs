@@ -8,7 +8,7 @@ use doorbook_core::value::EventId;
 use maud::{Markup, html};
 use poem::{Request, Response};
 
-use super::audit::{actor, rows};
+use super::audit::{actor, rows, words};
 use super::mails::HERE as MAILS;
 use crate::console::layout::{self, Nav, number, or_none, time};
 use crate::console::visit::Visit;
@@ -52,6 +52,7 @@ async fn render(visit: &Visit, found: Connected, revealed: Option<TrailEntry>) -
         (personal(visit, &event, is_revealed))
         section aria-labelledby="payload" {
             h2 #payload { "Payload" }
+            @if let Some(words) = words(&event) { p { (words) "." } }
             pre { (serde_json::to_string_pretty(&event.payload).unwrap_or_default()) }
         }
         section aria-labelledby="proof" { h2 #proof { "Proof" } (proven(proof.as_ref())) }

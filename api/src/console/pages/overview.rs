@@ -1,6 +1,6 @@
 //! The first page: how much happened when, who is under attack, what was done by hand.
 
-use doorbook_core::service::audit::{Overview, Series, Span, Suspect};
+use doorbook_core::service::audit::{Overview, ROLLED_UP, Series, Span, Suspect};
 use doorbook_core::value::AccountId;
 use maud::{Markup, html};
 use poem::{Request, Response};
@@ -14,7 +14,7 @@ use crate::problem::Problem;
 
 /// The plots: title, and the events that each draws.
 const PLOTS: [(&str, &[&str]); 3] = [
-    ("Logins, failures and blocks", &["LoggedIn", "LoginFailed", "LoginBlocked"]),
+    ("Logins, failures and blocks", &["LoggedIn", "LoginFailed", "LoginBlocked", ROLLED_UP]),
     ("Registrations and resets", &["Registered", "PasswordResetRequested", "PasswordReset"]),
     ("Mails", &["MailSent", "MailFailed"]),
 ];

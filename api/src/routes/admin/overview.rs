@@ -17,7 +17,7 @@ pub struct SeriesAnswer {
     /// Name of the events that are counted.
     #[oai(rename = "type")]
     name: String,
-    /// Events of each step, the earliest first.
+    /// Events of each step, the earliest first; of `LoginAttemptsSuppressed`, the failed logins that its events stand for.
     counts: Vec<i64>,
 }
 
@@ -46,7 +46,7 @@ pub struct OverviewAnswer {
     to: String,
     step_seconds: u64,
     series: Vec<SeriesAnswer>,
-    /// Where most attempts came from; at most ten, found among the newest 20,000 of each kind.
+    /// Where most attempts came from; at most ten, found among the newest 20,000 of each kind that are written one by one.
     addresses: Vec<AddressAnswer>,
     /// Accounts that most attempts were made at; likewise.
     accounts: Vec<TargetAnswer>,

@@ -14,7 +14,7 @@ pub use difference::{Change, Difference};
 pub use export::Export;
 pub(super) use live::Hub;
 pub use live::{Live, Stream};
-pub use overview::{COUNTED, Overview, Series, Span, Suspect};
+pub use overview::{COUNTED, Overview, ROLLED_UP, Series, Span, Suspect};
 pub use past::{Awaited, EventRef, PastSession, Pending, StateView};
 pub use proofs::{CHECKPOINTS_PAGE_MAX, Consistency, Inclusion, SigningKey};
 pub use refusals::{Ended, REFUSALS_PAGE_MAX, RefusalView, RefusalsPage};

@@ -23,10 +23,14 @@ const ALERTS_MAX: i64 = 5;
 const ATTACKS: [&str; 5] =
     ["LoginFailed", "LoginBlocked", "AccountLocked", "RefreshTokenReused", "PasswordResetRequestedForUnknown"];
 
+/// Failed logins that have no event of their own: what counts is how many of them its events stand for.
+pub const ROLLED_UP: &str = "LoginAttemptsSuppressed";
+
 /// What is counted over time.
-pub const COUNTED: [&str; 8] = [
+pub const COUNTED: [&str; 9] = [
     "LoggedIn",
     "LoginFailed",
+    ROLLED_UP,
     "LoginBlocked",
     "PasswordResetRequested",
     "PasswordReset",
@@ -124,7 +128,7 @@ impl Doorbook {
                 usize::try_from((count.start.seconds() - from.seconds()) / (hours * HOUR)).unwrap_or(usize::MAX);
             let of_name = series.iter_mut().find(|series| series.name == count.name);
             if let Some(sum) = of_name.and_then(|series| series.counts.get_mut(index)) {
-                *sum += count.events;
+                *sum += if count.name == ROLLED_UP { count.rolled_up } else { count.events };
             }
         }
         let (addresses, accounts) = match view::bounds(&self.db, from, to).await? {

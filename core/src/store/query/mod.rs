@@ -1,6 +1,7 @@
 //! Reads. One statement a function, bounded; strong unless the doc says otherwise.
 
 pub mod accounts;
+pub mod attempts;
 pub mod counters;
 pub mod deliveries;
 pub mod imports;

@@ -9,6 +9,8 @@ pub struct Count {
     pub start: Timestamp,
     pub name: String,
     pub events: i64,
+    /// What they stand for that has no event of its own.
+    pub rolled_up: i64,
 }
 
 /// How many events of these types there were, by steps of so many seconds from `from`.
@@ -22,7 +24,7 @@ pub async fn counts(
     Ok(sqlx::query_as!(
         Count,
         r#"select date_bin(make_interval(secs => $4), hour, $2::timestamptz) as "start!: Timestamp", type as name,
-                  sum(events)::bigint as "events!"
+                  sum(events)::bigint as "events!", sum(rolled_up)::bigint as "rolled_up!"
            from event_hours where hour >= $2 and hour < $3 and type = any($1) group by 1, 2"#,
         names,
         from as Timestamp,
