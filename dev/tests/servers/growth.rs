@@ -9,9 +9,10 @@ use doorbook_core::password::PasswordPlain;
 use doorbook_core::service::login::Login;
 use doorbook_core::service::register::Registration;
 use doorbook_core::service::{Context, Doorbook, Refusal, start};
+use doorbook_core::store::{Db, Pooler, seal};
 use doorbook_core::value::{ClientOrigin, Email, PersonName};
-use doorbook_dev::{Cluster, Stand};
-use sqlx::PgPool;
+use doorbook_dev::{Cluster, Database, Role, Stand};
+use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -27,8 +28,8 @@ const LOGINS: u32 = 18;
 const AT_ONCE: u32 = 4;
 /// Time for the worker to seal, sign, send and take into the search view what was done.
 const SETTLED_WITHIN: Duration = Duration::from_mins(10);
-/// Most bytes of log a login.
-const LOG_BYTES_MAX: i64 = 1_400;
+/// Most bytes of log a login. The goal is 1,024: docs/SCALING.md says where the rest goes.
+const LOG_BYTES_MAX: i64 = 1_150;
 /// What the log consists of.
 const LOG: [&str; 4] = ["events", "event_seals", "log_nodes", "checkpoints"];
 
@@ -155,4 +156,38 @@ async fn a_login_and_an_account_take_the_room_that_the_arithmetic_counts_on() {
     let log: i64 = log.map(|(_, rows, indexes)| rows + indexes).sum();
     println!("figure: {log} bytes of log a login, of {logins} logins");
     assert!((500..=LOG_BYTES_MAX).contains(&log), "{log} bytes of log a login");
+}
+
+/// Breaks when `core/src/store/seal.rs`: `uuid7_floor(now() - interval '6 minutes')` → `uuid7_floor(clock_timestamp() - interval '6 minutes')`.
+#[tokio::test]
+async fn how_far_the_sealer_is_behind_is_told_without_reading_the_month() {
+    const EVENTS: i64 = 50_000;
+    const READ: &str = "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables where relname like 'events\\_%'";
+    let cluster = Cluster::start(options()).await.unwrap();
+    let database = Database::fresh(&cluster).await.unwrap();
+    let superuser = PgPool::connect(&cluster.superuser_url(database.name())).await.unwrap();
+    let id = "overlay(uuid7_floor(now() - interval '1 hour')::text placing lpad(to_hex(n), 12, '0') from 25)::uuid";
+    let old = format!(
+        "insert into streams (stream_id, kind, version) select {id}, 'session', 1 from generate_series(1, {EVENTS}) n;
+         insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind, recorded_at)
+             select {id}, 'keep', {id}, 1, 'LoggedOut', '{{}}', 'account', now() - interval '1 hour' from generate_series(1, {EVENTS}) n;
+         insert into event_seals (position, event_id, retention_class, epoch, xid, seq, leaf_hash)
+             select row_number() over (order by seq), event_id, 'keep', epoch, xid, seq, sha256(event_id::text::bytea) from events;
+         analyze"
+    );
+    sqlx::raw_sql(AssertSqlSafe(old)).execute(&superuser).await.unwrap();
+    superuser.close().await;
+    let read = async || -> i64 {
+        let db = PgPool::connect(&cluster.superuser_url(database.name())).await.unwrap();
+        sqlx::query_scalar(READ).fetch_one(&db).await.unwrap()
+    };
+    let before = read().await;
+    let worker = Db::open(&database.url_for(Role::Worker), 1, Pooler::None).await.unwrap();
+    let lag = seal::lag(&worker).await.unwrap();
+    assert_eq!((lag.waiting, lag.overdue), (0, 0), "{lag:?}");
+    // What a connection has read is counted by its end at the latest.
+    drop(worker);
+    sleep(Duration::from_secs(2)).await;
+    let read = read().await - before;
+    assert!(read < EVENTS / 10, "{read} rows were read");
 }
