@@ -122,6 +122,7 @@ async fn for_each<F: Future<Output = ()> + Send + 'static>(accounts: u32, mut ta
     running.join_all().await;
 }
 
+/// Breaks when `migrations/0001_log.sql`: `create index events_stream on events (stream_id, version);` → `create index events_stream on events (stream_id, version); create index more on events (stream_id, event_id, trace_id);`.
 #[tokio::test]
 async fn a_login_and_an_account_take_the_room_that_the_arithmetic_counts_on() {
     let is_full = std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full");
