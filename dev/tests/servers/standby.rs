@@ -26,9 +26,10 @@ const CUT_OFF: Duration = Duration::from_millis(700);
 /// So many promotions; the whole dose when DOORBOOK_DOSE is `full`.
 const PROMOTIONS: (u32, u32) = (2, 20);
 
-/// Lets a minute pass for what is sealed: a checkpoint is due.
+/// Lets time pass: a checkpoint of what is sealed is due, and the lease of a worker that was killed while it wrote one is over.
 const AGE: &str = "begin; set local session_replication_role = replica;
-                   update event_seals set sealed_at = sealed_at - interval '1 minute'; commit";
+                   update event_seals set sealed_at = sealed_at - interval '1 minute';
+                   update checkpoint_sink set lease_until = '-infinity'; commit";
 
 /// An address that leads to one server and later to another, as an operator's virtual address or proxy does.
 struct Switch {
