@@ -145,7 +145,17 @@ impl Database {
         self.url_of(port, role, &self.name)
     }
 
-    /// The same for another database's name.
+    /// Settings by which processes find it at another port of loopback.
+    pub fn settings_at(&self, port: u16) -> [(&'static str, String); 3] {
+        let roles = [
+            ("DATABASE_URL", Role::Api),
+            ("WORKER_DATABASE_URL", Role::Worker),
+            ("DATABASE_MIGRATE_URL", Role::Migrator),
+        ];
+        roles.map(|(name, role)| (name, self.url_at(port, role)))
+    }
+
+    /// A URL for `role` in a database of another name.
     pub fn url_of(&self, port: u16, role: Role, database: &str) -> String {
         Logins { port, ..self.logins.clone() }.url(role, database)
     }

@@ -33,13 +33,16 @@ mod secret;
 mod server;
 pub mod sink;
 pub mod stand;
+mod standby;
 mod tour;
 pub mod up;
 
 pub use cluster::{Cluster, Options};
 pub use database::{Database, Role};
 pub use install::promtool;
+pub use postgres::Postgres;
 pub use process::{Launch, Program, ensure_binaries};
 pub use run::{Run, free_port};
+pub use server::Server;
 pub use sink::{Mail, Sink};
 pub use stand::{Answer, Client, Stand};

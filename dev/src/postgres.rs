@@ -26,12 +26,14 @@ const TRY: Duration = Duration::from_secs(2);
 pub(crate) const SUPERUSER: &str = "postgres";
 
 /// What makes a server a Postgres.
+#[derive(Clone)]
 pub struct Postgres {
-    run: Arc<Run>,
-    bin: PathBuf,
-    data: PathBuf,
-    password: String,
-    durable: bool,
+    pub(crate) run: Arc<Run>,
+    pub(crate) bin: PathBuf,
+    /// Its log lies beside it.
+    pub(crate) data: PathBuf,
+    pub(crate) password: String,
+    pub(crate) durable: bool,
 }
 
 impl Postgres {
@@ -104,7 +106,7 @@ impl Kind for Postgres {
     }
 
     fn log(&self) -> PathBuf {
-        self.run.folder().join("postgres.log")
+        self.data.with_extension("log")
     }
 
     fn closing(&self) -> Signal {

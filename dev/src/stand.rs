@@ -103,6 +103,15 @@ impl Stand {
         Self::on(cluster, database, pooling, settings).await
     }
 
+    /// Without a worker. All processes reach Postgres at this port of loopback, behind which may be another server later.
+    pub async fn start_at(cluster: &Cluster, port: u16, settings: &[(&str, &str)]) -> Result<Self> {
+        let database = Database::fresh(cluster).await?;
+        let urls = database.settings_at(port);
+        let settings = urls.iter().map(|(name, url)| (*name, url.as_str())).chain(settings.iter().copied());
+        let settings = settings.collect::<Vec<_>>();
+        Self::on(cluster, database, Vec::new(), &settings).await
+    }
+
     async fn on(
         cluster: &Cluster,
         database: Database,

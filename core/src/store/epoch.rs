@@ -3,7 +3,7 @@
 use super::{Db, StoreError};
 
 /// Begins a new epoch when this cluster is not the one that wrote the log's newest events: another system identifier, or
-/// transaction ids that start below those already stored (dump and restore, promotion).
+/// transaction ids that start below those already stored: a dump was restored. A promoted standby has both of its primary and goes on.
 pub async fn ensure(db: &Db) -> Result<i32, StoreError> {
     // Two processes that start together agree through the primary key; the loser reads the winner's row.
     sqlx::query!(
