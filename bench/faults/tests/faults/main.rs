@@ -1,0 +1,7 @@
+//! The rows of the bar's table of faults, one campaign each. They take minutes and are run by `cargo full`; `.ci/run` runs the short
+//! campaign of all kinds instead.
+
+mod apis;
+mod common;
+mod dependencies;
+mod processes;
