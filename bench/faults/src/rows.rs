@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 
 use crate::campaign::Plan;
 use crate::nemesis::Dependency::{Postgres, Redis, Smtp};
-use crate::nemesis::Fault::{self, *};
+use crate::nemesis::Fault::{
+    self, BackendKill, Clock, Cut, DiskFull, Freeze, Kill, Network, NoConnections, PostgresCrash, PostgresFreeze,
+    RedisFlush, RedisFreeze, RedisKill, Terminate,
+};
 use crate::rig::Process::{Api, Worker};
 use crate::rig::Setup;
 use crate::wire::Mode::{Blackhole, Refuse, Slow};

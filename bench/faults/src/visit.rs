@@ -88,7 +88,7 @@ impl Town {
     pub async fn change(&self, person: &Person, knows: &mut Knowledge) -> Result<()> {
         let held = knows.session.clone().filter(Session::has_access);
         let (Some(held), None) = (held, &knows.maybe) else { return self.login(person, knows).await };
-        let fresh = self.think(person, knows);
+        let fresh = think(person, knows);
         let body = json!({ "current_password": knows.password, "new_password": fresh, "new_password_confirm": fresh });
         let asked = Asked::post("/api/auth/password/change/", body).with(&held.access);
         let intent = Intent {
@@ -140,7 +140,7 @@ impl Town {
     }
 
     async fn confirm(&self, person: &Person, knows: &mut Knowledge, token: &str) -> Result<()> {
-        let fresh = self.think(person, knows);
+        let fresh = think(person, knows);
         let body = json!({ "token": token, "new_password": fresh, "new_password_confirm": fresh });
         let asked = Asked::post("/api/auth/password/reset/confirm/", body);
         let intent = Intent { password: Some(fresh.clone()), ..intent(person, Action::Confirm) };
@@ -153,11 +153,6 @@ impl Town {
         self.ledger.end(number, told.outcome, None)
     }
 
-    fn think(&self, person: &Person, knows: &mut Knowledge) -> String {
-        knows.passwords += 1;
-        password(person.number, knows.passwords)
-    }
-
     async fn ask(&self, person: &Person, intent: Intent, asked: &Asked<'_>) -> Result<(usize, Told)> {
         let bases = self.bases.read().await.clone();
         ask(&self.ledger, &person.http, &bases, intent, asked).await
@@ -166,6 +161,12 @@ impl Town {
 
 pub fn intent(person: &Person, action: Action) -> Intent {
     Intent { person: person.number, action, password: None, former: None, session: None }
+}
+
+/// The next password of a person.
+fn think(person: &Person, knows: &mut Knowledge) -> String {
+    knows.passwords += 1;
+    password(person.number, knows.passwords)
 }
 
 /// A new password: held, not held, or perhaps.

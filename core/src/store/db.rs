@@ -165,18 +165,16 @@ impl Db {
     }
 
     /// Runs a query by itself, straight at Postgres. One that is given up leaves no connection behind that somebody else would wait at.
-    async fn run<'q, T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> sqlx::Result<T> {
+    async fn run<T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> sqlx::Result<T> {
         let deadline = Instant::now().checked_add(self.answers_within);
         let mut connection = self.acquire().await?;
         let answer = query(&mut connection);
         let Some(deadline) = deadline else { return answer.await };
-        match timeout_at(deadline, answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                drop(connection.detach());
-                Err(unheard())
-            }
+        if let Ok(answer) = timeout_at(deadline, answer).await {
+            return answer;
         }
+        drop(connection.detach());
+        Err(unheard())
     }
 
     /// Opens a connection if there is room for one, whoever gets it. Were it given up with the request that wanted it first, a server

@@ -12,14 +12,14 @@ use super::{Evidence, Verdict};
 /// A mail of the books.
 #[derive(sqlx::FromRow)]
 struct Delivery {
-    delivery_id: Uuid,
-    event_id: Uuid,
+    id: Uuid,
+    event: Uuid,
     template: String,
     state: String,
 }
 
 pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
-    let rows = "select delivery_id, event_id, template, state from deliveries";
+    let rows = "select delivery_id as id, event_id as event, template, state from deliveries";
     let books: Vec<Delivery> =
         sqlx::query_as(rows).fetch_all(&evidence.owner).await.context("cannot read deliveries")?;
     let mut copies: HashMap<String, Vec<&Mail>> = HashMap::new();
@@ -29,23 +29,19 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
     let (mut findings, mut states, mut again, mut seen) = (Vec::new(), BTreeMap::new(), 0, HashMap::new());
     for delivery in &books {
         *states.entry(delivery.state.as_str()).or_insert(0) += 1;
-        if let Some(other) = seen.insert((delivery.event_id, &delivery.template), delivery.delivery_id) {
-            findings.push(format!("two deliveries of one mail: {other} and {}", delivery.delivery_id));
+        if let Some(other) = seen.insert((delivery.event, &delivery.template), delivery.id) {
+            findings.push(format!("two deliveries of one mail: {other} and {}", delivery.id));
         }
-        let sent =
-            copies.remove(&format!("{}.{}@localhost", delivery.delivery_id, delivery.template)).unwrap_or_default();
+        let sent = copies.remove(&format!("{}.{}@localhost", delivery.id, delivery.template)).unwrap_or_default();
         again += sent.len().saturating_sub(1);
         if sent.iter().any(|mail| mail.text != sent[0].text) {
-            findings.push(format!("copies of delivery {} that differ", delivery.delivery_id));
+            findings.push(format!("copies of delivery {} that differ", delivery.id));
         }
         match (delivery.state.as_str(), sent.is_empty()) {
             ("sent", false) | ("failed" | "suppressed", true) => {}
             (state, none) => {
                 let arrived = if none { "did not arrive" } else { "arrived" };
-                findings.push(format!(
-                    "delivery {} ({}) is {state} and {arrived}",
-                    delivery.delivery_id, delivery.template
-                ));
+                findings.push(format!("delivery {} ({}) is {state} and {arrived}", delivery.id, delivery.template));
             }
         }
     }
