@@ -171,7 +171,9 @@ fn redis() -> Vec<(Fault, Duration)> {
 }
 
 fn everything() -> Vec<(Fault, Duration)> {
-    let some = 3 * SECOND;
+    // Longer than an answer is waited for.
+    let long = 3 * SECOND;
+    let some = 2 * SECOND;
     vec![
         (Kill(Api(0)), MOMENT),
         (Terminate(Api(0)), MOMENT),
@@ -181,11 +183,11 @@ fn everything() -> Vec<(Fault, Duration)> {
         (Freeze(Worker(0)), some),
         (PostgresCrash, SECOND),
         (BackendKill, MOMENT),
-        (PostgresFreeze, some),
+        (PostgresFreeze, long),
         (RedisKill, SECOND),
         (RedisFlush, MOMENT),
         (RedisFreeze, some),
-        (Network(Postgres, Blackhole), some),
+        (Network(Postgres, Blackhole), long),
         (Network(Postgres, Refuse), some),
         (Network(Postgres, Slow { delay: LATE, bytes_per_second: BYTES_PER_SECOND }), some),
         (Network(Redis, Blackhole), some),
