@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// Packages whose integration tests hold checks.
-const PACKAGES: [&str; 4] = ["dev", "core", "api", "worker"];
+const PACKAGES: [&str; 5] = ["dev", "core", "api", "worker", "bench/faults"];
 
 /// How a line begins that asks for the release profile: of servers and test, since the one starts the other.
 const RELEASE: &str = "Release: ";
@@ -54,7 +54,7 @@ pub fn all(root: &Path) -> Result<Vec<Check>> {
             let (target, module) = place(&folder, &file);
             checks.extend(of_source(&text).into_iter().map(|(comment, name)| Check {
                 ids: comment.ids,
-                package: format!("doorbook-{package}"),
+                package: format!("doorbook-{}", package.rsplit('/').next().unwrap_or(package)),
                 source: format!("{}", file.strip_prefix(root).unwrap_or(&file).display()),
                 target: target.clone(),
                 test: if module.is_empty() { name } else { format!("{module}::{name}") },

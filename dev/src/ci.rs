@@ -18,6 +18,7 @@ const PHASES: &[(&str, &[&[&str]])] = &[
     ("lint", &[&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]]),
     ("test", &[&["test"]]),
     ("tour", &[&["run", "--quiet", "--bin", "doorbook-dev", "--", "--folder", ".dev/ci", "--tour"]]),
+    ("faults", &[&["run", "--quiet", "--bin", "doorbook-faults", "--", "short", "--seed", "1"]]),
     ("licences, bans, sources", &[&["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]]),
 ];
 

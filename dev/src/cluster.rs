@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use crate::database::{Logins, Role};
 use crate::install;
 use crate::pgbouncer::PgBouncer;
-use crate::postgres::Postgres;
+use crate::postgres::{self, Postgres};
 use crate::process::ensure_binaries;
 use crate::redis::{DATABASES, Redis};
 use crate::run::Run;
@@ -25,18 +25,33 @@ pub struct Options {
     pub durable: bool,
     /// The checkout's `.dev` folder, whose data stays. `None`: a temporary folder, removed at the end.
     pub dot_dev: Option<PathBuf>,
+    /// A Redis that forgets everything when it ends, beside a durable Postgres.
+    pub forgetful_redis: bool,
+    /// Another folder for Postgres' data than the run's: a small file system that a test fills.
+    pub postgres_folder: Option<PathBuf>,
+    /// Sessions that Postgres lets in at once.
+    pub connections: u32,
 }
+
+/// Sessions at once: every test of a process has its own database and pools on one server.
+const CONNECTIONS: u32 = 200;
 
 impl Options {
     /// For tests: temporary and fast.
     pub fn temporary(guard: impl Into<PathBuf>) -> Self {
-        Self { guard: guard.into(), durable: false, dot_dev: None }
+        Self {
+            guard: guard.into(),
+            durable: false,
+            dot_dev: None,
+            forgetful_redis: false,
+            postgres_folder: None,
+            connections: CONNECTIONS,
+        }
     }
 
     /// For development: data stays under `dot_dev` and is written with care.
     pub fn kept(guard: impl Into<PathBuf>, dot_dev: impl Into<PathBuf>) -> Self {
-        let dot_dev = Some(dot_dev.into());
-        Self { guard: guard.into(), durable: true, dot_dev }
+        Self { durable: true, dot_dev: Some(dot_dev.into()), ..Self::temporary(guard) }
     }
 }
 
@@ -62,9 +77,12 @@ impl Cluster {
             None => Run::temporary(&options.guard)?,
         });
         let secrets = Secrets::open(run.folder().join("secrets"))?;
+        let place = options.postgres_folder.unwrap_or_else(|| run.folder().to_owned());
+        let keeps = options.durable && !options.forgetful_redis;
+        let settings = postgres::Settings { durable: options.durable, connections: options.connections };
         let (postgres, redis) = tokio::try_join!(
-            Postgres::open(Arc::clone(&run), tools.postgres_bin, secrets.get("postgres")?, options.durable),
-            Redis::open(Arc::clone(&run), tools.redis_server, secrets.get("redis")?, options.durable),
+            Postgres::open(Arc::clone(&run), tools.postgres_bin, &place, secrets.get("postgres")?, settings),
+            Redis::open(Arc::clone(&run), tools.redis_server, secrets.get("redis")?, keeps),
         )?;
         let redis_databases = AtomicU32::new(0);
         Ok(Self { pooler: OnceCell::new(), postgres, redis, redis_databases, logins: OnceCell::new(), secrets, run })

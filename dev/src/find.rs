@@ -23,6 +23,9 @@ const USUAL: [&str; 12] = [
     "/usr/sbin",
 ];
 
+/// Folders where packages put libfaketime.
+const FAKETIME: [&str; 3] = ["/usr/lib/*/faketime", "/usr/lib64/faketime", "/usr/lib/faketime"];
+
 /// Names of a Redis server, best first.
 const REDIS_NAMES: [&str; 2] = ["redis-server", "valkey-server"];
 
@@ -43,6 +46,12 @@ pub(crate) fn redis_server() -> Option<PathBuf> {
 /// An executable on PATH or in the usual places.
 pub(crate) fn executable(name: &str) -> Option<PathBuf> {
     folders().into_iter().map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// The library that shows a process another time, in the form for programs with threads.
+pub(crate) fn faketime() -> Option<PathBuf> {
+    let folders = FAKETIME.iter().flat_map(|pattern| expand(Path::new(pattern)));
+    folders.map(|folder| folder.join("libfaketimeMT.so.1")).find(|path| path.is_file())
 }
 
 fn folders() -> Vec<PathBuf> {

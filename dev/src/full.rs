@@ -66,6 +66,8 @@ pub(crate) fn run(check: &Check, root: &Path, target: Option<&Path>) -> Result<(
     }
     command
         .args(["--package", &check.package, "--test", &check.target, "--", "--exact", &check.test, "--nocapture"])
+        // What takes minutes at any dose is run by its name alone.
+        .arg("--include-ignored")
         .current_dir(root)
         .env_remove("DATABASE_URL")
         .env_remove("CARGO_MANIFEST_DIR")

@@ -66,6 +66,11 @@ pub fn promtool() -> Result<PathBuf> {
     executable(Server::Prometheus, &["promtool"])
 }
 
+/// The library of libfaketime, for processes whose clock is to be wrong.
+pub fn faketime() -> Result<PathBuf> {
+    found_or_installed(|| find::faketime().ok_or(Missing(vec![Server::Faketime])))
+}
+
 /// Chromium, which the tests of the console drive.
 pub(crate) fn chromium() -> Result<PathBuf> {
     executable(Server::Chromium, &["chromium", "chromium-browser", "google-chrome"])

@@ -12,6 +12,7 @@ pub mod database;
 mod find;
 pub mod full;
 pub mod guard;
+pub mod halves;
 mod install;
 pub mod load;
 mod marked;
@@ -39,7 +40,7 @@ pub mod up;
 
 pub use cluster::{Cluster, Options};
 pub use database::{Database, Role};
-pub use install::promtool;
+pub use install::{faketime, promtool};
 pub use postgres::Postgres;
 pub use process::{Launch, Program, ensure_binaries};
 pub use run::{Run, free_port};

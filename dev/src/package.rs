@@ -13,6 +13,8 @@ pub(crate) enum Server {
     /// For `promtool`, which comes with it.
     Prometheus,
     Chromium,
+    /// A library, and no server at all.
+    Faketime,
     /// Brings Node.js along.
     Npm,
 }
@@ -38,6 +40,7 @@ impl Server {
             Self::PgBouncer => "PgBouncer".to_owned(),
             Self::Prometheus => "Prometheus' promtool".to_owned(),
             Self::Chromium => "Chromium".to_owned(),
+            Self::Faketime => "libfaketime".to_owned(),
             Self::Npm => "Node.js with npm".to_owned(),
         }
     }
@@ -56,6 +59,7 @@ impl Server {
             (Self::Prometheus, System::Fedora) => "golang-github-prometheus",
             (Self::Prometheus, _) => "prometheus",
             (Self::Chromium, _) => "chromium",
+            (Self::Faketime, _) => "libfaketime",
             (Self::Npm, System::Homebrew) => "node",
             (Self::Npm, _) => "npm",
         }
@@ -64,7 +68,7 @@ impl Server {
     /// The service that a Debian package brings along, if it brings one that would run at the next boot.
     pub(crate) const fn service(self) -> Option<&'static str> {
         match self {
-            Self::Postgres | Self::Chromium | Self::Npm => None,
+            Self::Postgres | Self::Chromium | Self::Faketime | Self::Npm => None,
             Self::Redis => Some("redis-server"),
             Self::Nginx => Some("nginx"),
             Self::Haproxy => Some("haproxy"),

@@ -1,7 +1,7 @@
 //! A private Postgres: its own data folder, loopback only, passwords (SCRAM) for everyone.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,14 +16,20 @@ use crate::run::Run;
 use crate::secret;
 use crate::server::{Kind, Server};
 
-/// Sessions at once: every test of a process has its own database and pools on one server.
-const CONNECTIONS_MAX: u32 = 200;
-
 /// Time for one try to connect.
 const TRY: Duration = Duration::from_secs(2);
 
 /// The superuser that initdb makes.
 pub(crate) const SUPERUSER: &str = "postgres";
+
+/// What differs between servers.
+#[derive(Clone, Copy)]
+pub(crate) struct Settings {
+    /// Whether what is committed survives a kill of the machine.
+    pub(crate) durable: bool,
+    /// Sessions at once.
+    pub(crate) connections: u32,
+}
 
 /// What makes a server a Postgres.
 #[derive(Clone)]
@@ -33,14 +39,20 @@ pub struct Postgres {
     /// Its log lies beside it.
     pub(crate) data: PathBuf,
     pub(crate) password: String,
-    pub(crate) durable: bool,
+    pub(crate) settings: Settings,
 }
 
 impl Postgres {
-    /// Makes the data folder, unless it exists, and starts the server. `bin` holds `initdb` and `postgres`.
-    pub(crate) async fn open(run: Arc<Run>, bin: PathBuf, password: String, durable: bool) -> Result<Server<Self>> {
-        let data = run.folder().join("postgres");
-        let postgres = Self { run, bin, data, password, durable };
+    /// Makes the data folder in `place`, unless it exists, and starts the server. `bin` holds `initdb` and `postgres`.
+    pub(crate) async fn open(
+        run: Arc<Run>,
+        bin: PathBuf,
+        place: &Path,
+        password: String,
+        settings: Settings,
+    ) -> Result<Server<Self>> {
+        let data = place.join("postgres");
+        let postgres = Self { run, bin, data, password, settings };
         if !postgres.data.exists() {
             postgres.init().await.context("cannot make a Postgres data folder")?;
         }
@@ -65,7 +77,7 @@ impl Postgres {
 
     /// Runs initdb beside the final name, so that an interrupted one is never taken for a data folder.
     async fn init(&self) -> Result<()> {
-        let fresh = self.run.folder().join("postgres.new");
+        let fresh = self.data.with_extension("new");
         if fresh.exists() {
             fs::remove_dir_all(&fresh).context("cannot remove an interrupted initdb")?;
         }
@@ -95,10 +107,10 @@ impl Kind for Postgres {
     fn command(&self, port: u16) -> Command {
         let mut command = self.run.unprivileged(self.bin.join("postgres"));
         command.arg("-D").arg(&self.data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
-        let connections = format!("max_connections={CONNECTIONS_MAX}");
+        let connections = format!("max_connections={}", self.settings.connections);
         let settings = ["unix_socket_directories=", "shared_buffers=128MB", "timezone=UTC", "log_timezone=UTC"];
         let careless = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"];
-        for setting in settings.iter().chain(careless.iter().filter(|_| !self.durable)) {
+        for setting in settings.iter().chain(careless.iter().filter(|_| !self.settings.durable)) {
             command.args(["-c", setting]);
         }
         command.args(["-c", &connections]);

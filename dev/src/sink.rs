@@ -194,6 +194,16 @@ impl Sink {
         Shared::lock(&self.shared.mails).clone()
     }
 
+    /// How many there are so far.
+    pub fn count(&self) -> usize {
+        Shared::lock(&self.shared.mails).len()
+    }
+
+    /// Those from this one on, counted from 0.
+    pub fn mails_from(&self, first: usize) -> Vec<Mail> {
+        Shared::lock(&self.shared.mails).get(first..).unwrap_or_default().to_vec()
+    }
+
     /// The first mail, already here or yet to come, of which `wanted` is true.
     pub async fn wait_for(&self, wanted: impl Fn(&Mail) -> bool, within: Duration) -> Result<Mail> {
         let mut count = self.shared.count.subscribe();
@@ -201,7 +211,7 @@ impl Sink {
             let mut seen = 0;
             loop {
                 count.borrow_and_update();
-                let fresh = self.mails().split_off(seen);
+                let fresh = self.mails_from(seen);
                 seen += fresh.len();
                 if let Some(mail) = fresh.into_iter().find(&wanted) {
                     return Ok(mail);

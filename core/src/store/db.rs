@@ -4,25 +4,30 @@
 //! pooler in transaction mode two messages outside a transaction may reach two servers, and names outlive their client: there every
 //! statement is unnamed and stands between `begin` and `commit`, reads included.
 
+mod unnamed;
+
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::{Stream, TryStreamExt as _, stream};
-use sqlx::error::BoxDynError;
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{
-    PgArguments, PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres,
-};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
 use sqlx::{ConnectOptions, Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, SqlStr};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::self_test::PoolerError;
+use unnamed::Unnamed;
 
 /// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
+
+/// A statement whose answer has not come by then, counted from the wait for its connection, is given up with its connection: a server
+/// that is not heard of any more ends no statement for us. Shorter than the statement timeout, so that a refusal is out within the 3 s
+/// of bar 6.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_800);
 
 /// Time for a connection to be opened, which is longer than a request waits.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,8 +38,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const ACQUIRE_SLOW: Duration = Duration::from_millis(100);
 /// Longest time to open a connection that is no pool's. Source: bar 7.17.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Whether statements in a transaction behind a pooler have names. The server would keep them for whoever gets it next.
-const NAMED: bool = false;
 /// Short statements, short locks, no forgotten transactions (bar 7.17); one time zone; one plan a statement, whatever its parameters; and
 /// no compiling of plans: in a long log it took the sealer 400 ms a batch, for a statement of 4 ms.
 const SETTINGS: [&str; 6] = [
@@ -68,6 +71,8 @@ pub struct Db {
     pooler: Pooler,
     /// Longest wait for a connection.
     patience: Duration,
+    /// Longest wait for the answer to a statement.
+    answers_within: Duration,
     /// One for each connection that may be opened at once.
     openers: Arc<Semaphore>,
 }
@@ -107,7 +112,7 @@ impl Db {
                 Box::pin(async move { sqlx::raw_sql(SET.as_str()).execute(connection).await.map(drop) })
             });
         }
-        Ok(Self::of(pool.connect_lazy_with(options), pooler, ACQUIRE_TIMEOUT))
+        Ok(Self::of(pool.connect_lazy_with(options), pooler, ACQUIRE_TIMEOUT, ANSWER_TIMEOUT))
     }
 
     /// [`Db::new`], the self-test and a first connection: for processes.
@@ -130,9 +135,9 @@ impl Db {
         (self.pooler == Pooler::None).then_some(&self.pool)
     }
 
-    fn of(pool: PgPool, pooler: Pooler, patience: Duration) -> Self {
+    fn of(pool: PgPool, pooler: Pooler, patience: Duration, answers_within: Duration) -> Self {
         let max = usize::try_from(pool.options().get_max_connections()).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { pool, pooler, patience, openers: Arc::new(Semaphore::new(max)) }
+        Self { pool, pooler, patience, answers_within, openers: Arc::new(Semaphore::new(max)) }
     }
 
     /// A connection in time: one that is idle, is given back, or is opened.
@@ -157,6 +162,19 @@ impl Db {
         };
         // Boxed: whoever may have to wait would carry it along.
         timeout(self.patience, Box::pin(wait)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+    }
+
+    /// Runs a query by itself, straight at Postgres. One that is given up leaves no connection behind that somebody else would wait at.
+    async fn run<T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> sqlx::Result<T> {
+        let deadline = Instant::now().checked_add(self.answers_within);
+        let mut connection = self.acquire().await?;
+        let answer = query(&mut connection);
+        let Some(deadline) = deadline else { return answer.await };
+        if let Ok(answer) = timeout_at(deadline, answer).await {
+            return answer;
+        }
+        drop(connection.detach());
+        Err(unheard())
     }
 
     /// Opens a connection if there is room for one, whoever gets it. Were it given up with the request that wanted it first, a server
@@ -199,23 +217,31 @@ impl Db {
     where
         E: 'q + Execute<'q, Postgres>,
     {
-        let mut tx = self.begin().await?;
-        match tx.fetch_many(query).try_collect().await {
-            Ok(given) => tx.commit().await.map(|()| given),
-            Err(error) => {
-                // The query's own error is the one to report. Without an answer to the rollback the connection is closed.
-                let _ = tx.rollback().await;
-                Err(error)
+        let work = async {
+            let mut tx = self.begin().await?;
+            match tx.fetch_many(query).try_collect().await {
+                Ok(given) => tx.commit().await.map(|()| given),
+                Err(error) => {
+                    // The query's own error is the one to report. Without an answer to the rollback the connection is closed.
+                    let _ = tx.rollback().await;
+                    Err(error)
+                }
             }
-        }
+        };
+        timeout(self.answers_within, work).await.map_err(|_| unheard())?
     }
+}
+
+/// The error of a statement that was given up: it may have been done.
+fn unheard() -> sqlx::Error {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, "no answer in time").into()
 }
 
 /// A pool made elsewhere, straight to Postgres.
 impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
         let patience = pool.options().get_acquire_timeout();
-        Self::of(pool, Pooler::None, patience)
+        Self::of(pool, Pooler::None, patience, Duration::MAX)
     }
 }
 
@@ -273,7 +299,7 @@ impl<'c> Executor<'c> for &'c Db {
     {
         let given = async move {
             match self.pooler {
-                Pooler::None => self.acquire().await?.fetch_many(query).try_collect().await,
+                Pooler::None => self.run(async |connection| connection.fetch_many(query).try_collect().await).await,
                 Pooler::Transaction => self.in_transaction(query).await,
             }
         };
@@ -287,7 +313,9 @@ impl<'c> Executor<'c> for &'c Db {
         E: 'q + Execute<'q, Postgres>,
     {
         match self.pooler {
-            Pooler::None => Box::pin(async move { self.acquire().await?.fetch_optional(query).await }),
+            Pooler::None => {
+                Box::pin(async move { self.run(async |connection| connection.fetch_optional(query).await).await })
+            }
             Pooler::Transaction => Box::pin(async move {
                 Ok(self.in_transaction(query).await?.into_iter().find_map(|given| match given {
                     Either::Left(_) => None,
@@ -359,25 +387,4 @@ impl<'c> Executor<'c> for &'c mut Tx {
 /// A prepared statement that a caller holds has no place behind a pooler, and no caller wants one.
 fn no_handles() -> sqlx::Error {
     sqlx::Error::Configuration("statements are prepared only to be run".into())
-}
-
-/// A query that leaves nothing behind at the server.
-struct Unnamed<E>(E);
-
-impl<'q, E: Execute<'q, Postgres>> Execute<'q, Postgres> for Unnamed<E> {
-    fn sql(self) -> SqlStr {
-        self.0.sql()
-    }
-
-    fn statement(&self) -> Option<&PgStatement> {
-        self.0.statement()
-    }
-
-    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
-        self.0.take_arguments()
-    }
-
-    fn persistent(&self) -> bool {
-        NAMED
-    }
 }

@@ -2,7 +2,7 @@
 
 use crate::paths::Names;
 
-pub const PACKAGES: [&str; 6] = ["core", "mail", "api", "worker", "cli", "dev"];
+pub const PACKAGES: [&str; 7] = ["core", "mail", "api", "worker", "cli", "dev", "bench/faults"];
 
 pub struct Rule {
     pub about: &'static str,

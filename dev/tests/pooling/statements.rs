@@ -56,7 +56,7 @@ async fn ask_patiently(db: &Db, client: u32, number: i32) {
     }
 }
 
-/// C111. Breaks when `core/src/store/db.rs`: `const NAMED: bool = false;` → `const NAMED: bool = true;`.
+/// C111. Breaks when `core/src/store/db/unnamed.rs`: `const NAMED: bool = false;` → `const NAMED: bool = true;`.
 #[tokio::test]
 async fn eight_clients_of_four_servers_get_their_own_answers_and_leave_nothing_prepared() {
     let database = Database::fresh(cluster().await).await.unwrap();

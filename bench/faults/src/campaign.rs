@@ -1,0 +1,261 @@
+//! One campaign: the service under load, faults by schedule, rest, judges.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use doorbook_dev::Role;
+use doorbook_dev::checks::ROOT;
+use tokio::sync::RwLock;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::check::{Verdict, judge};
+use crate::figures::{Answers, beyond_in_flight, recovery};
+use crate::ledger::{Entry, Ledger};
+use crate::load::{Load, settle};
+use crate::nemesis::{Fault, Step, Strike, schedule, strike};
+use crate::people::{People, Person};
+use crate::rig::{Disk, Rig, Setup};
+use crate::visit::Town;
+
+/// Load before the first fault, to compare with, and after the last.
+const CALM: Duration = Duration::from_secs(3);
+
+/// Longest time for a write to work again; a bound that a row sets is judged by its test.
+const RECOVERS_WITHIN: Duration = Duration::from_mins(1);
+
+/// People at once in the last round.
+const AT_ONCE: usize = 6;
+
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What a campaign does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub setup: Setup,
+    pub people: usize,
+    /// Operations a second.
+    pub rate: u32,
+    /// Each with the time that it lasts.
+    pub faults: Vec<(Fault, Duration)>,
+    pub times: usize,
+    /// Longest time from the last fault to the last mail.
+    pub drains_within: Duration,
+}
+
+/// What has come of it.
+pub struct Report {
+    pub strikes: Vec<Strike>,
+    pub verdicts: Vec<Verdict>,
+    pub entries: Vec<Entry>,
+    pub before: Answers,
+    /// From rest to the last mail that was sent.
+    pub drained: Duration,
+}
+
+/// Runs a campaign to its end. What was printed and written down stays below `target/faults` if anything is wrong.
+pub async fn run(plan: &Plan) -> Result<Report> {
+    println!("seed {}", plan.seed);
+    let plan = &possible(plan).await?;
+    let mut rig = Rig::start(plan.setup).await?;
+    let report = on(plan, &mut rig).await;
+    if report.as_ref().map_or(true, |report| !report.faults().is_empty()) {
+        let folder = Path::new(ROOT).join("target/faults").join(plan.seed.to_string());
+        rig.keep(&folder)?;
+        println!("logs and ledger: {}", folder.display());
+    }
+    report
+}
+
+/// The same without the faults that this machine does not allow, each with a line that says so.
+async fn possible(plan: &Plan) -> Result<Plan> {
+    let mut plan = plan.clone();
+    if plan.setup.small_disk
+        && let Err(error) = Disk::mount()
+    {
+        println!("skipped, DiskFull: {error:#}");
+        plan.setup.small_disk = false;
+        plan.faults.retain(|(fault, _)| *fault != Fault::DiskFull);
+    }
+    let is_clock = |fault: &Fault| matches!(fault, Fault::Clock(..));
+    if plan.faults.iter().any(|(fault, _)| is_clock(fault))
+        && let Err(error) = tokio::task::spawn_blocking(doorbook_dev::faketime).await?
+    {
+        println!("skipped, Clock: {error:#}");
+        plan.faults.retain(|(fault, _)| !is_clock(fault));
+    }
+    ensure!(!plan.faults.is_empty(), "none of these faults is possible here");
+    Ok(plan)
+}
+
+async fn on(plan: &Plan, rig: &mut Rig) -> Result<Report> {
+    let steps = schedule(plan.seed, &plan.faults, plan.times);
+    let ledger = Ledger::open(&rig.cluster.run().folder().join("ledger.jsonl"))?;
+    let bases = RwLock::new(rig.bases());
+    let town = Arc::new(Town { ledger, people: People::new()?, sink: Arc::clone(&rig.sink), bases });
+    let people = settle(&town, plan.people).await?;
+    println!("{} people are there after {:.0} s", people.len(), town.ledger.now().as_secs_f64());
+    let load = Load::begin(&town, people, plan.rate, plan.seed).await?;
+    let from = town.ledger.now();
+    sleep(CALM).await;
+    let before = Answers::between(&town.ledger.entries(), from, town.ledger.now());
+    let mut strikes = Vec::new();
+    for step in &steps {
+        strikes.push(one(rig, &town, step).await?);
+    }
+    sleep(CALM).await;
+    let people = load.end().await?;
+    rig.settled(RECOVERS_WITHIN).await?;
+    last_round(&town, people).await?;
+    let drained = drain(rig, plan.drains_within).await?;
+    let verdicts = judge(rig, &town).await?;
+    Ok(Report { strikes, verdicts, entries: town.ledger.entries(), before, drained })
+}
+
+/// One fault, until a write works again.
+async fn one(rig: &mut Rig, town: &Town, step: &Step) -> Result<Strike> {
+    sleep(step.pause).await;
+    let began = town.ledger.now();
+    println!("{:8.2} s  {} for {:.1} s", began.as_secs_f64(), step.fault, step.lasts.as_secs_f64());
+    let took = strike(rig, step.fault, step.lasts).await.with_context(|| step.fault.to_string())?;
+    let healed = town.ledger.now();
+    while !town.ledger.has_written_since(healed) {
+        if town.ledger.now() > healed + RECOVERS_WITHIN {
+            bail!("nothing works again after {}", step.fault);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(Strike { fault: step.fault, began, healed, took })
+}
+
+/// Everybody shows the tokens they hold, and logs in with the password they hold.
+async fn last_round(town: &Arc<Town>, people: Vec<Arc<Person>>) -> Result<()> {
+    let mut running = JoinSet::new();
+    for person in people {
+        if running.len() == AT_ONCE {
+            running.join_next().await.context("nobody")???;
+        }
+        let town = Arc::clone(town);
+        running.spawn(async move {
+            let mut knows = person.knows.lock().await;
+            if !knows.is_registered {
+                return town.register(&person, &mut knows).await;
+            }
+            if knows.session.is_some() {
+                town.refresh(&person, &mut knows).await?;
+            }
+            if knows.passwords > 0 { town.login(&person, &mut knows).await } else { Ok(()) }
+        });
+    }
+    while let Some(done) = running.join_next().await {
+        done??;
+    }
+    Ok(())
+}
+
+/// Waits until every mail has its outcome, and all that follows the log has come to its end.
+async fn drain(rig: &Rig, within: Duration) -> Result<Duration> {
+    const LEFT: &str = "select (select count(*) from deliveries where state in ('queued', 'deferred'))
+        + (select count(*) from events) - (select count(*) from event_seals)
+        + (select count(*) from followers where position < (select max(position) from event_seals))";
+    let owner = rig.database.pool(Role::Migrator).await?;
+    let (started, mut calm) = (Instant::now(), 0);
+    let checkpoints = async || sqlx::query_scalar::<_, i64>("select count(*) from checkpoints").fetch_one(&owner).await;
+    // The last mail is followed by its events.
+    while calm < 5 {
+        let left: i64 = sqlx::query_scalar(LEFT).fetch_one(&owner).await.context("cannot ask what is left")?;
+        calm = if left == 0 { calm + 1 } else { 0 };
+        if started.elapsed() > within {
+            bail!("{left} mails, seals and followers are behind after {within:?}");
+        }
+        sleep(LOOK_EVERY * 5).await;
+    }
+    let drained = started.elapsed();
+    // A young log has none for the first minute, and then there is nothing to verify.
+    while checkpoints().await? == 0 {
+        ensure!(started.elapsed() < within, "no checkpoint is signed");
+        sleep(LOOK_EVERY * 5).await;
+    }
+    Ok(drained)
+}
+
+impl Report {
+    /// Answers while faults lasted of which this holds.
+    pub fn during(&self, is_meant: impl Fn(Fault) -> bool) -> Answers {
+        let meant = self.strikes.iter().filter(|strike| is_meant(strike.fault));
+        meant.fold(Answers::default(), |all, strike| {
+            all.and(&Answers::between(&self.entries, strike.began, strike.healed))
+        })
+    }
+
+    /// Longest time until a write worked again.
+    pub fn recovery(&self) -> Duration {
+        let each = self.strikes.iter().map(|strike| recovery(&self.entries, strike).unwrap_or(Duration::MAX));
+        each.max().unwrap_or_default()
+    }
+
+    /// Longest time that a process took to be ready, or to end.
+    pub fn took(&self) -> Duration {
+        self.strikes.iter().filter_map(|strike| strike.took).max().unwrap_or_default()
+    }
+
+    /// Requests without a good answer that were not under way when a fault began.
+    pub fn beyond_in_flight(&self) -> usize {
+        beyond_in_flight(&self.entries, &self.strikes)
+    }
+
+    /// Answers 500 in the whole campaign.
+    pub fn internal(&self) -> usize {
+        Answers::between(&self.entries, Duration::ZERO, Duration::MAX).internal
+    }
+
+    /// Everything, line by line.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![format!("before: {}", self.before)];
+        let mut kinds: Vec<String> = Vec::new();
+        for strike in &self.strikes {
+            let kind = kind(strike.fault);
+            if kinds.contains(&kind) {
+                continue;
+            }
+            let same: Vec<_> = self.strikes.iter().filter(|other| self::kind(other.fault) == kind).collect();
+            let worst = same.iter().filter_map(|strike| recovery(&self.entries, strike)).max().unwrap_or_default();
+            let answers = self.during(|fault| self::kind(fault) == kind);
+            let took = same.iter().filter_map(|strike| strike.took).max();
+            let took = took.map(|took| format!(", a process took {} ms at most", took.as_millis())).unwrap_or_default();
+            let (times, worst) = (same.len(), worst.as_millis());
+            lines.push(format!("{kind}, {times} times: {answers}; a write again after {worst} ms{took}"));
+            kinds.push(kind);
+        }
+        lines.push(format!("{} ms to rest", self.drained.as_millis()));
+        lines.extend(self.verdicts.iter().map(ToString::to_string));
+        lines
+    }
+
+    /// Prints everything as figures.
+    pub fn print(&self) {
+        for line in self.lines() {
+            println!("figure: {line}");
+        }
+    }
+
+    /// What no campaign may come to.
+    pub fn faults(&self) -> Vec<String> {
+        let mut faults: Vec<String> =
+            self.verdicts.iter().filter(|verdict| !verdict.findings.is_empty()).map(ToString::to_string).collect();
+        let internal = self.internal();
+        if internal > 0 {
+            faults.push(format!("{internal} requests were answered 500"));
+        }
+        faults
+    }
+}
+
+/// A fault without the number of the process that it hit.
+fn kind(fault: Fault) -> String {
+    fault.to_string().replace("(0)", "").replace("(1)", "")
+}

@@ -1,0 +1,101 @@
+//! 4: each session has one live refresh token: what was acknowledged works, what was ended stays so.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use uuid::Uuid;
+
+use super::{Evidence, Verdict};
+use crate::ledger::{Action, Entry, Outcome};
+
+/// A token whose answer was lost may be shown again for so long: `REFRESH_GRACE_SECONDS`, and the clients' own way.
+const GRACE: Duration = Duration::from_secs(9);
+
+/// An end of sessions that is answered may overtake what was under way.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
+    let rows = "select session_id, generation from sessions";
+    let rows: Vec<(Uuid, i64)> =
+        sqlx::query_as(rows).fetch_all(&evidence.owner).await.context("cannot read sessions")?;
+    let generations: HashMap<Uuid, i64> = rows.into_iter().collect();
+    let (mut findings, mut refreshes, mut refused) = (Vec::new(), 0, 0);
+    let mut people: HashMap<usize, Vec<&Entry>> = HashMap::new();
+    for entry in &evidence.entries {
+        people.entry(entry.intent.person).or_default().push(entry);
+    }
+    let of_session = |entries: &[&Entry], session: Uuid, outcome: Outcome| {
+        let is_such = |entry: &&&Entry| entry.intent.action == Action::Refresh && entry.intent.session == Some(session);
+        entries.iter().filter(is_such).filter(|entry| entry.outcome == outcome).count()
+    };
+    for entry in evidence.done().filter(|entry| entry.intent.action == Action::Login) {
+        let (Some(session), Some(entries)) = (entry.began, people.get(&entry.intent.person)) else { continue };
+        let [done, open] = [Outcome::Done, Outcome::Unknown].map(|outcome| of_session(entries, session, outcome));
+        refreshes += done;
+        let least = i64::try_from(1 + done)?;
+        let generation = generations.get(&session).copied().unwrap_or_default();
+        if !(least..=least + i64::try_from(open)?).contains(&generation) {
+            findings.push(format!(
+                "session {session} is at {generation} after {done} refreshes and {open} of unknown outcome"
+            ));
+        }
+    }
+    for entries in people.values() {
+        for entry in entries.iter().filter(|entry| entry.intent.action == Action::Refresh) {
+            let reason = entries.iter().find(|other| ends(other, entry));
+            match (is_turned_away(entry), reason) {
+                (true, None) => findings.push(format!("a session is lost: {}", Evidence::describe(entry))),
+                (true, Some(_)) => refused += 1,
+                (false, _) => findings.extend(revived(entries, entry)),
+            }
+        }
+    }
+    let figure = format!(
+        "{} sessions, {refreshes} refreshes acknowledged, {refused} turned away for a reason",
+        generations.len()
+    );
+    Ok(Verdict { name: "families of tokens", figure, findings })
+}
+
+/// Refused in the end, whatever went before.
+fn is_turned_away(entry: &Entry) -> bool {
+    entry.attempts.last().is_some_and(|attempt| attempt.status == Some(401))
+}
+
+/// Whether `other` explains that the session of `entry` is over: it may have ended it, or have spent the token for longer than the
+/// grace.
+fn ends(other: &Entry, entry: &Entry) -> bool {
+    let (session, came_first) = (entry.intent.session, other.begun < entry.ended.unwrap_or(Duration::MAX));
+    let may_have = came_first && (other.outcome != Outcome::Refused);
+    let is_own = other.intent.session == session;
+    match other.intent.action {
+        Action::Logout => may_have && is_own,
+        Action::Confirm => may_have,
+        Action::Change => may_have && !is_own,
+        Action::Refresh if is_own => {
+            let (Some(first), Some(last)) = (other.attempts.first(), entry.attempts.last()) else { return false };
+            let was_open = first.status.is_none_or(|status| status >= 500);
+            was_open && last.begun >= first.begun + GRACE
+        }
+        _ => false,
+    }
+}
+
+/// A refresh that worked though its session had been ended before.
+fn revived(entries: &[&Entry], entry: &Entry) -> Option<String> {
+    let is_end = |other: &&&Entry| {
+        let is_own = other.intent.session == entry.intent.session;
+        let ended = other.ended.is_some_and(|ended| ended + AT_ONCE < entry.begun);
+        let after_login = entries.iter().any(|login| login.began == entry.intent.session && login.begun < other.begun);
+        let hits = match other.intent.action {
+            Action::Logout => is_own,
+            Action::Confirm => after_login,
+            Action::Change => after_login && !is_own,
+            _ => false,
+        };
+        hits && ended && other.outcome == Outcome::Done
+    };
+    let end = entries.iter().find(is_end).filter(|_| entry.outcome == Outcome::Done)?;
+    Some(format!("{} worked after {}", Evidence::describe(entry), Evidence::describe(end)))
+}

@@ -1,0 +1,43 @@
+//! 6 and 7: the live rows are what the events come to, and the log is dense and proves what was signed.
+
+use anyhow::Result;
+use doorbook_dev::halves::HALVES;
+
+use super::{Evidence, Verdict};
+use crate::rig::Rig;
+
+/// What must not be in the log, and how many there are of each.
+const BROKEN: [(&str, &str); 3] = [
+    ("positions that are not dense", "select max(position) - count(*) from event_seals"),
+    ("events that are not sealed", "select (select count(*) from events) - (select count(*) from event_seals)"),
+    (
+        "followers that stand still or have not come to the end",
+        "select count(*) from followers where fault is not null or position < (select max(position) from event_seals)",
+    ),
+];
+
+/// 6.
+pub async fn projections(rig: &Rig) -> Result<Verdict> {
+    let (figure, findings) = of_command(rig, &["projections", "check"]).await;
+    Ok(Verdict { name: "projections", figure, findings })
+}
+
+/// 7.
+pub async fn judge(rig: &Rig, evidence: &Evidence) -> Result<Verdict> {
+    let (figure, mut findings) = of_command(rig, &["audit", "verify"]).await;
+    for (what, sql) in BROKEN.iter().chain(&HALVES) {
+        let number = evidence.number(sql).await?;
+        if number != 0 {
+            findings.push(format!("{number} {what}"));
+        }
+    }
+    Ok(Verdict { name: "the log", figure, findings })
+}
+
+/// The last line of what a command prints, or its whole complaint.
+async fn of_command(rig: &Rig, arguments: &[&str]) -> (String, Vec<String>) {
+    match rig.doorbook(arguments).await {
+        Ok(text) => (text.trim().lines().last().unwrap_or_default().to_owned(), Vec::new()),
+        Err(error) => (format!("doorbook {}", arguments.join(" ")), vec![format!("{error:#}")]),
+    }
+}

@@ -1,0 +1,127 @@
+//! What clients felt: answers and their times in a stretch of time, and how soon a write worked again.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::ledger::{Attempt, Entry, Outcome};
+use crate::nemesis::Strike;
+
+/// Time in which a proxy in front finds out that an api is gone.
+const IN_FLIGHT: Duration = Duration::from_millis(300);
+
+/// Answers in a stretch of time.
+#[derive(Clone, Debug, Default)]
+pub struct Answers {
+    pub done: usize,
+    pub refused: usize,
+    /// 503 as a problem that says when to come back.
+    pub told: usize,
+    /// 500: a fault of the service's own.
+    pub internal: usize,
+    /// Other answers that leave the outcome open, mostly a proxy's.
+    pub other: usize,
+    pub silent: usize,
+    times: Vec<Duration>,
+    refusals: Vec<Duration>,
+}
+
+impl Answers {
+    /// Of all requests that were under way between the two.
+    pub fn between(entries: &[Entry], from: Duration, to: Duration) -> Self {
+        let mut answers = Self::default();
+        let attempts = entries.iter().flat_map(|entry| &entry.attempts);
+        for attempt in attempts.filter(|attempt| attempt.begun < to && attempt.ended() > from) {
+            answers.note(attempt);
+        }
+        answers.times.sort_unstable();
+        answers.refusals.sort_unstable();
+        answers
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        self.done += other.done;
+        self.refused += other.refused;
+        self.told += other.told;
+        self.internal += other.internal;
+        self.other += other.other;
+        self.silent += other.silent;
+        self.times.extend_from_slice(&other.times);
+        self.refusals.extend_from_slice(&other.refusals);
+        self.times.sort_unstable();
+        self.refusals.sort_unstable();
+        self
+    }
+
+    pub fn all(&self) -> usize {
+        self.done + self.refused + self.failed()
+    }
+
+    /// Those that leave the outcome open.
+    pub fn failed(&self) -> usize {
+        self.told + self.internal + self.other + self.silent
+    }
+
+    /// Within which this part of them was answered well, in percent.
+    pub fn percentile(&self, percent: usize) -> Duration {
+        percentile(&self.times, percent)
+    }
+
+    /// The longest wait for an answer that something is unavailable, or for none.
+    pub fn slowest_refusal(&self) -> Duration {
+        percentile(&self.refusals, 100)
+    }
+
+    fn note(&mut self, attempt: &Attempt) {
+        let count = match attempt.status {
+            Some(200..=299) => &mut self.done,
+            Some(400..=499) => &mut self.refused,
+            Some(503) if attempt.is_problem && attempt.retry_after.is_some() => &mut self.told,
+            Some(500) => &mut self.internal,
+            Some(_) => &mut self.other,
+            None => &mut self.silent,
+        };
+        *count += 1;
+        let is_well = attempt.status.is_some_and(|status| status < 500);
+        if is_well { &mut self.times } else { &mut self.refusals }.push(attempt.took);
+    }
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied().unwrap_or_default()
+}
+
+impl fmt::Display for Answers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p99] = [50, 99].map(|percent| self.percentile(percent).as_millis());
+        write!(
+            f,
+            "{} requests: {} done, {} refused, {} told to come back, ",
+            self.all(),
+            self.done,
+            self.refused,
+            self.told
+        )?;
+        write!(f, "{} failed with 500, {} otherwise, {} unanswered; ", self.internal, self.other, self.silent)?;
+        write!(f, "p50 {p50} ms, p99 {p99} ms, slowest refusal {} ms", self.slowest_refusal().as_millis())
+    }
+}
+
+/// How long after the end of a fault the first write was acknowledged that had been sent after it.
+pub fn recovery(entries: &[Entry], strike: &Strike) -> Option<Duration> {
+    let written = entries.iter().filter(|entry| entry.outcome == Outcome::Done && entry.intent.action.is_write());
+    let after = written.filter_map(|entry| entry.attempts.last()).filter(|attempt| attempt.begun >= strike.healed);
+    after.map(Attempt::ended).min().map(|first| first.saturating_sub(strike.healed))
+}
+
+/// Requests without a good answer that were not under way when any of these faults began.
+pub fn beyond_in_flight(entries: &[Entry], strikes: &[Strike]) -> usize {
+    let attempts = entries.iter().flat_map(|entry| &entry.attempts);
+    let is_failed = |attempt: &&Attempt| attempt.status.is_none_or(|status| status >= 500);
+    let was_there = |attempt: &Attempt| {
+        strikes.iter().any(|strike| attempt.begun <= strike.began + IN_FLIGHT && attempt.ended() >= strike.began)
+    };
+    attempts.filter(is_failed).filter(|attempt| !was_there(attempt)).count()
+}

@@ -1,0 +1,69 @@
+//! `cargo faults`: kills, freezes, cuts off and fills up what the service runs on, and says whether anything was lost.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use doorbook_faults::campaign;
+use doorbook_faults::rows::{ROWS, Row};
+
+/// Seeds to choose from: short enough to be typed.
+const SEEDS: u64 = 1_000_000;
+
+#[derive(Parser)]
+#[command(about = "Runs a campaign of faults against a service of its own; status 1 if anything was lost")]
+struct Arguments {
+    /// Which one; `list` names them.
+    #[arg(default_value = "short")]
+    row: String,
+    /// The schedule and what people do follow from it.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The whole dose.
+    #[arg(long)]
+    full: bool,
+    /// Rounds of its faults, instead of those of the dose.
+    #[arg(long)]
+    times: Option<usize>,
+    /// People with accounts.
+    #[arg(long)]
+    people: Option<usize>,
+    /// Operations a second.
+    #[arg(long)]
+    rate: Option<u32>,
+}
+
+fn main() -> ExitCode {
+    let done = tokio::runtime::Runtime::new().context("no runtime").and_then(|runtime| runtime.block_on(run()));
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("doorbook-faults: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<bool> {
+    let arguments = Arguments::parse();
+    if arguments.row == "list" {
+        for row in &ROWS {
+            println!("{:18} {}", row.name, row.about);
+        }
+        return Ok(true);
+    }
+    let row = Row::named(&arguments.row)?;
+    let mut plan = row.plan(arguments.seed.unwrap_or_else(|| fastrand::u64(..SEEDS)), arguments.full);
+    plan.times = arguments.times.unwrap_or(plan.times);
+    plan.people = arguments.people.unwrap_or(plan.people);
+    plan.rate = arguments.rate.unwrap_or(plan.rate);
+    let report = campaign::run(&plan).await?;
+    report.print();
+    let faults = report.faults();
+    for fault in &faults {
+        println!("WRONG: {fault}");
+    }
+    println!("{} faults; again with: cargo faults {} --seed {}", report.strikes.len(), row.name, plan.seed);
+    Ok(faults.is_empty())
+}

@@ -1,0 +1,35 @@
+//! How a row is run and what must hold in each.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use doorbook_faults::campaign::{self, Report};
+use doorbook_faults::rows::Row;
+use tokio::sync::Mutex;
+
+/// One at a time: each takes what a small machine has.
+static TURN: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
+
+/// The first write after a fault. Source: bar 6.
+pub const WRITES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// A refusal while Postgres is away, and what a busy machine adds. Source: bar 6.
+pub const REFUSED_WITHIN: Duration = Duration::from_millis(3_500);
+
+/// Whether the whole dose is asked for.
+pub fn is_full() -> bool {
+    std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full")
+}
+
+/// Runs a row; nothing is lost, doubled or answered 500.
+pub async fn row(name: &str) -> Report {
+    let _turn = TURN.lock().await;
+    let seed = std::env::var("DOORBOOK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    let plan = Row::named(name).unwrap().plan(seed, is_full());
+    println!("figure: {name}, seed {seed}, {} people, {} operations a second", plan.people, plan.rate);
+    let report = campaign::run(&plan).await.unwrap();
+    report.print();
+    let faults = report.faults();
+    assert!(faults.is_empty(), "seed {seed}: {faults:#?}");
+    report
+}

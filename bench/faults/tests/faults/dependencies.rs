@@ -1,0 +1,90 @@
+//! Postgres, Redis and the mail server: dead, unheard, slow, full.
+
+use std::time::Duration;
+
+use doorbook_faults::campaign::Report;
+use doorbook_faults::nemesis::Fault;
+
+use crate::common::{REFUSED_WITHIN, WRITES_AGAIN_WITHIN, row};
+
+/// How much longer than before requests may take while a dependency that they do not need is away. Source: bar 6; and what a
+/// busy machine adds to a few milliseconds.
+const TIMES_SLOWER: u32 = 2;
+const SLACK: Duration = Duration::from_millis(150);
+
+/// Whoever could not be served was told so in time and when to come back, and is served again soon.
+fn assert_refused_well(report: &Report) {
+    let answers = report.during(|_| true);
+    assert_eq!((answers.other, answers.silent), (0, 0), "{answers}");
+    assert!(answers.slowest_refusal() <= REFUSED_WITHIN, "{answers}");
+    assert!(report.recovery() <= WRITES_AGAIN_WITHIN, "{:?}", report.recovery());
+}
+
+/// Nobody noticed.
+fn assert_unaffected(report: &Report, by: impl Fn(Fault) -> bool) {
+    let answers = report.during(by);
+    assert_eq!(answers.failed(), 0, "{answers}");
+    let (before, after) = (report.before.percentile(99), answers.percentile(99));
+    assert!(after <= before * TIMES_SLOWER + SLACK, "{before:?} before, {after:?} then");
+}
+
+/// C103. Breaks when `core/src/store/mod.rs`: `|| code.starts_with("57")` → `|| code.starts_with("5700")`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- C103"]
+async fn a_postgres_that_crashes_again_and_again_loses_nothing_that_was_acknowledged() {
+    assert_refused_well(&row("postgres-crash").await);
+}
+
+/// C104.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- C104"]
+async fn a_redis_that_is_killed_or_emptied_loses_no_mail() {
+    assert_unaffected(&row("redis-kill").await, |_| true);
+}
+
+/// C104.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- C104"]
+async fn a_redis_without_persistence_that_is_killed_or_emptied_loses_no_mail() {
+    assert_unaffected(&row("redis-forget").await, |_| true);
+}
+
+/// C104.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- C104"]
+async fn a_redis_that_is_not_heard_of_loses_no_mail() {
+    assert_unaffected(&row("redis-blackhole").await, |_| true);
+}
+
+/// C105. Breaks when `core/src/store/db.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_800);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28_000);`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- C105"]
+async fn a_postgres_that_is_not_heard_of_is_not_waited_for() {
+    let report = row("postgres-network").await;
+    assert_refused_well(&report);
+    let answers = report.during(|_| true);
+    assert!(answers.percentile(100) <= REFUSED_WITHIN, "{answers}");
+}
+
+/// C105. Breaks when `core/src/store/db.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_800);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28);`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- C105"]
+async fn a_postgres_that_is_far_away_is_used_all_the_same() {
+    let report = row("postgres-slow").await;
+    let answers = report.during(|_| true);
+    assert!(answers.done > 0 && answers.failed() * 100 <= answers.all(), "{answers}");
+}
+
+/// C097.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- C097"]
+async fn a_mail_server_that_is_not_heard_of_leaves_the_api_alone() {
+    assert_unaffected(&row("smtp-blackhole").await, |_| true);
+}
+
+/// Breaks when `core/src/store/mod.rs`: `|| code.starts_with("53")` → `|| code.starts_with("5399")`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- dependencies::a_full_disk_and_taken_connections_are_told_and_lose_nothing"]
+async fn a_full_disk_and_taken_connections_are_told_and_lose_nothing() {
+    assert_refused_well(&row("exhausted").await);
+}

@@ -1,0 +1,31 @@
+//! Workers that die, processes that stand still, clocks that are wrong.
+
+use doorbook_faults::nemesis::Fault;
+
+use crate::common::{REFUSED_WITHIN, WRITES_AGAIN_WITHIN, row};
+
+/// C094. Breaks when `worker/src/jobs/mail.rs`: `message_id(mail.delivery, &mail.template, host)` → `message_id(mail.delivery, &mail.template, &std::process::id().to_string())`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- C094"]
+async fn a_worker_killed_again_and_again_under_a_mixed_load_loses_no_mail() {
+    let report = row("worker-kill").await;
+    let answers = report.during(|_| true);
+    assert_eq!(answers.failed(), 0, "the api does not notice: {answers}");
+}
+
+/// Breaks when `core/src/store/db.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_800);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28_000);`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo full -- processes::what_stood_still_and_goes_on_does_no_harm"]
+async fn what_stood_still_and_goes_on_does_no_harm() {
+    let report = row("freeze").await;
+    let answers = report.during(|fault| fault == Fault::PostgresFreeze);
+    let slowest = answers.percentile(100).max(answers.slowest_refusal());
+    assert!(slowest <= REFUSED_WITHIN, "{answers}");
+    assert!(report.recovery() <= WRITES_AGAIN_WITHIN, "{:?}", report.recovery());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: cargo faults clock --full"]
+async fn a_clock_that_is_wrong_ends_no_session_early() {
+    row("clock").await;
+}
