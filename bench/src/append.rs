@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn the_rate_of_pgbench_is_understood() {
         let text = "latency average = 0.9 ms\ntps = 8123.456789 (without initial connection time)\n";
-        assert_eq!(transactions(text), Some(8123.456_789));
+        assert_eq!(transactions(text), Some(8_123.456_789));
         assert_eq!(transactions("nothing"), None);
     }
 }

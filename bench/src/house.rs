@@ -161,7 +161,8 @@ async fn start_floor(cluster: &Cluster, accounts: u32) -> Result<(Program, Arc<T
     floor::prepare(&url, accounts).await?;
     let bind = format!("127.0.0.1:{}", free_port()?);
     let base = format!("http://{bind}");
-    let own = std::env::current_exe().context("cannot find the running executable")?;
+    // By its name: the running one may have been replaced when the binaries were built.
+    let own = ensure_binaries().await?.join("doorbook-bench");
     let mut program = Launch::new(own).arg("floor").arg(bind).arg(url).start(cluster.run())?;
     program.wait_ready(&base, READY_WITHIN).await?;
     let mapping = Mapping::parse(include_str!("../targets/floor.toml"))?;

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 
 use crate::results::Judged;
 
-const WIDTH: u32 = 960;
+const WIDTH: u32 = 1_040;
 /// Of one bar with the space around it, and of what is around all.
 const ROW: u32 = 26;
 const FRAME: u32 = 90;
@@ -28,18 +28,20 @@ fn draw(svg: &mut String, shown: &[(&Judged<'_>, f64)]) -> Result<(), Box<dyn st
     let height = FRAME + ROW * u32::try_from(shown.len())?;
     let area = SVGBackend::with_string(svg, (WIDTH, height)).into_drawing_area();
     area.fill(&WHITE)?;
-    let rows = 0..count.max(1);
+    // A segment a row: as many as there are numbers, the last among them.
+    let rows = 0..(count - 1).max(0);
     let label = |row: &i32| {
         let found = usize::try_from(count - 1 - row).ok().and_then(|row| shown.get(row));
         found.map_or_else(String::new, |(judged, _)| {
-            format!("{}: {}", judged.goal.scenario.title(), judged.goal.wanted())
+            let goal = judged.goal;
+            format!("{}, {}: {}", goal.scenario.title(), goal.words, goal.wanted())
         })
     };
     let mut chart = ChartBuilder::on(&area)
         .margin(12)
         .caption("How far each goal is reached (1 is the goal, more is better)", ("sans-serif", 18))
         .x_label_area_size(36)
-        .y_label_area_size(520)
+        .y_label_area_size(590)
         .build_cartesian_2d(0.0..LONGEST, rows.into_segmented())?;
     chart
         .configure_mesh()
@@ -55,12 +57,13 @@ fn draw(svg: &mut String, shown: &[(&Judged<'_>, f64)]) -> Result<(), Box<dyn st
     chart.draw_series((0..count).rev().zip(shown).map(|(row, (judged, measured))| {
         let end = judged.goal.share(*measured).min(LONGEST);
         let colour = if judged.goal.is_met_by(*measured) { MET } else { MISSED };
-        let corners = [(0.0, SegmentValue::Exact(row)), (end, SegmentValue::Exact(row + 1))];
+        let above = if row + 1 == count { SegmentValue::Last } else { SegmentValue::Exact(row + 1) };
+        let corners = [(0.0, SegmentValue::Exact(row)), (end, above)];
         let mut bar = Rectangle::new(corners, colour.filled());
         bar.set_margin(4, 4, 0, 0);
         bar
     }))?;
-    let line = [(1.0, SegmentValue::Exact(0)), (1.0, SegmentValue::Exact(count.max(1)))];
+    let line = [(1.0, SegmentValue::Exact(0)), (1.0, SegmentValue::Last)];
     chart.draw_series(LineSeries::new(line, BLACK.stroke_width(2)))?;
     area.present()?;
     Ok(())

@@ -71,7 +71,7 @@ impl Scenario {
             Self::Ready => "health, ready",
             Self::Flood => "profile while 64 clients log in without pause",
             Self::Memory => "memory, idle",
-            Self::Append => "append: event, projection and outbox row, durable, 8 connections",
+            Self::Append => "append (event, projection, outbox row), 8 connections",
             Self::Queue => "queue, a job without work",
             Self::Start => "start to ready",
         }
