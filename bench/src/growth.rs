@@ -25,7 +25,7 @@ const EVENTS: i64 = 10_000;
 const P50_MOST: f64 = 1.2;
 const P99_MOST: f64 = 1.5;
 
-const MARKS: &str = "bench-growth";
+pub const MARKS: &str = "bench-growth";
 
 /// Who reads the trail.
 const AUDITOR: &str = "user1@example.com";
@@ -130,7 +130,10 @@ fn write(arguments: &Arguments, rows: &[Row], heading: &str, text: &str) -> Resu
     let json = serde_json::to_string_pretty(&json!({ "about": heading, "rows": rows }))? + "\n";
     let is_whole = !arguments.quick && !cfg!(debug_assertions);
     match &arguments.results {
-        Some(folder) => std::fs::write(folder.join("growth.json"), json)?,
+        Some(folder) => {
+            std::fs::create_dir_all(folder)?;
+            std::fs::write(folder.join("growth.json"), json)?;
+        }
         None if is_whole => {
             std::fs::write(Path::new(ROOT).join(run::RESULTS).join("growth.json"), json)?;
             run::publish(MARKS, text)?;

@@ -164,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn the_document_has_the_marks_of_both_commands() {
+        let path = std::path::Path::new(doorbook_dev::checks::ROOT).join(crate::run::DOCUMENT);
+        let document = std::fs::read_to_string(path).unwrap();
+        for marks in [crate::run::MARKS, crate::growth::MARKS] {
+            let changed = between(&document, marks, "new\n").unwrap();
+            assert_eq!(between(&changed, marks, "newer\n").unwrap().matches("newer").count(), 1, "{marks}");
+        }
+    }
+
+    #[test]
     fn only_what_stands_between_the_marks_changes() {
         let document = "a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n";
         assert_eq!(between(document, "x", "new\n").unwrap(), "a\n<!-- x: begin -->\nnew\n<!-- x: end -->\nb\n");

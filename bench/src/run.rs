@@ -24,7 +24,7 @@ const IDLE_AFTER: Duration = Duration::from_secs(2);
 
 /// The document, and the marks that the tables stand between.
 pub const DOCUMENT: &str = "docs/BENCHMARKS.md";
-const MARKS: &str = "bench-all";
+pub const MARKS: &str = "bench-all";
 
 /// Where JSON and plot of a whole run go.
 pub const RESULTS: &str = "docs/results";
@@ -34,7 +34,7 @@ pub async fn run(arguments: &Arguments) -> Result<Ending> {
     let (rounds, seconds) = if arguments.quick { (1, 1) } else { (3, 5) };
     let (rounds, seconds) = (arguments.rounds.unwrap_or(rounds), arguments.seconds.unwrap_or(seconds));
     let dose = Dose::new(seconds, arguments.quick);
-    let accounts = arguments.accounts.unwrap_or(if arguments.quick { 1_000 } else { 20_000 });
+    let accounts = arguments.accounts.unwrap_or(if arguments.quick { 1_000 } else { 50_000 });
     // First what may be refused, before anything is started.
     let base = arguments.peer_base.as_deref();
     let files = arguments.peer.iter().filter(|peer| *peer != peer::DJANGO);
