@@ -5,7 +5,7 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 ENV SQLX_OFFLINE=true CARGO_INCREMENTAL=0
-# Only what the three programs are made of. Of the dev package cargo wants to see the manifest, and nothing of it is built.
+# Only what the three programs are made of. Of the packages dev, bench and bench/faults cargo wants to see the manifests, and nothing of them is built.
 COPY Cargo.toml Cargo.lock ./
 COPY .sqlx .sqlx
 COPY migrations migrations
@@ -16,7 +16,9 @@ COPY api api
 COPY worker worker
 COPY cli cli
 COPY dev/Cargo.toml dev/Cargo.toml
-RUN mkdir dev/src && touch dev/src/lib.rs
+COPY bench/Cargo.toml bench/Cargo.toml
+COPY bench/faults/Cargo.toml bench/faults/Cargo.toml
+RUN mkdir dev/src bench/src bench/faults/src && touch dev/src/lib.rs bench/src/main.rs bench/faults/src/main.rs
 # The caches hold what earlier builds have downloaded and compiled; what goes on is copied out of them.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \

@@ -190,7 +190,7 @@ async fn build() -> Result<PathBuf> {
 }
 
 /// The folder of this profile's binaries; tests lie one deeper, in `deps`.
-fn profile_folder() -> Result<PathBuf> {
+pub(crate) fn profile_folder() -> Result<PathBuf> {
     let executable = std::env::current_exe().context("cannot find the running executable")?;
     let folder = executable.parent().context("the executable has no folder")?;
     let deps = folder.file_name().is_some_and(|name| name == "deps");

@@ -8,12 +8,13 @@ use anyhow::{Context, Result, ensure};
 use tokio::process::Command;
 
 use crate::checks::ROOT;
+use crate::process::profile_folder;
 
 /// The folder of the environment's programs, `python` among them. It is made if it is not there in these versions.
 pub async fn environment(name: &str, requirements: &str) -> Result<PathBuf> {
     let requirements = Path::new(ROOT).join(requirements);
     let wanted = fs::read_to_string(&requirements).with_context(|| format!("cannot read the versions of {name}"))?;
-    let folder = std::env::current_exe()?.ancestors().nth(3).context("the executable has no target folder")?.to_owned();
+    let folder = profile_folder()?.parent().context("the binaries' folder has no parent")?.to_owned();
     let environment = folder.join(name);
     let (programs, stamp) = (environment.join("bin"), environment.join("versions"));
     let lock = File::create(folder.join(format!("{name}.lock"))).context("cannot make a lock")?;

@@ -2,7 +2,7 @@
 
 use crate::paths::Names;
 
-pub const PACKAGES: [&str; 7] = ["core", "mail", "api", "worker", "cli", "dev", "bench/faults"];
+pub const PACKAGES: [&str; 8] = ["core", "mail", "api", "worker", "cli", "dev", "bench", "bench/faults"];
 
 pub struct Rule {
     pub about: &'static str,
@@ -179,7 +179,7 @@ pub const RULES: &[Rule] = &[
         about: "the api imports no other program",
         places: &["api/src/"],
         except: &[],
-        imports: Imports::Without(&["doorbook_cli", "doorbook_dev", "doorbook_worker"]),
+        imports: Imports::Without(&["doorbook_bench", "doorbook_cli", "doorbook_dev", "doorbook_worker"]),
         refused: ("api/src/main.rs", "use doorbook_worker::relay;"),
         allowed: ("api/src/main.rs", "use doorbook_api::server;"),
     },
@@ -187,7 +187,7 @@ pub const RULES: &[Rule] = &[
         about: "the worker imports no other program",
         places: &["worker/src/"],
         except: &[],
-        imports: Imports::Without(&["doorbook_api", "doorbook_cli", "doorbook_dev"]),
+        imports: Imports::Without(&["doorbook_api", "doorbook_bench", "doorbook_cli", "doorbook_dev"]),
         refused: ("worker/src/main.rs", "use doorbook_dev::Cluster;"),
         allowed: ("worker/src/main.rs", "use doorbook_mail::Message;"),
     },
@@ -195,9 +195,17 @@ pub const RULES: &[Rule] = &[
         about: "the command line imports no other program",
         places: &["cli/src/"],
         except: &[],
-        imports: Imports::Without(&["doorbook_api", "doorbook_dev", "doorbook_worker"]),
+        imports: Imports::Without(&["doorbook_api", "doorbook_bench", "doorbook_dev", "doorbook_worker"]),
         refused: ("cli/src/main.rs", "use doorbook_api::server;"),
         allowed: ("cli/src/main.rs", "use doorbook_core::store;"),
+    },
+    Rule {
+        about: "the bench measures: nothing is built on it",
+        places: &["dev/"],
+        except: &[],
+        imports: Imports::Without(&["doorbook_bench"]),
+        refused: ("dev/src/load.rs", "use doorbook_bench::run;"),
+        allowed: ("dev/src/load.rs", "use doorbook_core::store;"),
     },
     Rule {
         // Failpoints are a feature that no release is built with.

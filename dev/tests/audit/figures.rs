@@ -12,6 +12,7 @@ use doorbook_core::service::login::Login;
 use doorbook_core::service::{Context, Doorbook};
 use doorbook_core::terms::Severity;
 use doorbook_core::value::{AccountId, Email, Locale};
+use doorbook_dev::aged::{self, subject};
 use doorbook_dev::{Cluster, Role as Database, Stand};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -22,36 +23,11 @@ use crate::common::*;
 const ACCOUNTS: i64 = 1_000;
 
 fn account(number: i64) -> AccountId {
-    AccountId(Uuid::from_u128((0x0199 << 112) | (7 << 76) | (2 << 62) | u128::from(number.unsigned_abs())))
+    AccountId(subject(number))
 }
 
-/// Failed logins, blocks and ended sessions of a thousand accounts.
 async fn append_life(db: &PgPool, events: i64) {
-    for from in (1..=events).step_by(20_000) {
-        sqlx::query(
-            "with new as (
-                 select n, gen_random_uuid() as stream,
-                        overlay(uuid7_floor(clock_timestamp())::text placing '8' || right(gen_random_uuid()::text, 16) from 20 for 17)::uuid as id,
-                        overlay($3::text placing lpad(to_hex(n % $4), 12, '0') from 25)::uuid as account
-                 from generate_series($1, $2) n),
-             s as (insert into streams (stream_id, kind, version)
-                   select stream, case when n % 10 < 7 then 'attempts' else 'session' end, 1 from new)
-             insert into events (event_id, retention_class, stream_id, version, type, payload, subject_id, actor_kind, trace_id)
-             select id, case when n % 10 < 7 then 'expire' else 'keep' end, stream, 1,
-                    case when n % 10 = 0 then 'LoginBlocked' when n % 10 < 7 then 'LoginFailed' else 'LoggedOut' end,
-                    case when n % 10 = 0 then jsonb_build_object('until', 1800000000000000) when n % 10 < 7
-                         then jsonb_build_object('reason', 'wrong_password') else '{}' end,
-                    account, 'stranger', gen_random_uuid()
-             from new",
-        )
-        .bind(from)
-        .bind(events.min(from + 19_999))
-        .bind(account(0).0)
-        .bind(ACCOUNTS)
-        .execute(db)
-        .await
-        .unwrap();
-    }
+    aged::append_life(db, events, ACCOUNTS).await.unwrap();
 }
 
 /// An admin, logged in.

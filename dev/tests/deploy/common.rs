@@ -35,7 +35,7 @@ pub fn released() -> Vec<String> {
 
 /// Names of all test functions of the checkout.
 pub fn test_names() -> BTreeSet<String> {
-    let folders = ["core", "mail", "api", "worker", "cli", "dev"];
+    let folders = ["core", "mail", "api", "worker", "cli", "dev", "bench", "bench/faults"];
     let below = folders.iter().flat_map(|package| [format!("{package}/src"), format!("{package}/tests")]);
     let mut names = BTreeSet::new();
     for file in below.filter(|folder| root().join(folder).is_dir()).flat_map(|folder| sources(&folder)) {

@@ -28,7 +28,7 @@ async fn durable() -> (Cluster, Stand) {
 
 async fn ask<S: Script>(stand: &Stand, scripts: Vec<S>) -> Outcome {
     let until = dose(Until::Requests(FEW), Until::Elapsed(Duration::from_secs(60)));
-    let outcome = Load { until, reconnect: false }.run(&stand.base, scripts).await;
+    let outcome = Load::closed(until).run(&stand.base, scripts).await;
     outcome.unwrap_or_else(|error| panic!("{error:#}\n{}", stand.api.log().unwrap()))
 }
 
@@ -72,7 +72,7 @@ async fn assert_statements(cluster: &Cluster, mut stand: Stand, outcome: &Outcom
 #[tokio::test]
 async fn the_front_page_costs_no_more_than_a_constant_page() {
     let (_cluster, stand) = durable().await;
-    let load = Load { until: Until::Requests(10), reconnect: true };
+    let load = Load { reconnect: true, ..Load::closed(Until::Requests(10)) };
     let mut outcomes = Vec::new();
     for path in ["/health/live", "/api/auth/"] {
         let scripts = (0..10).map(|_| {
@@ -109,7 +109,7 @@ async fn a_profile_is_read_with_one_statement_at_the_bar_s_rate() {
     let outcome = ask(&stand, scripts).await;
     println!("figure: profile, {CLIENTS} connections: {outcome}");
     if is_full_dose() {
-        assert!(outcome.rate() >= 1_500.0 && outcome.turned_away == 0, "{outcome}");
+        assert!(outcome.rate() >= 1_500.0 && outcome.turned_away() == 0, "{outcome}");
     }
     assert_statements(&cluster, stand, &outcome, 1.0).await;
 }
@@ -160,7 +160,7 @@ async fn a_refresh_takes_one_read_and_one_write_at_the_bar_s_rate() {
     let outcome = ask(&stand, scripts).await;
     println!("figure: refresh, {CLIENTS} connections: {outcome}");
     if is_full_dose() {
-        assert!(outcome.rate() >= 300.0 && outcome.turned_away == 0, "{outcome}");
+        assert!(outcome.rate() >= 300.0 && outcome.turned_away() == 0, "{outcome}");
     }
     assert_statements(&cluster, stand, &outcome, 2.0).await;
 }

@@ -1,0 +1,170 @@
+//! What is measured, started: Postgres that writes as a real one does, Redis, api and worker as an operator would run them, the
+//! floors beside them, and peers if they are asked for.
+
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use doorbook_core::password::{HashCost, Hasher, PasswordPlain};
+use doorbook_core::store::{Db, seal};
+use doorbook_dev::{Cluster, Launch, Options, Program, Stand, aged, ensure_binaries, free_port};
+use sqlx::{AssertSqlSafe, PgPool};
+
+use crate::floor;
+use crate::target::{Mapping, PASSWORD, Target};
+
+/// Time for a program of the bench to be ready.
+pub const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Longest wait for what a measurement has left behind.
+const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+
+/// Longest wait for the log to be sealed when data was generated: ten million events take a quarter of an hour.
+const SEALED_WITHIN: Duration = Duration::from_secs(3_600);
+
+/// Everything that runs; dropping it ends it.
+pub struct House {
+    pub stand: Stand,
+    pub doorbook: Arc<Target>,
+    pub floor: Arc<Target>,
+    pub superuser: PgPool,
+    pub cost: HashCost,
+    /// Encoded password of every account, as Django writes it.
+    pub encoded: String,
+    _floor: Program,
+    // Last: its servers end when nothing uses them any more.
+    pub cluster: Cluster,
+}
+
+impl House {
+    /// Starts everything but peers, with so many accounts and further events.
+    pub async fn start(accounts: u32, events: i64) -> Result<Self> {
+        let guard = ensure_binaries().await?.join("doorbook-dev");
+        let cluster = Cluster::start(Options { durable: true, ..Options::temporary(guard) }).await?;
+        let cost = HashCost::default();
+        let stand = dear(&cluster, cost).await?;
+        let superuser = PgPool::connect(&cluster.superuser_url(stand.database.name())).await?;
+        let hasher = Hasher::start(cost, NonZeroUsize::MIN)?;
+        let hash = hasher.hash(&PasswordPlain::parse(PASSWORD.to_owned())?).await?;
+        let encoded = format!("argon2{}", hash.as_str());
+        let mapping = Mapping::parse(include_str!("../targets/doorbook.toml"))?;
+        let doorbook = Target::new(mapping, &stand.base, accounts, false)?;
+        let (program, floor) = start_floor(&cluster, accounts.min(20_000)).await?;
+        let house = Self { stand, doorbook, floor, superuser, cost, encoded, _floor: program, cluster };
+        house.bring_accounts(1, accounts).await?;
+        house.bring_events(events).await?;
+        Ok(house)
+    }
+
+    /// Brings the accounts with these numbers over, as an operator would from another service.
+    pub async fn bring_accounts(&self, from: u32, to: u32) -> Result<()> {
+        let mut csv = "id,email,password,first_name,last_name,is_active,is_staff,date_joined\n".to_owned();
+        for id in from..=to {
+            let encoded = &self.encoded;
+            writeln!(csv, "{id},user{id}@example.com,\"{encoded}\",Ana,Lima,true,false,2020-01-02 03:04:05+00")?;
+        }
+        let path = self.cluster.run().folder().join("accounts.csv");
+        std::fs::write(&path, csv).context("cannot write the accounts")?;
+        let path = path.to_str().context("the folder of the run has no plain name")?;
+        self.stand.doorbook(&["import", "django", "--csv", path]).await.context("cannot bring accounts over")?;
+        self.sealed(SEALED_WITHIN).await?;
+        self.analyzed().await
+    }
+
+    /// Appends events that accounts leave behind in the course of years.
+    pub async fn bring_events(&self, events: i64) -> Result<()> {
+        if events > 0 {
+            aged::append_life(&self.superuser, events, 1_000).await?;
+            self.sealed(SEALED_WITHIN).await?;
+            self.analyzed().await?;
+        }
+        Ok(())
+    }
+
+    async fn analyzed(&self) -> Result<()> {
+        sqlx::raw_sql("vacuum analyze").execute(&self.superuser).await.context("cannot analyze")?;
+        Ok(())
+    }
+
+    /// Waits until the worker has sealed all events.
+    async fn sealed(&self, within: Duration) -> Result<()> {
+        let (db, begun) = (Db::from(self.superuser.clone()), Instant::now());
+        loop {
+            if seal::lag(&db).await?.waiting == 0 {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < within, "the log is not sealed within {within:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Clears away what the last measurement has left behind, so that the next one is not about it: mails are not sent, what runs
+    /// comes to its end, what was written is sealed.
+    pub async fn settle(&self) -> Result<()> {
+        let begun = Instant::now();
+        let busy = "select count(*) from jobs where state in ('dispatched', 'running')";
+        loop {
+            sqlx::query("delete from jobs where state = 'due'").execute(&self.superuser).await?;
+            if sqlx::query_scalar::<_, i64>(busy).fetch_one(&self.superuser).await? == 0 {
+                break;
+            }
+            ensure!(begun.elapsed() < SETTLED_WITHIN, "jobs do not come to their end");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.sealed(SETTLED_WITHIN).await
+    }
+
+    /// One more api process of the same service, and the load's way to it.
+    pub async fn another_api(&self) -> Result<(Program, Arc<Target>)> {
+        let (program, base) = self.stand.another_api().await?;
+        Ok((program, self.doorbook.elsewhere(&base)))
+    }
+
+    /// What is in the log.
+    pub async fn events(&self) -> Result<i64> {
+        Ok(sqlx::query_scalar("select count(*) from events").fetch_one(&self.superuser).await?)
+    }
+
+    /// The version of Postgres.
+    pub async fn postgres(&self) -> Result<String> {
+        let version: String = sqlx::query_scalar("show server_version").fetch_one(&self.superuser).await?;
+        Ok(version.split(' ').next().unwrap_or_default().to_owned())
+    }
+
+    /// A service of its own without accounts, with the settings of the measured one.
+    pub async fn another(&self) -> Result<Stand> {
+        dear(&self.cluster, self.cost).await
+    }
+}
+
+/// A stand like those of tests, but with hashes as dear as by default.
+async fn dear(cluster: &Cluster, cost: HashCost) -> Result<Stand> {
+    let numbers = [cost.memory_kib, cost.time_cost, cost.parallelism].map(|number| number.to_string());
+    let names = ["ARGON2_MEMORY_KIB", "ARGON2_TIME_COST", "ARGON2_PARALLELISM"];
+    let settings: Vec<_> = names.into_iter().zip(numbers.iter().map(String::as_str)).collect();
+    let mut stand = Stand::start_api(cluster, &settings).await?;
+    stand.start_worker().await?;
+    Ok(stand)
+}
+
+/// A database without anything of Doorbook's.
+pub async fn bare_database(cluster: &Cluster, name: &str) -> Result<String> {
+    let superuser = PgPool::connect(&cluster.superuser_url("postgres")).await?;
+    sqlx::raw_sql(AssertSqlSafe(format!("create database {name}"))).execute(&superuser).await?;
+    Ok(cluster.superuser_url(name))
+}
+
+async fn start_floor(cluster: &Cluster, accounts: u32) -> Result<(Program, Arc<Target>)> {
+    let url = bare_database(cluster, "floor").await?;
+    floor::prepare(&url, accounts).await?;
+    let bind = format!("127.0.0.1:{}", free_port()?);
+    let base = format!("http://{bind}");
+    // By its name: the running one may have been replaced when the binaries were built.
+    let own = ensure_binaries().await?.join("doorbook-bench");
+    let mut program = Launch::new(own).arg("floor").arg(bind).arg(url).start(cluster.run())?;
+    program.wait_ready(&base, READY_WITHIN).await?;
+    let mapping = Mapping::parse(include_str!("../targets/floor.toml"))?;
+    Ok((program, Target::new(mapping, &base, accounts, false)?))
+}
