@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use doorbook_core::password::{HashCost, Hasher, PasswordPlain};
+use doorbook_core::password::{Engine, HashCost, Hasher, PasswordPlain};
 use doorbook_core::store::{Db, seal};
 use doorbook_dev::{Cluster, Launch, Options, Program, Stand, aged, ensure_binaries, free_port};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -46,7 +46,7 @@ impl House {
         let cost = HashCost::default();
         let stand = dear(&cluster, cost).await?;
         let superuser = PgPool::connect(&cluster.superuser_url(stand.database.name())).await?;
-        let hasher = Hasher::start(cost, NonZeroUsize::MIN)?;
+        let hasher = Hasher::start(cost, Engine::Argon2, NonZeroUsize::MIN)?;
         let hash = hasher.hash(&PasswordPlain::parse(PASSWORD.to_owned())?).await?;
         let encoded = format!("argon2{}", hash.as_str());
         let mapping = Mapping::parse(include_str!("../targets/doorbook.toml"))?;

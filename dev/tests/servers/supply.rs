@@ -15,8 +15,8 @@ fn read(name: &str) -> String {
 #[test]
 fn everything_comes_from_one_registry_at_a_locked_version_and_exceptions_end() {
     let lock = read("Cargo.lock");
-    let ours =
-        ["api", "bench", "cli", "core", "dev", "faults", "mail", "worker"].map(|name| format!("name = \"doorbook-{name}\""));
+    let ours = ["api", "bench", "cli", "core", "dev", "faults", "mail", "worker"]
+        .map(|name| format!("name = \"doorbook-{name}\""));
     for package in lock.split("[[package]]").skip(1) {
         let registry = package.contains("source = \"registry+https://github.com/rust-lang/crates.io-index\"");
         let checked = package.contains("checksum = ");
