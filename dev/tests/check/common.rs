@@ -18,7 +18,7 @@ pub async fn cluster() -> &'static Cluster {
     DURABLE
         .get_or_init(|| async {
             let guard = ensure_binaries().await.unwrap().join("doorbook-dev");
-            Cluster::start(Options { guard, durable: true, dot_dev: None }).await.unwrap()
+            Cluster::start(Options { durable: true, ..Options::temporary(guard) }).await.unwrap()
         })
         .await
 }
