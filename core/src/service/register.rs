@@ -8,6 +8,7 @@ use crate::account::{Account, AccountEvent, Command, Profile, decide, evolve};
 use crate::attempt::AttemptEvent;
 use crate::limit::Rule;
 use crate::password::{PasswordPlain, PersonAttributes, PhcString};
+use crate::store::StoreError;
 use crate::store::keys::lookup::EmailKeys;
 use crate::store::project::idempotency::IdempotencyKey;
 use crate::store::project::tokens::{NewToken, TokenKind};
@@ -64,6 +65,10 @@ impl Doorbook {
     ) -> Result<(), Refusal> {
         let now = self.now();
         if accounts::email_taken(&self.db, email, now).await? {
+            if accounts::by_email(&self.db, &self.vault, email).await?.is_some() {
+                // Somebody was faster: its owner is to be told.
+                return Err(StoreError::Conflict.into());
+            }
             // Reserved for the owner of a change that can still be undone: nobody gets it, and nobody is told.
             return self.attempt_for_reserved(registration, key, context).await;
         }

@@ -239,7 +239,7 @@ async fn an_owner_s_history_has_three_attempts_at_the_address_an_hour_and_the_lo
     house.assert_whole().await;
 }
 
-/// Breaks when `core/src/store/jobs.rs`: `from attempt_minutes where minute < clock_timestamp() - interval '1 hour'` → `from attempt_minutes where minute < clock_timestamp() - interval '1 year'`.
+/// Breaks when `core/src/store/jobs.rs`: `from attempt_minutes where minute < now() - interval '1 hour'` → `from attempt_minutes where minute < now() - interval '1 year'`.
 #[tokio::test]
 async fn a_minute_that_is_long_over_is_forgotten() {
     let house = house().await;
