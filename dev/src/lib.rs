@@ -5,6 +5,7 @@ pub mod advisories;
 pub mod aged;
 pub mod auc;
 pub mod browser;
+mod certificate;
 pub mod checks;
 pub mod ci;
 pub mod cluster;
@@ -38,6 +39,7 @@ mod standby;
 mod tour;
 pub mod up;
 
+pub use certificate::certified;
 pub use cluster::{Cluster, Options};
 pub use database::{Database, Role};
 pub use install::{faketime, promtool};

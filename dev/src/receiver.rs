@@ -1,15 +1,14 @@
 //! A server that takes what is posted to it, over TLS with a certificate that vouches for itself.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::server::TlsStream;
+
+use crate::certificate::certified;
 
 /// Longest request, in bytes: no test posts more.
 const REQUEST_MAX: usize = 1 << 20;
@@ -39,7 +38,7 @@ pub struct Receiver {
 impl Receiver {
     /// Listens at `localhost`. The certificate to trust is written to `authorities`.
     pub async fn start(authorities: &Path) -> Result<Self> {
-        let ((trusted, own), (_, stranger)) = (certified()?, certified()?);
+        let ((trusted, own), (_, stranger)) = (certified("localhost")?, certified("localhost")?);
         std::fs::write(authorities, trusted).context("the certificate cannot be written")?;
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
         Ok(Self { listener, own, stranger })
@@ -63,16 +62,6 @@ impl Receiver {
             Err(_) => Ok(None),
         }
     }
-}
-
-/// A certificate that vouches for itself, and who shows it.
-fn certified() -> Result<(String, TlsAcceptor)> {
-    let key = rcgen::KeyPair::generate()?;
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()])?.self_signed(&key)?;
-    let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(|error| anyhow::anyhow!("{error}"))?;
-    let config = ServerConfig::builder().with_no_client_auth();
-    let config = config.with_single_cert(vec![certificate.der().clone()], key)?;
-    Ok((certificate.pem(), TlsAcceptor::from(Arc::new(config))))
 }
 
 async fn converse(mut stream: TlsStream<TcpStream>, answer: &str) -> Result<Posted> {

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use doorbook_mail::{Alert, Device, Link, Locale, Origin, Recipient, Remedy, Template};
+use doorbook_mail::{Device, Link, Locale, Origin, Recipient, Remedy, Template};
 use time::macros::datetime;
 
 fn link(path: &str) -> Link {
@@ -93,17 +93,9 @@ fn the_two_languages_have_nothing_but_the_facts_in_common() {
 
 #[test]
 fn a_mail_about_an_alert_is_english_and_has_no_link() {
-    let alert = Template::SecurityAlert(Alert {
-        at: datetime!(2026-11-03 23:05 -03:00),
-        about: "Many wrong passwords for one account".to_owned(),
-        rule: "account_guessing".to_owned(),
-        severity: "warning".to_owned(),
-        subjects: vec!["Account: 01990000-0000-7000-8000-000000000007".to_owned()],
-        count: 21,
-        threshold: 20,
-        seconds: 86_400,
-        id: "01990000-0000-7000-8000-000000000006".to_owned(),
-    });
+    let site = "https://app.example.com".parse::<url::Url>().unwrap();
+    let mut examples = Template::examples(&site, datetime!(2026-11-03 23:05 -03:00)).into_iter();
+    let alert = examples.find(|template| template.name() == "security_alert").unwrap();
     let [english, asked_in_spanish] =
         [Locale::En, Locale::Es].map(|locale| alert.render(locale, &Recipient::default(), "app.example.com").unwrap());
     assert_eq!((&english.text, &english.html), (&asked_in_spanish.text, &asked_in_spanish.html));

@@ -1,4 +1,4 @@
-//! The one place where passwords are hashed and verified: a few threads of low priority, each with its own memory.
+//! The one place where passwords are hashed and verified: a few threads of low priority and the memory that they share out.
 
 use std::fmt;
 use std::num::NonZeroUsize;

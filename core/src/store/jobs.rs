@@ -272,56 +272,33 @@ pub async fn make_partitions(db: &Db, months: i32) -> Result<i32, StoreError> {
 /// that ended a day ago; at most `limit` each. By `now()`: `clock_timestamp()` bounds no index scan, and all rows would be read to find
 /// that there is nothing to delete.
 pub async fn purge(db: &Db, limit: i64) -> Result<u64, StoreError> {
+    macro_rules! deleted {
+        ($statement:literal) => {
+            sqlx::query!($statement, limit).execute(db).await?.rows_affected()
+        };
+    }
     let mut gone = 0;
-    gone += sqlx::query!(
-        "delete from jobs where job_id in (select job_id from jobs where state = 'done' and settled_at < now() - interval '7 days' limit $1)",
-        limit
-    )
-    .execute(db)
-    .await?
-    .rows_affected();
-    gone += sqlx::query!(
-        "delete from counters where bucket in (select bucket from counters where expires_at < now() limit $1)",
-        limit
-    )
-    .execute(db)
-    .await?
-    .rows_affected();
-    gone += sqlx::query!(
-        "delete from counter_members where (bucket, member) in (select bucket, member from counter_members where at < now() - interval '1 day' limit $1)",
-        limit
-    )
-    .execute(db)
-    .await?
-    .rows_affected();
-    gone += sqlx::query!(
-        "delete from attempt_minutes where minute in (select minute from attempt_minutes where minute < now() - interval '1 hour' limit $1)",
-        limit
-    )
-    .execute(db)
-    .await?
-    .rows_affected();
-    gone += sqlx::query!(
-        "delete from alert_states where (rule, subject) in (select rule, subject from alert_states where expires_at < now() limit $1)",
-        limit
-    )
-    .execute(db)
-    .await?
-    .rows_affected();
-    gone += sqlx::query!(
-        "delete from idempotency where (scope, key_hash) in (select scope, key_hash from idempotency where created_at < now() - interval '24 hours' limit $1)",
-        limit
-    )
-    .execute(db)
-    .await?
-    .rows_affected();
-    gone += sqlx::query!(
-        "delete from heartbeats where process in (select process from heartbeats where at < clock_timestamp() - interval '1 day' limit $1)",
-        limit
-    )
-    .execute(db)
-    .await?
-    .rows_affected();
+    gone += deleted!(
+        "delete from jobs where job_id in (select job_id from jobs where state = 'done' and settled_at < now() - interval '7 days' limit $1)"
+    );
+    gone += deleted!(
+        "delete from counters where bucket in (select bucket from counters where expires_at < now() limit $1)"
+    );
+    gone += deleted!(
+        "delete from counter_members where (bucket, member) in (select bucket, member from counter_members where at < now() - interval '1 day' limit $1)"
+    );
+    gone += deleted!(
+        "delete from attempt_minutes where minute in (select minute from attempt_minutes where minute < now() - interval '1 hour' limit $1)"
+    );
+    gone += deleted!(
+        "delete from alert_states where (rule, subject) in (select rule, subject from alert_states where expires_at < now() limit $1)"
+    );
+    gone += deleted!(
+        "delete from idempotency where (scope, key_hash) in (select scope, key_hash from idempotency where created_at < now() - interval '24 hours' limit $1)"
+    );
+    gone += deleted!(
+        "delete from heartbeats where process in (select process from heartbeats where at < now() - interval '1 day' limit $1)"
+    );
     Ok(gone)
 }
 

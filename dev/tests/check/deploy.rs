@@ -1,14 +1,10 @@
 //! `doorbook check --deploy`: a good deployment passes, and each thing wrong with one fails its own line.
 
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use doorbook_dev::sink::{Access, Protection};
-use doorbook_dev::{Role, free_port};
+use doorbook_dev::{Role, certified, free_port};
 use sqlx::Executor as _;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::common::*;
 
@@ -108,10 +104,10 @@ async fn servers_that_do_not_answer_or_not_as_asked_fail_their_lines() {
 #[tokio::test]
 async fn a_mail_server_with_tls_and_a_login_passes_and_fails_with_the_wrong_one_of_either() {
     let deployment = deployment().await;
-    let (certificate, acceptor) = certified("127.0.0.1");
+    let (certificate, acceptor) = certified("127.0.0.1").unwrap();
     let (ours, other) = (deployment.folder.join("ca.pem"), deployment.folder.join("other.pem"));
     std::fs::write(&ours, certificate).unwrap();
-    std::fs::write(&other, certified("127.0.0.1").0).unwrap();
+    std::fs::write(&other, certified("127.0.0.1").unwrap().0).unwrap();
     let [ours, other] = [&ours, &other].map(|path| path.to_str().unwrap());
     let login = [("EMAIL_HOST_USER", "apikey"), ("EMAIL_HOST_PASSWORD", "right-horse-battery")];
     for (protection, how) in [
@@ -134,16 +130,6 @@ async fn a_mail_server_with_tls_and_a_login_passes_and_fails_with_the_wrong_one_
         assert!(ran.with_verdict("ok").contains(&"test mail".to_owned()), "{ran:?}");
         assert_eq!(deployment.sink.mails().len(), count + 1, "one mail, and only when asked");
     }
-}
-
-/// A certificate for `host` that vouches for itself, and who shows it.
-fn certified(host: &str) -> (String, TlsAcceptor) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap().self_signed(&key).unwrap();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder().with_no_client_auth();
-    let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    (certificate.pem(), TlsAcceptor::from(Arc::new(config)))
 }
 
 #[tokio::test]

@@ -28,8 +28,10 @@ const LOGINS: u32 = 18;
 const AT_ONCE: u32 = 4;
 /// Time for the worker to seal, sign, send and take into the search view what was done.
 const SETTLED_WITHIN: Duration = Duration::from_mins(10);
-/// Most bytes of log a login. The goal is 1,024: docs/SCALING.md says where the rest goes.
-const LOG_BYTES_MAX: i64 = 1_060;
+/// Most bytes of log a login: the goal.
+const LOG_BYTES_MAX: i64 = 1_024;
+/// The same where tables are so small that half-empty pages count.
+const LOG_BYTES_MAX_SMALL: i64 = 1_060;
 /// What the log consists of.
 const LOG: [&str; 4] = ["events", "event_seals", "log_nodes", "checkpoints"];
 
@@ -156,7 +158,8 @@ async fn a_login_and_an_account_take_the_room_that_the_arithmetic_counts_on() {
     let log = grown.iter().filter(|(table, ..)| LOG.contains(&table.as_str()));
     let log: i64 = log.map(|(_, rows, indexes)| rows + indexes).sum();
     println!("figure: {log} bytes of log a login, of {logins} logins");
-    assert!((500..=LOG_BYTES_MAX).contains(&log), "{log} bytes of log a login");
+    let most = if is_full { LOG_BYTES_MAX } else { LOG_BYTES_MAX_SMALL };
+    assert!((500..=most).contains(&log), "{log} bytes of log a login");
 }
 
 /// Breaks when `core/src/store/seal.rs`: `uuid7_floor(now() - interval '6 minutes')` → `uuid7_floor(clock_timestamp() - interval '6 minutes')`.

@@ -1,25 +1,12 @@
 //! Mail servers that cannot be trusted, or that take connections and say nothing.
 
 use std::fs;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use doorbook_dev::certified;
 use doorbook_dev::sink::{Access, Fault, Protection, Stage};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::common::*;
-
-/// A certificate for `host` that vouches for itself, and who shows it.
-fn certified(host: &str) -> (String, TlsAcceptor) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec![host.to_owned()]).unwrap().self_signed(&key).unwrap();
-    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-    let config = ServerConfig::builder().with_no_client_auth();
-    let config = config.with_single_cert(vec![certificate.der().clone()], key).unwrap();
-    (certificate.pem(), TlsAcceptor::from(Arc::new(config)))
-}
 
 fn only(protection: Protection) -> Access {
     Access { protection, login: None }
@@ -29,9 +16,9 @@ fn only(protection: Protection) -> Access {
 #[tokio::test]
 async fn a_mail_waits_until_the_server_offers_tls_and_proves_its_name() {
     let house = house().await;
-    let (ours, acceptor) = certified("127.0.0.1");
-    let (elsewhere, misnamed) = certified("mail.evil.example");
-    let (_, unknown) = certified("127.0.0.1");
+    let (ours, acceptor) = certified("127.0.0.1").unwrap();
+    let (elsewhere, misnamed) = certified("mail.evil.example").unwrap();
+    let (_, unknown) = certified("127.0.0.1").unwrap();
     let authorities = doorbook_dev::Cluster::shared().await.unwrap().run().folder().join("authorities.pem");
     fs::write(&authorities, ours + &elsewhere).unwrap();
     let settings = [("EMAIL_USE_TLS", "True"), ("EMAIL_CA_FILE", authorities.to_str().unwrap())];
