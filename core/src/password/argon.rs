@@ -106,14 +106,14 @@ impl ArgonHash {
         Ok(output.ct_eq(self.output.as_bytes()).into())
     }
 
-    /// Whether a new hash would be made in the same way.
+    /// Whether a new hash would be no better.
     pub(super) fn is_made_with(&self, cost: HashCost) -> bool {
         let Recipe { algorithm, version, params } = &self.recipe;
         *algorithm == Algorithm::Argon2id
             && *version == Version::V0x13
             && self.has_cost(cost)
             && (params.keyid().is_empty() && params.data().is_empty())
-            && (self.salt.len() == SALT_LEN && self.output.len() == OUTPUT_LEN)
+            && (self.salt.len() >= SALT_LEN && self.output.len() == OUTPUT_LEN)
     }
 
     /// Whether computing it takes what a live hash takes.

@@ -128,9 +128,10 @@ impl StoredHash {
         }
     }
 
-    /// Whether a new hash would be made in the same way, so that no rehash is due.
+    /// Whether a new hash would be no better, so that no rehash is due: Django writes its Argon2 before the same PHC string, and on the
+    /// day that a service is taken over everybody logs in.
     pub(super) fn is_made_with(&self, cost: HashCost) -> bool {
-        matches!(self, Self::Phc(hash) if hash.is_made_with(cost))
+        matches!(self, Self::Phc(hash) | Self::DjangoArgon2(hash) if hash.is_made_with(cost))
     }
 
     /// Whether verifying takes what a live hash takes.
