@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::sync::Arc;
 use super::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Longest wait for a hashing thread that is still taken on. Beyond it a client is better served by an answer at once.
+/// Longest time from being taken on to the end of the hash. Beyond it a client is better served by a refusal at once.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Most jobs that wait at any speed; bounds what the queue itself holds (about 8 KiB a job).
@@ -52,7 +52,9 @@ impl Admission {
         let job_time = self.job_time.get().unwrap_or(JOB_TIME_SUPPOSED);
         let taken = self.outstanding.fetch_update(Ordering::AcqRel, Ordering::Acquire, |outstanding| {
             let waiting = self.waiting(outstanding + 1);
-            (waiting <= WAITING_MAX && self.wait(waiting, job_time) <= WAIT_MAX).then_some(outstanding + 1)
+            // However dear a hash is, one that need not wait is taken on.
+            let is_soon = waiting == 0 || self.wait(waiting, job_time) + job_time <= WAIT_MAX;
+            (waiting <= WAITING_MAX && is_soon).then_some(outstanding + 1)
         });
         match taken {
             Ok(_) => Ok(Ticket(Arc::clone(self))),
@@ -76,7 +78,7 @@ impl Admission {
     }
 }
 
-/// The place of one job. It travels with the job, so a caller that hangs up does not free a place still in use.
+/// The place of one job, from before it is known. It travels with the job, so a caller that hangs up does not free a place still in use.
 pub(super) struct Ticket(Arc<Admission>);
 
 impl Ticket {

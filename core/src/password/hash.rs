@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::PasswordPlain;
-use super::admission::MovingAverage;
+use super::admission::{MovingAverage, Ticket};
 use super::argon::{HashCost, OUTPUT_LEN, Recipe, SALT_LEN};
 use super::engine::{ArgonError, Engine, Memory};
 use super::legacy::{StoredHash, Unreadable};
@@ -22,6 +22,10 @@ const NICENESS: i32 = 10;
 /// How long the memory of hashes is kept when none is asked for. Taking it anew costs a hash half its time again; keeping it costs
 /// everything else on the machine 100 MiB a thread.
 const IDLE: Duration = Duration::from_secs(30);
+
+/// How long a refusal for want of room is held back. Whoever asks again at once would otherwise take the hashing threads' own time: at
+/// their low priority they get what all others leave.
+const REFUSAL_HELD: Duration = Duration::from_millis(25);
 
 /// An Argon2id hash in the PHC string format, to be stored.
 pub struct PhcString(String);
@@ -37,6 +41,9 @@ impl fmt::Debug for PhcString {
         f.write_str("PhcString(…)")
     }
 }
+
+/// A place among the passwords that are taken on. Dropped, it is free again.
+pub struct Place(Ticket);
 
 /// What a verification found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +109,21 @@ impl Hasher {
 
     pub async fn hash(&self, password: &PasswordPlain) -> Result<PhcString, HashError> {
         let (live, password) = (Arc::clone(&self.live), password.share());
-        self.run(move |memory| live.hash(&password, memory)).await
+        self.run(self.admit()?, move |memory| live.hash(&password, memory)).await
+    }
+
+    /// Refuses what would be refused for want of room, before anything else is done for it. Who passes has no place yet.
+    pub async fn room(&self) -> Result<(), HashError> {
+        let refused = self.admit().map(drop);
+        if refused.is_err() {
+            tokio::time::sleep(REFUSAL_HELD).await;
+        }
+        refused
+    }
+
+    /// A place for one password, so that what is written about it before is written only if it will be looked at.
+    pub fn admit(&self) -> Result<Place, HashError> {
+        self.pool.admit().map(Place).map_err(|unserved| self.failed(unserved))
     }
 
     /// Whether `password` is the one of which `stored` was made.
@@ -110,9 +131,19 @@ impl Hasher {
     /// No stored hash (an unknown account), one that cannot be read and a mismatch take the same time: at least that
     /// of a hash with the live parameters.
     pub async fn verify(&self, stored: Option<&str>, password: &PasswordPlain) -> Result<Verified, HashError> {
+        self.verify_in(self.admit()?, stored, password).await
+    }
+
+    /// [`Self::verify`] in a place that was taken before.
+    pub async fn verify_in(
+        &self,
+        place: Place,
+        stored: Option<&str>,
+        password: &PasswordPlain,
+    ) -> Result<Verified, HashError> {
         let (live, counters) = (Arc::clone(&self.live), Arc::clone(&self.counters));
         let (stored, password) = (stored.map(str::to_owned), password.share());
-        self.run(move |memory| {
+        self.run(place, move |memory| {
             counters.verifications.fetch_add(1, Ordering::Relaxed);
             live.verify(stored.as_deref(), &password, memory)
         })
@@ -141,19 +172,24 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(
         &self,
+        place: Place,
         work: impl FnOnce(&mut Memory) -> Result<T, ComputeError> + Send + 'static,
     ) -> Result<T, HashError> {
-        let result = self.pool.run(work).await.map_err(|unserved| match unserved {
+        let result = self.pool.run(place.0, work).await.map_err(|unserved| self.failed(unserved))?;
+        result.map_err(|error| {
+            tracing::error!(%error, "a password could not be hashed");
+            HashError::Failed
+        })
+    }
+
+    fn failed(&self, unserved: Unserved) -> HashError {
+        match unserved {
             Unserved::Full { retry_after } => {
                 self.counters.rejected.fetch_add(1, Ordering::Relaxed);
                 HashError::Overloaded { retry_after }
             }
             Unserved::Lost => HashError::Failed,
-        })?;
-        result.map_err(|error| {
-            tracing::error!(%error, "a password could not be hashed");
-            HashError::Failed
-        })
+        }
     }
 }
 

@@ -27,7 +27,7 @@ async fn occupy(hasher: &Hasher) -> (mpsc::Sender<()>, tokio::task::JoinHandle<R
             let _ = released.recv();
             Ok(())
         };
-        hasher.run(work).await
+        hasher.run(hasher.admit()?, work).await
     });
     has_started.await.unwrap();
     (release, task)
@@ -43,10 +43,10 @@ async fn what_two_seconds_cannot_serve_is_refused_at_once_and_uses_no_thread() {
     let hasher = one_thread();
     let (release, busy) = occupy(&hasher).await;
     // Nothing has been measured, so a job is supposed to take 250 ms.
-    let waiting: Vec<_> = (0..8).map(|_| spawn_verify(&hasher)).collect();
+    let waiting: Vec<_> = (0..7).map(|_| spawn_verify(&hasher)).collect();
     tokio::task::yield_now().await;
     let refused = hasher.verify(None, &password("one too many")).await;
-    assert_eq!(refused, Err(HashError::Overloaded { retry_after: Duration::from_secs(2) }));
+    assert_eq!(refused, Err(HashError::Overloaded { retry_after: Duration::from_millis(1_750) }));
     assert_eq!((hasher.rejected(), hasher.verifications()), (1, 0));
 
     release.send(()).unwrap();
@@ -54,7 +54,23 @@ async fn what_two_seconds_cannot_serve_is_refused_at_once_and_uses_no_thread() {
     for verified in waiting {
         assert!(!verified.await.unwrap().unwrap().matches);
     }
-    assert_eq!((hasher.rejected(), hasher.verifications()), (1, 8));
+    assert_eq!((hasher.rejected(), hasher.verifications()), (1, 7));
+}
+
+/// C107. Breaks when `core/src/password/hash.rs`: `        let refused = self.admit().map(drop);` → `        let refused: Result<(), HashError> = Ok(());`.
+#[tokio::test]
+async fn who_asks_for_room_while_there_is_none_is_refused_a_moment_later_and_takes_no_place() {
+    let hasher = one_thread();
+    hasher.room().await.unwrap();
+    assert_eq!(hasher.in_use(), (0, 0));
+    let places: Vec<_> = (0..8).map(|_| hasher.admit().unwrap()).collect();
+    let begun = Instant::now();
+    assert_eq!(hasher.room().await, Err(HashError::Overloaded { retry_after: Duration::from_millis(1_750) }));
+    assert!(begun.elapsed() >= REFUSAL_HELD);
+    assert_eq!(hasher.in_use(), (1, 7));
+    drop(places);
+    assert_eq!(hasher.in_use(), (0, 0));
+    hasher.room().await.unwrap();
 }
 
 #[tokio::test]
@@ -88,7 +104,7 @@ async fn a_job_whose_caller_hung_up_while_it_waited_is_not_computed() {
 #[tokio::test]
 async fn a_job_that_panics_fails_alone() {
     let hasher = one_thread();
-    let outcome = hasher.run(|_| -> Result<(), ComputeError> { panic!("a defect, on purpose") }).await;
+    let outcome = hasher.run(hasher.admit().unwrap(), |_| -> Result<(), ComputeError> { panic!("a defect, on purpose") }).await;
     assert_eq!(outcome, Err(HashError::Failed));
     assert!(!hasher.verify(None, &password("afterwards")).await.unwrap().matches);
 }
@@ -97,7 +113,8 @@ async fn a_job_that_panics_fails_alone() {
 #[tokio::test]
 async fn hashing_threads_run_at_lower_priority_and_no_other_does() {
     let before = rustix::process::getpriority_process(None).unwrap();
-    let on_thread = one_thread().run(|_| Ok(rustix::process::getpriority_process(None))).await.unwrap().unwrap();
+    let hasher = one_thread();
+    let on_thread = hasher.run(hasher.admit().unwrap(), |_| Ok(rustix::process::getpriority_process(None))).await.unwrap().unwrap();
     assert_eq!(on_thread, NICENESS);
     assert_eq!(rustix::process::getpriority_process(None).unwrap(), before);
 }
@@ -176,7 +193,7 @@ async fn what_jobs_use_is_kept_for_the_next_and_given_back_when_none_comes() {
     let pool = Pool::start(2, "test", Duration::from_millis(300), || {}, make).unwrap();
     let before = Arc::strong_count(&used);
     for _ in 0..5 {
-        pool.run(|_| ()).await.unwrap();
+        pool.run(pool.admit().unwrap(), |_| ()).await.unwrap();
     }
     // A job answers before its thread has put back what it used, so the next may find nothing yet.
     let made_for_five = count.load(Ordering::Relaxed);
@@ -187,6 +204,6 @@ async fn what_jobs_use_is_kept_for_the_next_and_given_back_when_none_comes() {
         assert!(started.elapsed() < PATIENCE, "it is kept");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    pool.run(|_| ()).await.unwrap();
+    pool.run(pool.admit().unwrap(), |_| ()).await.unwrap();
     assert_eq!(count.load(Ordering::Relaxed), made_for_five + 1);
 }

@@ -11,7 +11,7 @@ use crate::account::{Command, Status, decide};
 use crate::attempt::{AttemptEvent, LoginFailure};
 use crate::event::Event;
 use crate::limit::Admission;
-use crate::password::PasswordPlain;
+use crate::password::{PasswordPlain, Place};
 use crate::session::{LoginMethod, RevokeReason, SessionEvent};
 use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
@@ -58,6 +58,7 @@ struct Guess<'a> {
 
 impl Doorbook {
     pub(super) async fn try_login(&self, login: &Login, context: &Context) -> Result<Tokens, Refusal> {
+        self.hasher.room().await?;
         let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(&login.email)).await?;
         let owner_id = owner.as_ref().map(|owner| owner.id);
         let known_device = self.known_device(login.device_token.as_deref(), owner_id).await?;
@@ -67,10 +68,10 @@ impl Doorbook {
         let epoch = owner.as_ref().map_or(0, |owner| owner.account.session_epoch);
         let bucket = login_bucket(&login.email, known_device, epoch);
         let guess = guess(&login.email, bucket, known_device);
-        self.reserve(&guess).await?;
+        let place = self.reserve(&guess).await?;
         crate::failpoint!("login.reserved");
         let secret = owner.as_ref().and_then(|owner| owner.secret.as_deref());
-        let verified = match self.hasher.verify(secret, &login.password).await {
+        let verified = match self.hasher.verify_in(place, secret, &login.password).await {
             Ok(verified) => verified,
             Err(error) => {
                 self.release(&guess).await?;
@@ -100,8 +101,8 @@ impl Doorbook {
     ) -> Result<(), Refusal> {
         let email = owner.email().ok_or(Refusal::Unauthenticated)?;
         let guess = guess(&email, identifier_bucket("login", &email), None);
-        self.reserve(&guess).await?;
-        let verified = match self.hasher.verify(owner.secret.as_deref(), password).await {
+        let place = self.reserve(&guess).await?;
+        let verified = match self.hasher.verify_in(place, owner.secret.as_deref(), password).await {
             Ok(verified) => verified,
             Err(error) => {
                 self.release(&guess).await?;
@@ -168,7 +169,8 @@ impl Doorbook {
         Ok(())
     }
 
-    async fn reserve(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
+    /// A place for the password comes first: no guess is counted that will not be looked at. Whoever is blocked takes none.
+    async fn reserve(&self, guess: &Guess<'_>) -> Result<Place, Refusal> {
         let rule = self.policy.login;
         retrying(async || {
             let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
@@ -177,10 +179,11 @@ impl Doorbook {
                 Admission::Blocked { until } => Err(Refusal::Blocked { retry_after: wait(until, now) }),
                 Admission::Busy => Err(Refusal::Busy),
                 Admission::Granted(counter) => {
+                    let place = self.hasher.admit()?;
                     let mut write = Write::new();
                     write.put_counter(&row, &counter, counter.forgotten_at(rule, now));
                     self.clock.observe(write.run(&self.db).await?);
-                    Ok(())
+                    Ok(place)
                 }
             }
         })

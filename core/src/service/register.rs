@@ -36,6 +36,7 @@ impl Doorbook {
             return Err(Refusal::RegistrationClosed);
         }
         self.check_password(&registration.password, "password", &registration.attributes())?;
+        self.hasher.room().await?;
         if let Progress::Done = self.begin(registration.idempotency.as_ref(), context).await? {
             return Ok(());
         }

@@ -19,7 +19,7 @@ use shuttle::{sync, thread};
 /// How long each job takes by the clock below.
 const JOB: Duration = Duration::from_secs(1);
 /// Jobs that may wait for each thread: what two seconds serve.
-const WAITING: usize = 2;
+const WAITING: usize = 1;
 
 /// A clock by which every job takes as long as every other.
 struct Instant(Duration);
@@ -79,7 +79,11 @@ impl Ledger {
 /// Asks for one job, perhaps hanging up after `patience` looks at it. Whether it was taken on.
 fn client(pool: &Pool<usize>, ledger: &Arc<Ledger>, patience: Option<usize>) -> bool {
     let (open, own) = (Open(Arc::clone(ledger)), pool.clone());
-    let mut job = Box::pin(pool.run(move |_| open.0.work(&own)));
+    let mut job = Box::pin(async move {
+        let ticket = own.admit()?;
+        let of_job = own.clone();
+        own.run(ticket, move |_| open.0.work(&of_job)).await
+    });
     let mut looks = 0;
     let mut begun_before = 0;
     let answer = block_on(std::future::poll_fn(|context| {

@@ -24,7 +24,7 @@ async fn connect(stand: &Stand) -> TcpStream {
     TcpStream::connect(stand.base.strip_prefix("http://").unwrap()).await.unwrap()
 }
 
-fn resident_bytes(pid: u32) -> usize {
+pub fn resident_bytes(pid: u32) -> usize {
     let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("Linux tells");
     statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number of pages") * 4096
 }

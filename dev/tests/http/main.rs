@@ -20,6 +20,7 @@ mod edge;
 mod erasure;
 mod floods;
 mod guesses;
+mod hash_floods;
 mod imports;
 mod input;
 mod insider;

@@ -91,7 +91,7 @@ async fn the_front_page_costs_no_more_than_a_constant_page() {
 }
 
 /// Reads the profile of a token's holder.
-fn reading(stand: &Stand, access: &str) -> impl Script + use<> {
+pub fn reading(stand: &Stand, access: &str) -> impl Script + use<> {
     let request = get(stand, "/api/auth/profile/", &format!("Authorization: Bearer {access}\r\n"));
     move |_: &[u8]| Ok(request.clone())
 }
@@ -133,7 +133,7 @@ async fn an_import_brings_many_accounts_a_statement() {
 }
 
 /// Spends the refresh token of the last answer, first the one of the login.
-fn refreshing(stand: &Stand, first: &str) -> impl Script + use<> {
+pub fn refreshing(stand: &Stand, first: &str) -> impl Script + use<> {
     let (host, mut token) = (stand.base.strip_prefix("http://").unwrap().to_owned(), first.to_owned());
     move |last: &[u8]| -> Result<Vec<u8>> {
         if !last.is_empty() {

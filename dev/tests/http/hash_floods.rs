@@ -1,0 +1,104 @@
+//! More logins than the machine has hashes for: what they leave to everybody else, and what becomes of the surplus.
+
+use std::time::Duration;
+
+use doorbook_dev::Stand;
+use doorbook_dev::load::{Load, Outcome, Pace, Script, Surplus, Until};
+use tokio::time::sleep;
+
+use crate::common::*;
+use crate::floods::resident_bytes;
+use crate::speed::{reading, refreshing};
+
+/// Clients that log in, each into an account of its own.
+const CLIENTS: usize = 64;
+/// Logins that are due a second. Source: bar 6.
+const LOGINS_A_SECOND: f64 = 200.0;
+/// Profiles that are due a second meanwhile, and as many refreshes.
+const OTHERS_A_SECOND: f64 = 50.0;
+/// Clients that read profiles, and as many that refresh.
+const OTHERS: usize = 8;
+
+/// Hashes at once, and the memory of each.
+const PERMITS: usize = 2;
+const HASH_MIB: usize = 100;
+/// Further memory that the flood may cost. Source: bar 6.
+const FURTHER_MIB: usize = 64;
+/// p99 of the others, and of the answers to the surplus. Source: bar 6.
+const OTHERS_WITHIN: Duration = Duration::from_millis(150);
+const SURPLUS_WITHIN: Duration = Duration::from_secs(2);
+/// Everything is as before so long after it. Source: bar 6.
+const OVER_WITHIN: Duration = Duration::from_secs(2);
+
+fn logging_in(stand: &Stand, email: &str) -> impl Script + use<> {
+    let (host, body) = (stand.base.strip_prefix("http://").unwrap(), credentials(email, PASSWORD).to_string());
+    let head = format!("POST /api/auth/login/ HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n");
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes();
+    move |_: &[u8]| Ok(request.clone())
+}
+
+/// Requests that are due so often a second, whatever becomes of them.
+async fn due<S: Script>(stand: &Stand, rate: f64, lasting: Duration, scripts: Vec<S>) -> Outcome {
+    let load = Load { pace: Pace::Open(rate), surplus: Surplus::GoOn, ..Load::closed(Until::Elapsed(lasting)) };
+    load.run(&stand.base, scripts).await.unwrap_or_else(|error| panic!("{error:#}\n{}", stand.api.log().unwrap()))
+}
+
+/// C107. Breaks when `core/src/password/admission.rs`: `const WAIT_MAX: Duration = Duration::from_secs(2);` → `const WAIT_MAX: Duration = Duration::from_secs(200);`.
+/// Release: the bar names times.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_logins_is_turned_away_in_time_and_leaves_all_others_alone() {
+    let permits = PERMITS.to_string();
+    let dear = [
+        ("ARGON2_MEMORY_KIB", "102400"),
+        ("ARGON2_TIME_COST", "2"),
+        ("ARGON2_PARALLELISM", "8"),
+        ("ARGON2_CONCURRENCY", &permits),
+    ];
+    let stand = stand(&dear).await;
+    let (idle, _) = stand.another_api_with(&dear).await.unwrap();
+    let base = resident_bytes(idle.pid());
+    let mut people = Vec::new();
+    for _ in 0..CLIENTS / 2 {
+        let (one, other) = tokio::join!(registered(&stand), registered(&stand));
+        people.extend([one, other]);
+    }
+    let mut sessions = Vec::new();
+    for email in people.iter().take(2 * OTHERS) {
+        sessions.push(logged_in(&stand, email).await.1);
+    }
+    let (readers, refreshers) = sessions.split_at(OTHERS);
+
+    for _ in 0..dose(1, 3) {
+        let lasting = dose(Duration::from_secs(4), Duration::from_secs(60));
+        let flood = people.iter().map(|email| logging_in(&stand, email)).collect();
+        let reads = || readers.iter().map(|session| reading(&stand, session.text("access"))).collect::<Vec<_>>();
+        let spends = refreshers.iter().map(|session| refreshing(&stand, session.text("refresh"))).collect();
+        let memory = async {
+            let mut most = 0;
+            for _ in 0..lasting.as_millis() / 50 {
+                sleep(Duration::from_millis(50)).await;
+                most = most.max(resident_bytes(stand.api.pid()));
+            }
+            most
+        };
+        let (logins, profiles, refreshes, most) = tokio::join!(
+            due(&stand, LOGINS_A_SECOND, lasting, flood),
+            due(&stand, OTHERS_A_SECOND, lasting, reads()),
+            due(&stand, OTHERS_A_SECOND, lasting, spends),
+            memory
+        );
+        sleep(OVER_WITHIN).await;
+        let after = due(&stand, OTHERS_A_SECOND, OVER_WITHIN, reads()).await;
+        println!("figure: logins {logins}, within {:.1?}", logins.percentile_turned_away(99));
+        println!("figure: profiles {profiles}; two seconds later {after}");
+        println!("figure: refreshes {refreshes}");
+        println!("figure: {} MiB of memory, {} MiB idle", most >> 20, base >> 20);
+        assert!(logins.requests() > 0 && logins.turned_away() > 0, "{logins}");
+        assert!(logins.percentile_turned_away(99) <= SURPLUS_WITHIN, "{logins}");
+        assert!(most <= base + ((PERMITS * HASH_MIB + FURTHER_MIB) << 20), "{most} bytes, {base} idle");
+        for others in [profiles, refreshes, after] {
+            assert_eq!(others.turned_away(), 0, "{others}");
+            assert!(others.percentile(99) <= OTHERS_WITHIN, "{others}");
+        }
+    }
+}
