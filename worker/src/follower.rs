@@ -14,6 +14,8 @@ use crate::trouble::Trouble;
 
 /// Pause when all that is sealed has been taken in.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
+/// So many events at once have more behind them.
+const MANY: usize = 100;
 /// Pause after an error.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 const WATCH_EVERY: Duration = Duration::from_secs(5);
@@ -60,14 +62,13 @@ pub async fn run(view: View, doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, sto
     let mut trouble = view.trouble();
     while !stop.requested() {
         let pause = match view.go_on(&doorbook, &metrics).await {
-            Ok(0) => {
-                trouble.worked();
-                IDLE_PAUSE
-            }
             Ok(count) => {
                 trouble.worked();
                 metrics.followed.add(count as u64);
-                continue;
+                if count >= MANY {
+                    continue;
+                }
+                IDLE_PAUSE
             }
             Err(error) => {
                 note(&doorbook, view.name(), &error).await;

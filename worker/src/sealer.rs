@@ -6,15 +6,16 @@ use std::time::Duration;
 use doorbook_core::alert::{Rule, Subject};
 use doorbook_core::service::Doorbook;
 use doorbook_core::store::StoreError;
-use doorbook_core::store::seal::{self, Lag};
+use doorbook_core::store::seal::{self, BATCH, Lag};
 
 use crate::follower;
 use crate::metrics::Metrics;
 use crate::stop::Stop;
 use crate::trouble::Trouble;
 
-/// Pause when all that is settled is sealed.
-const IDLE_PAUSE: Duration = Duration::from_millis(50);
+/// Pause when all that was settled is sealed. Each batch costs a search through all partitions and a commit, however few events it takes:
+/// the pause decides what a busy service pays for being sealed, and how long its events wait.
+const IDLE_PAUSE: Duration = Duration::from_millis(100);
 /// Pause after an error.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 const LAG_EVERY: Duration = Duration::from_secs(5);
@@ -42,10 +43,10 @@ pub async fn run(doorbook: Arc<Doorbook>, metrics: Arc<Metrics>, stop: Stop) {
 async fn seal_settled(doorbook: &Doorbook, metrics: &Metrics, stop: &Stop) -> Result<(), StoreError> {
     while !stop.requested() {
         let sealed = seal::seal_batch(&doorbook.db).await?;
-        if sealed == 0 {
+        metrics.sealed.add(sealed as u64);
+        if sealed < BATCH {
             break;
         }
-        metrics.sealed.add(sealed as u64);
     }
     Ok(())
 }

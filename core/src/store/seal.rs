@@ -12,7 +12,7 @@ use crate::audit::leaf::Leaf;
 use crate::clock::Timestamp;
 
 /// Most events of one batch, and so of one transaction.
-pub const BATCH: i64 = 1_000;
+pub const BATCH: usize = 1_000;
 /// Key of the advisory lock: `doorbook` read as a number, any value that nobody else takes.
 const LOCK: i64 = 0x646f_6f72_626f_6f6b;
 
@@ -102,12 +102,12 @@ async fn settled_after(db: &mut Tx, epoch: i32, xid: &str, seq: i64) -> Result<V
                   recorded_at as "recorded_at: Timestamp", epoch, xid::text as "xid!", seq
            from events
            where (epoch, xid, seq) > ($1, $2::text::xid8, $3)
-             and (epoch < log_epoch() or xid < pg_snapshot_xmin(pg_current_snapshot()))
+             and (epoch < (select log_epoch()) or xid < pg_snapshot_xmin(pg_current_snapshot()))
            order by epoch, xid, seq limit $4"#,
         epoch,
         xid,
         seq,
-        BATCH
+        BATCH as i64
     )
     .fetch_all(db)
     .await?)

@@ -138,7 +138,7 @@ async fn a_page_takes_as_long_in_a_large_trail_as_in_a_small_one() {
     assert!(dose(0, 1) == 0 || slow.is_empty(), "{slow:?}");
 }
 
-/// C079. Breaks when `worker/src/sealer.rs`: `const IDLE_PAUSE: Duration = Duration::from_millis(50);` → `const IDLE_PAUSE: Duration = Duration::from_secs(30);`.
+/// C079. Breaks when `worker/src/sealer.rs`: `const IDLE_PAUSE: Duration = Duration::from_millis(100);` → `const IDLE_PAUSE: Duration = Duration::from_secs(30);`.
 /// Release: the bar names a time.
 #[tokio::test]
 async fn events_get_their_place_a_moment_after_they_were_written() {

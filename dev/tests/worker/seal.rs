@@ -13,7 +13,7 @@ const LAG_MAX_MS: i64 = 1_000;
 /// Between two readings of the lag by a worker.
 const LAG_EVERY: Duration = Duration::from_secs(5);
 
-/// Breaks when `worker/src/sealer.rs`: `const IDLE_PAUSE: Duration = Duration::from_millis(50);` → `const IDLE_PAUSE: Duration = Duration::from_secs(5);`.
+/// Breaks when `worker/src/sealer.rs`: `const IDLE_PAUSE: Duration = Duration::from_millis(100);` → `const IDLE_PAUSE: Duration = Duration::from_secs(5);`.
 #[tokio::test]
 async fn two_workers_seal_densely_and_at_once_under_load_and_tell_how_far_they_are_behind() {
     // Of its own: whoever writes elsewhere on the server holds the sealer up.
