@@ -23,6 +23,8 @@ use crate::trouble::Trouble;
 
 /// Pause between two looks for due jobs. Source: design 6.
 const POLL_EVERY: Duration = Duration::from_millis(100);
+/// The same while jobs come: writers give word of theirs only so often (`WORD_APART`).
+const POLL_BUSY: Duration = Duration::from_millis(10);
 /// Pause while Postgres is away.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
 /// Jobs of one priority that one statement hands over: other relays get their share, and a push stays short.
@@ -60,10 +62,10 @@ impl Relay {
         let mut trouble = Trouble::new("handing jobs over");
         while !stop.requested() {
             let pause = match self.round().await {
-                Ok(true) => continue,
-                Ok(false) => {
+                Ok(Found::More) => continue,
+                Ok(found) => {
                     trouble.worked();
-                    POLL_EVERY
+                    if found == Found::Some { POLL_BUSY } else { POLL_EVERY }
                 }
                 Err(error) => {
                     trouble.failed(&error);
@@ -77,11 +79,11 @@ impl Relay {
         }
     }
 
-    /// One hand-over. True when there may be more at once.
-    async fn round(&mut self) -> Result<bool, StoreError> {
+    /// One hand-over.
+    async fn round(&mut self) -> Result<Found, StoreError> {
         let batch = self.batch();
         if batch == 0 {
-            return Ok(false);
+            return Ok(Found::Nothing);
         }
         let dispatched = jobs::dispatch(&self.doorbook.db, batch, WINDOW).await?;
         let mut left_over = Vec::new();
@@ -92,9 +94,9 @@ impl Relay {
         }
         if !left_over.is_empty() {
             jobs::give_back(&self.doorbook.db, &left_over).await?;
-            return Ok(false);
+            return Ok(Found::Nothing);
         }
-        Ok(is_full(&dispatched, batch))
+        Ok(found(&dispatched, batch))
     }
 
     /// Without Redis, or while it holds too much, no more is dispatched than this process can take: what stays due costs nothing.
@@ -129,12 +131,26 @@ impl Relay {
     }
 }
 
-/// Whether some priority filled its batch, so that more of it may be due.
-fn is_full(dispatched: &[Dispatch], batch: i64) -> bool {
-    Priority::ALL.into_iter().any(|priority| {
+/// What a hand-over has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Found {
+    /// No job that could be handed over.
+    Nothing,
+    Some,
+    /// Some priority filled its batch, so that more of it may be due.
+    More,
+}
+
+fn found(dispatched: &[Dispatch], batch: i64) -> Found {
+    let is_full = |priority: Priority| {
         let count = dispatched.iter().filter(|job| job.priority == priority.as_i16()).count();
         i64::try_from(count).is_ok_and(|count| count >= batch)
-    })
+    };
+    match dispatched {
+        [] => Found::Nothing,
+        _ if Priority::ALL.into_iter().any(is_full) => Found::More,
+        _ => Found::Some,
+    }
 }
 
 /// Listens for word of due jobs and wakes the relay, until `stop`. When it cannot, the relay's polling alone goes on.
@@ -186,8 +202,8 @@ mod tests {
     #[test]
     fn a_batch_is_full_when_one_priority_filled_it_and_not_when_all_did_together() {
         let job = |priority| Dispatch { job_id: JobId(Uuid::nil()), dispatch_no: 1, priority, suspect: false };
-        assert!(!is_full(&[], 2));
-        assert!(!is_full(&[job(0), job(1), job(2)], 2));
-        assert!(is_full(&[job(0), job(2), job(2)], 2));
+        assert_eq!(found(&[], 2), Found::Nothing);
+        assert_eq!(found(&[job(0), job(1), job(2)], 2), Found::Some);
+        assert_eq!(found(&[job(0), job(2), job(2)], 2), Found::More);
     }
 }

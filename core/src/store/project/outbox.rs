@@ -1,3 +1,7 @@
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
@@ -80,9 +84,25 @@ pub struct NewJob {
     pub span: Option<u64>,
 }
 
-/// Channel that wakes the relay. Notified only when nothing of the priority was due, whatever waits for its next try: NOTIFY in every
-/// commit serialises commits.
+/// Channel that wakes the relay. Notified only of what is due, when nothing of the priority was due before, and by one process only so
+/// often: NOTIFY in every commit serialises commits. Whoever gives no word is found by the next look of the relay.
 pub const WAKE_CHANNEL: &str = "doorbook_jobs";
+
+/// Shortest time between two words of one process, in microseconds.
+const WORD_APART: u64 = 5_000;
+
+/// A job that is due this much later is not for the relay's next look, in milliseconds.
+const DUE_LATER: u32 = 100;
+
+/// Whether it is time to give word again.
+fn is_word_due() -> bool {
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    // From one on, so that the first word is always due.
+    let now = u64::try_from(BEGUN.elapsed().as_micros()).unwrap_or(u64::MAX).saturating_add(WORD_APART);
+    let next = |last: u64| (now >= last.saturating_add(WORD_APART)).then_some(now);
+    LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+}
 
 /// Whether a mail was handed to a server, and whether the server said what became of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -170,13 +190,16 @@ impl Write {
                 binds.join(", ")
             ),
         );
+        // A parameter, so that there is one statement to plan.
+        let word = self.bind(is_word_due());
         self.step(
             "wake",
             Expect::Any,
             // now(), not clock_timestamp(): only what is stable within the statement can bound the index scan.
             format!(
-                "select pg_notify('{WAKE_CHANNEL}', '') where not exists
+                "select pg_notify('{WAKE_CHANNEL}', '') where {word} and {run_at} <= now() + interval '{DUE_LATER} ms' and not exists
                      (select 1 from jobs where state = 'due' and priority = {priority} and run_at <= now())",
+                run_at = binds[4],
                 priority = job.priority.as_i16()
             ),
         );
