@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::append::{Batch, MailOrder};
 use super::idempotent::{IdempotencyHeader, Progress};
-use super::limits::{identifier_bucket, network_bucket, per_network};
+use super::limits::{identifier_bucket, network_bucket, per_network, wait};
 use super::{Context, Doorbook, Refusal, access::Caller, retrying};
 use crate::account::{AccountEvent, Command, decide};
 use crate::attempt::AttemptEvent;
@@ -74,19 +74,22 @@ impl Doorbook {
         if let Progress::Done = self.begin(header, context).await? {
             return Ok(());
         }
-        self.count(&network_bucket("reset_network", &context.origin), per_network(self.policy.reset), &context.origin)
-            .await?;
+        let (network, allowed) = (network_bucket("reset_network", &context.origin), per_network(self.policy.reset));
         let bucket = identifier_bucket("reset", email);
-        retrying(async || {
+        let requested = retrying(async || {
             let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+            let ([of_network, row], at) = counters::read_two(&self.db, &self.vault, [&network, &bucket]).await?;
+            let counted = of_network.counter.clone().count(allowed, at);
+            let counted = counted.map_err(|until| Refusal::Limited { retry_after: wait(until, at) })?;
             let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
-            let (row, at) = counters::read(&self.db, &self.vault, &bucket).await?;
             let mut batch = Batch::new(context, self.now());
             if let Some(key) = &key {
                 batch.write.put_idempotency(key, 202, None);
             }
+            let forgotten = counted.forgotten_at(allowed, at);
             let Ok(counter) = row.counter.clone().count(self.policy.reset, at) else {
-                return if key.is_some() { Ok(batch.commit(self).await?) } else { Ok(()) };
+                batch.write.put_counter(&of_network, &counted, forgotten);
+                return Ok(batch.commit(self).await?);
             };
             let token = TokenId::new(batch.now);
             let stranger = self.vault.stranger_key(&self.db, batch.now).await?;
@@ -115,11 +118,15 @@ impl Doorbook {
             for cause in causes {
                 batch.mail(&order, cause, data_key)?;
             }
-            let forgotten = counter.forgotten_at(self.policy.reset, at);
-            batch.write.put_counter(&row, &counter, forgotten);
+            batch.write.put_counter(&of_network, &counted, forgotten);
+            batch.write.put_counter(&row, &counter, counter.forgotten_at(self.policy.reset, at));
             Ok(batch.commit(self).await?)
         })
-        .await
+        .await;
+        if matches!(requested, Err(Refusal::Limited { .. })) {
+            self.note_exceeded(&network, allowed, &context.origin).await;
+        }
+        requested
     }
 
     /// The account that an address without one would have, always the same: its newer link voids its older one, row for row as
