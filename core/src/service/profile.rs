@@ -61,12 +61,12 @@ impl Doorbook {
     /// The profile of the token's holder, under the conditions of [`Self::authenticate`]: checked and read by one statement.
     pub async fn own_profile(&self, token: &str) -> Result<ProfileView, Refusal> {
         let claims = self.claims(token)?;
-        let (loaded, now) = accounts::in_force(&self.db, &self.vault, claims.session, claims.account).await?;
-        let now = self.clock.observe(now);
-        match loaded {
-            Some(loaded) if claims.expires_at > now => ProfileView::of(loaded, self.policy.default_locale),
-            _ => Err(Refusal::Unauthenticated),
+        let found = accounts::in_force(&self.db, &self.vault, claims.session, claims.account).await?;
+        let (loaded, now) = found.ok_or(Refusal::Unauthenticated)?;
+        if claims.expires_at <= self.clock.observe(now) {
+            return Err(Refusal::Unauthenticated);
         }
+        ProfileView::of(loaded, self.policy.default_locale)
     }
 
     pub async fn update_profile(
