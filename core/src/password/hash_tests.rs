@@ -104,7 +104,8 @@ async fn a_job_whose_caller_hung_up_while_it_waited_is_not_computed() {
 #[tokio::test]
 async fn a_job_that_panics_fails_alone() {
     let hasher = one_thread();
-    let outcome = hasher.run(hasher.admit().unwrap(), |_| -> Result<(), ComputeError> { panic!("a defect, on purpose") }).await;
+    let outcome =
+        hasher.run(hasher.admit().unwrap(), |_| -> Result<(), ComputeError> { panic!("a defect, on purpose") }).await;
     assert_eq!(outcome, Err(HashError::Failed));
     assert!(!hasher.verify(None, &password("afterwards")).await.unwrap().matches);
 }
@@ -114,7 +115,8 @@ async fn a_job_that_panics_fails_alone() {
 async fn hashing_threads_run_at_lower_priority_and_no_other_does() {
     let before = rustix::process::getpriority_process(None).unwrap();
     let hasher = one_thread();
-    let on_thread = hasher.run(hasher.admit().unwrap(), |_| Ok(rustix::process::getpriority_process(None))).await.unwrap().unwrap();
+    let on_thread =
+        hasher.run(hasher.admit().unwrap(), |_| Ok(rustix::process::getpriority_process(None))).await.unwrap().unwrap();
     assert_eq!(on_thread, NICENESS);
     assert_eq!(rustix::process::getpriority_process(None).unwrap(), before);
 }
