@@ -53,7 +53,7 @@ pub async fn run(arguments: &Arguments) -> Result<Ending> {
     let dose = Dose::new(arguments.seconds.unwrap_or(if arguments.quick { 1 } else { 20 }), arguments.quick);
     let mut machine = Machine::here(thread::available_parallelism()?.get(), String::new());
     let before = machine::load();
-    let house = House::start(ACCOUNTS, EVENTS).await?;
+    let house = House::start(ACCOUNTS, EVENTS, &arguments.engine).await?;
     machine.postgres = house.postgres().await?;
     let grant = ["account", "role", "grant", AUDITOR, "auditor", "--reason", "it reads the trail of the bench"];
     house.stand.doorbook(&grant).await?;

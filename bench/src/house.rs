@@ -31,6 +31,7 @@ pub struct House {
     pub floor: Arc<Target>,
     pub superuser: PgPool,
     pub cost: HashCost,
+    engine: String,
     /// Encoded password of every account, as Django writes it.
     pub encoded: String,
     _floor: Program,
@@ -40,11 +41,11 @@ pub struct House {
 
 impl House {
     /// Starts everything but peers, with so many accounts and further events.
-    pub async fn start(accounts: u32, events: i64) -> Result<Self> {
+    pub async fn start(accounts: u32, events: i64, engine: &str) -> Result<Self> {
         let guard = ensure_binaries().await?.join("doorbook-dev");
         let cluster = Cluster::start(Options { durable: true, ..Options::temporary(guard) }).await?;
         let cost = HashCost::default();
-        let stand = dear(&cluster, cost).await?;
+        let stand = dear(&cluster, cost, engine).await?;
         let superuser = PgPool::connect(&cluster.superuser_url(stand.database.name())).await?;
         let hasher = Hasher::start(cost, Engine::Argon2, NonZeroUsize::MIN)?;
         let hash = hasher.hash(&PasswordPlain::parse(PASSWORD.to_owned())?).await?;
@@ -52,7 +53,8 @@ impl House {
         let mapping = Mapping::parse(include_str!("../targets/doorbook.toml"))?;
         let doorbook = Target::new(mapping, &stand.base, accounts, false)?;
         let (program, floor) = start_floor(&cluster, accounts.min(20_000)).await?;
-        let house = Self { stand, doorbook, floor, superuser, cost, encoded, _floor: program, cluster };
+        let engine = engine.to_owned();
+        let house = Self { stand, doorbook, floor, superuser, cost, engine, encoded, _floor: program, cluster };
         house.bring_accounts(1, accounts).await?;
         house.bring_events(events).await?;
         Ok(house)
@@ -135,15 +137,16 @@ impl House {
 
     /// A service of its own without accounts, with the settings of the measured one.
     pub async fn another(&self) -> Result<Stand> {
-        dear(&self.cluster, self.cost).await
+        dear(&self.cluster, self.cost, &self.engine).await
     }
 }
 
 /// A stand like those of tests, but with hashes as dear as by default.
-async fn dear(cluster: &Cluster, cost: HashCost) -> Result<Stand> {
+async fn dear(cluster: &Cluster, cost: HashCost, engine: &str) -> Result<Stand> {
     let numbers = [cost.memory_kib, cost.time_cost, cost.parallelism].map(|number| number.to_string());
     let names = ["ARGON2_MEMORY_KIB", "ARGON2_TIME_COST", "ARGON2_PARALLELISM"];
-    let settings: Vec<_> = names.into_iter().zip(numbers.iter().map(String::as_str)).collect();
+    let mut settings: Vec<_> = names.into_iter().zip(numbers.iter().map(String::as_str)).collect();
+    settings.push(("ARGON2_ENGINE", engine));
     let mut stand = Stand::start_api(cluster, &settings).await?;
     stand.start_worker().await?;
     Ok(stand)

@@ -11,6 +11,8 @@ pub struct Machine {
     pub memory_gib: u64,
     pub kernel: String,
     pub postgres: String,
+    /// What computes Doorbook's hashes.
+    pub engine: String,
     /// `dev` figures say nothing.
     pub profile: &'static str,
 }
@@ -29,6 +31,7 @@ impl Machine {
             memory_gib: (kib + 512 * 1024) / (1024 * 1024),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             postgres,
+            engine: "argon2".to_owned(),
             profile: if cfg!(debug_assertions) { "dev" } else { "release" },
         }
     }

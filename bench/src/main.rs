@@ -56,6 +56,9 @@ struct Arguments {
     /// Events that are in the log beside theirs [default: 0; with --growth 10000000].
     #[arg(long)]
     events: Option<i64>,
+    /// What computes Doorbook's hashes (`ARGON2_ENGINE`); the floor is `argon2` in any case. Writes no documents with `simd`.
+    #[arg(long, value_parser = ["argon2", "simd"], default_value = "argon2")]
+    engine: String,
     /// Measures how login, profile, refresh and a page of the trail do in a small and in a large service, and nothing else. Takes an hour.
     #[arg(long)]
     growth: bool,

@@ -71,7 +71,7 @@ pub fn heading(results: &Results) -> String {
         format!(" Load before the run {}, at most {} within it.", number(before), number(most))
     });
     format!(
-        "{}: {}, {} cores, {} GiB, Linux {}, Postgres {}, {} profile; {} rounds of {} s, medians; {} accounts.{load}",
+        "{}: {}, {} cores, {} GiB, Linux {}, Postgres {}, {} profile, hashes by {}; {} rounds of {} s, medians; {} accounts.{load}",
         results.date,
         machine.processor,
         machine.cores,
@@ -79,6 +79,7 @@ pub fn heading(results: &Results) -> String {
         machine.kernel,
         machine.postgres,
         machine.profile,
+        machine.engine,
         results.rounds,
         results.seconds,
         number(results.accounts.into()),

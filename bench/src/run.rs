@@ -44,8 +44,9 @@ pub async fn run(arguments: &Arguments) -> Result<Ending> {
     let mut results = Results::new(Machine::here(cores, String::new()), today()?, rounds, seconds);
     results.note_load();
     println!("starting the servers, with {accounts} accounts");
-    let house = House::start(accounts, arguments.events.unwrap_or(0)).await?;
+    let house = House::start(accounts, arguments.events.unwrap_or(0), &arguments.engine).await?;
     results.machine.postgres = house.postgres().await?;
+    results.machine.engine.clone_from(&arguments.engine);
     (results.accounts, results.events) = (accounts, house.events().await?);
     if arguments.peer.iter().any(|peer| peer == peer::DJANGO) {
         println!("starting Django");
@@ -166,7 +167,8 @@ fn finish(arguments: &Arguments, results: &Results, cores: usize) -> Result<Endi
         goals::all(f64::from(permits) * f64::from(doorbook_core::password::HashCost::default().memory_kib) / 1024.0);
     let tables = report::tables(results, &goals);
     println!("\n{tables}");
-    let is_whole = !arguments.quick && arguments.only.is_empty() && arguments.results.is_none();
+    let is_whole =
+        !arguments.quick && arguments.only.is_empty() && arguments.results.is_none() && arguments.engine == "argon2";
     if let Some(folder) = &arguments.results {
         write(folder, results, &goals)?;
     } else if is_whole && cfg!(debug_assertions) {

@@ -18,6 +18,7 @@ use crate::load::{Load, settle};
 use crate::nemesis::{Fault, Step, Strike, schedule, strike};
 use crate::people::{People, Person};
 use crate::rig::{Disk, Rig, Setup};
+use crate::soak::{Reading, growths};
 use crate::visit::Town;
 
 /// Load before the first fault, to compare with, and after the last.
@@ -55,6 +56,9 @@ pub struct Report {
     pub before: Answers,
     /// From rest to the last mail that was sent.
     pub drained: Duration,
+    /// 99 of 100 events were sealed within this many milliseconds.
+    pub sealed: f64,
+    pub readings: Vec<Reading>,
 }
 
 /// Runs a campaign to its end. What was printed and written down stays below `target/faults` if anything is wrong.
@@ -113,7 +117,8 @@ async fn on(plan: &Plan, rig: &mut Rig) -> Result<Report> {
     last_round(&town, people).await?;
     let drained = drain(rig, plan.drains_within).await?;
     let verdicts = judge(rig, &town).await?;
-    Ok(Report { strikes, verdicts, entries: town.ledger.entries(), before, drained })
+    let (entries, sealed, readings) = (town.ledger.entries(), seal_lag(rig).await?, std::mem::take(&mut rig.readings));
+    Ok(Report { strikes, verdicts, entries, before, drained, sealed, readings })
 }
 
 /// One fault, until a write works again.
@@ -183,6 +188,15 @@ async fn drain(rig: &Rig, within: Duration) -> Result<Duration> {
     Ok(drained)
 }
 
+/// Milliseconds within which 99 of 100 events were sealed.
+async fn seal_lag(rig: &Rig) -> Result<f64> {
+    const LAG: &str = "select coalesce(percentile_cont(0.99) within group
+        (order by extract(epoch from s.sealed_at - e.recorded_at)::float8 * 1000), 0)
+        from events e join event_seals s on s.event_id = e.event_id";
+    let owner = rig.database.pool(Role::Migrator).await?;
+    sqlx::query_scalar(LAG).fetch_one(&owner).await.context("cannot ask how soon events were sealed")
+}
+
 impl Report {
     /// Answers while faults lasted of which this holds.
     pub fn during(&self, is_meant: impl Fn(Fault) -> bool) -> Answers {
@@ -231,7 +245,12 @@ impl Report {
             lines.push(format!("{kind}, {times} times: {answers}; a write again after {worst} ms{took}"));
             kinds.push(kind);
         }
-        lines.push(format!("{} ms to rest", self.drained.as_millis()));
+        lines.push(format!(
+            "{} ms to rest; 99 of 100 events sealed within {:.0} ms",
+            self.drained.as_millis(),
+            self.sealed
+        ));
+        lines.extend(growths(&self.readings).iter().map(ToString::to_string));
         lines.extend(self.verdicts.iter().map(ToString::to_string));
         lines
     }

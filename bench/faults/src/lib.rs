@@ -11,5 +11,6 @@ pub mod nemesis;
 mod people;
 pub mod rig;
 pub mod rows;
+pub mod soak;
 mod visit;
 pub mod wire;

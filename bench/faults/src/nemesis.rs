@@ -8,11 +8,10 @@ use doorbook_dev::Role;
 use fastrand::Rng;
 use rustix::process::Signal;
 use sqlx::{Connection as _, PgConnection};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 
-use crate::rig::{Process, Rig, signal};
+use crate::rig::{self, Process, Rig, signal};
+use crate::soak;
 use crate::wire::{Mode, Wire};
 
 /// End after SIGTERM. Source: bar 6.
@@ -32,6 +31,8 @@ pub enum Dependency {
 /// One kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
+    /// None; what grows is looked at.
+    Nothing,
     Kill(Process),
     Terminate(Process),
     Freeze(Process),
@@ -111,6 +112,7 @@ fn elsewhere(fault: Fault, rng: &mut Rng) -> Fault {
 /// Lets a fault begin, last and be over; how long a process took, where that is asked.
 pub async fn strike(rig: &mut Rig, fault: Fault, lasts: Duration) -> Result<Option<Duration>> {
     match fault {
+        Fault::Nothing => soak::watch(rig, lasts).await?,
         Fault::Kill(process) => {
             rig.node(process)?.program.kill().await?;
             sleep(lasts).await;
@@ -256,7 +258,11 @@ async fn redis(rig: &Rig, fault: Fault, lasts: Duration) -> Result<()> {
             sleep(lasts).await;
             server.start().await
         }
-        Fault::RedisFlush => flush(&rig.cluster.redis_url(0)).await,
+        Fault::RedisFlush => {
+            let told = rig::redis(rig, "FLUSHALL").await?;
+            anyhow::ensure!(told.starts_with("+OK"), "{told}");
+            Ok(())
+        }
         Fault::RedisFreeze => {
             server.pause().await?;
             sleep(lasts).await;
@@ -264,18 +270,4 @@ async fn redis(rig: &Rig, fault: Fault, lasts: Duration) -> Result<()> {
         }
         other => bail!("{other} is no fault of Redis"),
     }
-}
-
-/// FLUSHALL.
-async fn flush(url: &str) -> Result<()> {
-    let url = reqwest::Url::parse(url).context("no URL")?;
-    let (host, port) = (url.host_str().context("no host")?, url.port().context("no port")?);
-    let mut stream = BufReader::new(TcpStream::connect((host, port)).await.context("no Redis")?);
-    for command in [&format!("AUTH {}", url.password().unwrap_or_default()), "FLUSHALL"] {
-        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
-        let mut answer = String::new();
-        stream.read_line(&mut answer).await?;
-        anyhow::ensure!(answer.starts_with("+OK"), "{command}: {answer}");
-    }
-    Ok(())
 }

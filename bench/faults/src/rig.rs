@@ -11,8 +11,11 @@ use doorbook_dev::proxy::{Certificate, Front, Proxy};
 use doorbook_dev::stand::{self, Wiring};
 use doorbook_dev::{Cluster, Database, Launch, Options, Program, Role, Sink, ensure_binaries, free_port};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::soak::Reading;
 use crate::wire::Wire;
 
 /// Time for a process to be ready; a debug build on a busy machine needs a few seconds.
@@ -68,6 +71,8 @@ pub struct Rig {
     pub sink: Arc<Sink>,
     pub database: Database,
     pub disk: Option<Disk>,
+    /// What was seen of it while nothing failed.
+    pub readings: Vec<Reading>,
     environment: Vec<(String, String)>,
     front: Option<Proxy>,
     // Last: everything above runs in it.
@@ -105,9 +110,22 @@ impl Rig {
         };
         let mut environment = wiring.environment()?;
         environment.extend(SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let (apis, workers, front) = (Vec::new(), Vec::new(), None);
-        let mut rig =
-            Self { setup, apis, workers, postgres, redis, smtp, sink, database, disk, environment, front, cluster };
+        let (apis, workers, readings, front) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let mut rig = Self {
+            setup,
+            apis,
+            workers,
+            postgres,
+            redis,
+            smtp,
+            sink,
+            database,
+            disk,
+            readings,
+            environment,
+            front,
+            cluster,
+        };
         for _ in 0..2 {
             let (api, worker) = (rig.api().await?, rig.worker().await?);
             rig.apis.push(api);
@@ -235,6 +253,27 @@ const SETTINGS: [(&str, &str); 7] = [
 pub fn signal(pid: i32, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(pid).context("no pid")?;
     kill_process(pid, signal).context("cannot signal a process of Postgres")
+}
+
+/// What Redis answers to a command, past the proxy.
+pub async fn redis(rig: &Rig, command: &str) -> Result<String> {
+    let url = reqwest::Url::parse(&rig.cluster.redis_url(0)).context("no URL")?;
+    let (host, port) = (url.host_str().context("no host")?, url.port().context("no port")?);
+    let mut stream = BufReader::new(TcpStream::connect((host, port)).await.context("no Redis")?);
+    let mut answer = String::new();
+    for command in [&format!("AUTH {}", url.password().unwrap_or_default()), command] {
+        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
+        answer.clear();
+        stream.read_line(&mut answer).await?;
+        ensure!(!answer.starts_with('-'), "Redis: {answer}");
+    }
+    // One of many lines says first how long it is.
+    if let Some(length) = answer.strip_prefix('$') {
+        let mut text = vec![0; length.trim().parse().context("no length")?];
+        stream.read_exact(&mut text).await?;
+        return String::from_utf8(text).context("no text");
+    }
+    Ok(answer)
 }
 
 /// A small file system in memory. Dropping it unmounts it.

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use crate::campaign::Plan;
 use crate::nemesis::Dependency::{Postgres, Redis, Smtp};
 use crate::nemesis::Fault::{
-    self, BackendKill, Clock, Cut, DiskFull, Freeze, Kill, Network, NoConnections, PostgresCrash, PostgresFreeze,
-    RedisFlush, RedisFreeze, RedisKill, Terminate,
+    self, BackendKill, Clock, Cut, DiskFull, Freeze, Kill, Network, NoConnections, Nothing, PostgresCrash,
+    PostgresFreeze, RedisFlush, RedisFreeze, RedisKill, Terminate,
 };
 use crate::rig::Process::{Api, Worker};
 use crate::rig::Setup;
@@ -36,6 +36,8 @@ struct Lasts {
     half: Duration,
     /// 10 minutes.
     ten: Duration,
+    /// Two hours.
+    soak: Duration,
 }
 
 const FRONTED: Setup = Setup { is_fronted: true, forgetful_redis: false, small_disk: false };
@@ -47,7 +49,7 @@ const SMALL_DISK: Setup = Setup { is_fronted: false, forgetful_redis: false, sma
 const MOMENT: Duration = Duration::from_millis(300);
 const SECOND: Duration = Duration::from_secs(1);
 
-pub const ROWS: [Row; 14] = [
+pub const ROWS: [Row; 15] = [
     Row {
         name: "short",
         about: "all kinds of faults once",
@@ -161,6 +163,13 @@ pub const ROWS: [Row; 14] = [
         setup: DIRECT,
         times: [1, 10],
     },
+    Row {
+        name: "soak",
+        about: "nothing fails for two hours; what grows is told",
+        faults: |lasts| vec![(Nothing, lasts.soak)],
+        setup: DIRECT,
+        times: [1, 1],
+    },
 ];
 
 /// Killed five times, emptied once.
@@ -210,7 +219,8 @@ impl Row {
     /// What is to be done at the small dose or the whole one.
     pub fn plan(&self, seed: u64, is_full: bool) -> Plan {
         let seconds = |small, full| Duration::from_secs(if is_full { full } else { small });
-        let lasts = Lasts { minute: seconds(5, 60), half: seconds(4, 30), ten: seconds(10, 600) };
+        let lasts =
+            Lasts { minute: seconds(5, 60), half: seconds(4, 30), ten: seconds(10, 600), soak: seconds(20, 7_200) };
         Plan {
             seed,
             setup: self.setup,

@@ -7,3 +7,4 @@ mod apis;
 mod common;
 mod dependencies;
 mod processes;
+mod soak;
