@@ -70,10 +70,13 @@ pub enum NotificationEvent {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unheard: bool,
     },
-    /// Nobody needs it any more, or nobody is there to get it; or an admin has called it off, and `words` is why.
+    /// Nobody needs it any more, or nobody is there to get it; or an admin has called it off, and `words` is why. `unheard`: an earlier try
+    /// may have reached its server all the same.
     MailSuppressed {
         template: String,
         reason: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        unheard: bool,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         words: Option<String>,
     },

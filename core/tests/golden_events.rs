@@ -216,8 +216,14 @@ fn notification() -> Vec<NotificationEvent> {
             E::MailFailed { template: template(), attempts: 1, unheard: true },
         ],
         E::MailSuppressed { .. } => [
-            E::MailSuppressed { template: template(), reason: "token_over".into(), words: None },
-            E::MailSuppressed { template: template(), reason: "cancelled".into(), words: Some("not him".into()) }
+            E::MailSuppressed { template: template(), reason: "token_over".into(), unheard: false, words: None },
+            E::MailSuppressed { template: template(), reason: "token_over".into(), unheard: true, words: None },
+            E::MailSuppressed {
+                template: template(),
+                reason: "cancelled".into(),
+                unheard: false,
+                words: Some("not him".into())
+            },
         ],
     })
 }

@@ -46,7 +46,7 @@ pub fn conclude(job: &Claimed, verdict: Verdict, now: Timestamp, chance: u8) -> 
     match verdict {
         Verdict::Done => Ending::Job(Outcome::Done),
         Verdict::Sent { answer } => Ending::Mail(Handover::Sent { answer }),
-        Verdict::Unneeded { reason } => Ending::Mail(Handover::Suppressed { reason }),
+        Verdict::Unneeded { reason } => Ending::Mail(Handover::Suppressed { reason, unheard: job.starts > 1 }),
         Verdict::Deferred { answer } if too_late => Ending::Mail(Handover::Failed { answer }),
         Verdict::Deferred { answer } => Ending::Mail(Handover::Deferred { answer, at: again_at }),
         Verdict::Unheard { answer } => {

@@ -82,8 +82,10 @@ pub enum Handover {
         answer: String,
         at: Option<Timestamp>,
     },
+    /// `unheard`: a worker died over it before, perhaps behind the server's answer.
     Suppressed {
         reason: &'static str,
+        unheard: bool,
     },
 }
 
@@ -195,8 +197,9 @@ impl Doorbook {
                 let dead = || Outcome::Dead { error: answer.clone() };
                 (state, answer.as_str(), again.map_or_else(dead, |at| Outcome::Retry { at, error }), event)
             }
-            Handover::Suppressed { reason } => {
-                let event = NotificationEvent::MailSuppressed { template, reason: (*reason).to_owned(), words: None };
+            Handover::Suppressed { reason, unheard } => {
+                let (reason_of, unheard) = ((*reason).to_owned(), *unheard || row.unheard > 0);
+                let event = NotificationEvent::MailSuppressed { template, reason: reason_of, unheard, words: None };
                 (MailState::Suppressed, *reason, Outcome::Done, event)
             }
         };
@@ -213,8 +216,8 @@ impl Doorbook {
             None,
         )?;
         let tried = match handover {
-            Handover::Suppressed { .. } => Tried::Not,
-            Handover::Unheard { .. } => Tried::Unheard,
+            Handover::Suppressed { unheard: false, .. } => Tried::Not,
+            Handover::Unheard { .. } | Handover::Suppressed { unheard: true, .. } => Tried::Unheard,
             Handover::Sent { .. } | Handover::Deferred { .. } | Handover::Failed { .. } => Tried::Answered,
         };
         batch.write.update_delivery(delivery, state, Some(answer), tried);

@@ -79,16 +79,16 @@ impl Doorbook {
         let requested = retrying(async || {
             let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
             let ([of_network, row], at) = counters::read_two(&self.db, &self.vault, [&network, &bucket]).await?;
-            let counted = of_network.counter.clone().count(allowed, at);
-            let counted = counted.map_err(|until| Refusal::Limited { retry_after: wait(until, at) })?;
+            let requests = of_network.counter.clone().count(allowed, at);
+            let requests = requests.map_err(|until| Refusal::Limited { retry_after: wait(until, at) })?;
             let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
             let mut batch = Batch::new(context, self.now());
             if let Some(key) = &key {
                 batch.write.put_idempotency(key, 202, None);
             }
-            let forgotten = counted.forgotten_at(allowed, at);
+            let forgotten = requests.forgotten_at(allowed, at);
             let Ok(counter) = row.counter.clone().count(self.policy.reset, at) else {
-                batch.write.put_counter(&of_network, &counted, forgotten);
+                batch.write.put_counter(&of_network, &requests, forgotten);
                 return Ok(batch.commit(self).await?);
             };
             let token = TokenId::new(batch.now);
@@ -118,7 +118,7 @@ impl Doorbook {
             for cause in causes {
                 batch.mail(&order, cause, data_key)?;
             }
-            batch.write.put_counter(&of_network, &counted, forgotten);
+            batch.write.put_counter(&of_network, &requests, forgotten);
             batch.write.put_counter(&row, &counter, counter.forgotten_at(self.policy.reset, at));
             Ok(batch.commit(self).await?)
         })

@@ -107,7 +107,7 @@ async fn settled_after(db: &mut Tx, epoch: i32, xid: &str, seq: i64) -> Result<V
         epoch,
         xid,
         seq,
-        BATCH as i64
+        i64::try_from(BATCH).unwrap_or(i64::MAX)
     )
     .fetch_all(db)
     .await?)

@@ -62,17 +62,17 @@ async fn a_flood_of_logins_is_turned_away_in_time_and_leaves_all_others_alone() 
         let (one, other) = tokio::join!(registered(&stand), registered(&stand));
         people.extend([one, other]);
     }
-    let mut sessions = Vec::new();
-    for email in people.iter().take(2 * OTHERS) {
-        sessions.push(logged_in(&stand, email).await.1);
-    }
-    let (readers, refreshers) = sessions.split_at(OTHERS);
 
     for _ in 0..dose(1, 3) {
+        let mut sessions = Vec::new();
+        for email in people.iter().take(2 * OTHERS) {
+            sessions.push(logged_in(&stand, email).await.1);
+        }
+        let (readers, spenders) = sessions.split_at(OTHERS);
         let lasting = dose(Duration::from_secs(4), Duration::from_secs(60));
         let flood = people.iter().map(|email| logging_in(&stand, email)).collect();
         let reads = || readers.iter().map(|session| reading(&stand, session.text("access"))).collect::<Vec<_>>();
-        let spends = refreshers.iter().map(|session| refreshing(&stand, session.text("refresh"))).collect();
+        let rotations = spenders.iter().map(|session| refreshing(&stand, session.text("refresh"))).collect();
         let memory = async {
             let mut most = 0;
             for _ in 0..lasting.as_millis() / 50 {
@@ -84,7 +84,7 @@ async fn a_flood_of_logins_is_turned_away_in_time_and_leaves_all_others_alone() 
         let (logins, profiles, refreshes, most) = tokio::join!(
             due(&stand, LOGINS_A_SECOND, lasting, flood),
             due(&stand, OTHERS_A_SECOND, lasting, reads()),
-            due(&stand, OTHERS_A_SECOND, lasting, spends),
+            due(&stand, OTHERS_A_SECOND, lasting, rotations),
             memory
         );
         sleep(OVER_WITHIN).await;

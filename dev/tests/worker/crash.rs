@@ -74,6 +74,25 @@ async fn a_worker_that_dies_between_the_servers_answer_and_its_own_commit_leaves
     assert_eq!(house.copies(&[registered]).await[0].len(), 2);
 }
 
+/// C094. Breaks when `worker/src/ending.rs`: `unheard: job.starts > 1` → `unheard: false`.
+#[tokio::test]
+async fn a_mail_whose_reader_was_faster_than_the_next_worker_is_told_to_have_been_tried_unheard() {
+    let house = house().await;
+    house.register(0).await;
+    let mut worker = house.launch_worker(&[("DOORBOOK_FAILPOINTS", "mail.sent=kill")]).await;
+    assert_eq!(worker.program.ended(SOON).await.unwrap().signal(), Some(ABORTED));
+    let token = house.stand.sink.mails()[0].token().unwrap().clone();
+    house.post(0, "/api/auth/email/verify/", serde_json::json!({ "token": token }), 204).await;
+
+    assert_eq!(house.let_leases_end().await, 1);
+    let _worker = house.worker().await;
+    house.until_settled(SOON).await;
+    let told = "select count(*) from events e join deliveries d on d.delivery_id = e.stream_id
+                where e.type = 'MailSuppressed' and e.payload->>'unheard' = 'true' and d.state = 'suppressed' and d.unheard = 1";
+    assert_eq!(house.number(told).await, 1);
+    assert_eq!(house.stand.sink.mails().len(), 1);
+}
+
 /// C094. Breaks when `core/src/store/jobs.rs`: `STARTS_MAX: i32 = 3;` → `STARTS_MAX: i32 = 30;`.
 #[tokio::test]
 async fn a_job_that_kills_its_worker_at_every_start_is_set_aside_after_three_and_the_others_go_out() {

@@ -232,7 +232,8 @@ impl Doorbook {
             let mut batch = order.batch(self);
             batch.write.call_off_job(job, fence);
             let (reason, words) = (CALLED_OFF.to_owned(), Some(words.to_owned()));
-            let event = NotificationEvent::MailSuppressed { template: row.template.clone(), reason, words };
+            let (template, unheard) = (row.template.clone(), row.unheard > 0);
+            let event = NotificationEvent::MailSuppressed { template, reason, unheard, words };
             tell(&mut batch, &row, event)?;
             batch.write.update_delivery(mail, MailState::Suppressed, None, Tried::Not);
             order.commit(batch, 204, self).await

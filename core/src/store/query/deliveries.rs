@@ -90,6 +90,8 @@ pub struct Listed {
     pub address_digest: Option<Vec<u8>>,
     pub state: String,
     pub attempts: i32,
+    /// Tries that nobody heard the end of.
+    pub unheard: i32,
     pub server_answer: Option<String>,
     pub created_at: Timestamp,
     pub settled_at: Option<Timestamp>,
@@ -119,7 +121,7 @@ pub async fn of_ids(db: &Db, ids: &[Uuid]) -> Result<Vec<Listed>, StoreError> {
     Ok(sqlx::query_as!(
         Listed,
         r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,
-                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.address_digest, d.state, d.attempts,
+                  d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.address_digest, d.state, d.attempts, d.unheard,
                   d.server_answer, d.created_at as "created_at: Timestamp", d.settled_at as "settled_at: Timestamp",
                   d.repeats as "repeats: DeliveryId", d.repeated_by as "repeated_by: DeliveryId", s.version,
                   j.job_id as "job_id?: JobId", j.state as "job_state?", j.fence as "fence?", j.run_at as "run_at?: Timestamp",
