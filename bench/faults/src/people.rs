@@ -57,13 +57,16 @@ pub struct People {
     clients: Vec<reqwest::Client>,
 }
 
+/// An idle connection is kept for less than the 30 s that the api keeps it: a request must not meet its end.
+const IDLE: Duration = Duration::from_secs(20);
+
 impl People {
     pub fn new() -> Result<Self> {
         let client = |number: usize| {
             let number = u8::try_from(number % ADDRESSES).unwrap_or_default();
             let address = IpAddr::V4(Ipv4Addr::new(127, 0, 1, number.saturating_add(1)));
             let builder = reqwest::Client::builder().no_proxy().local_address(address).timeout(PATIENCE);
-            builder.build().context("no HTTP client can be made")
+            builder.pool_idle_timeout(IDLE).build().context("no HTTP client can be made")
         };
         Ok(Self { clients: (0..ADDRESSES).map(client).collect::<Result<_>>()? })
     }
