@@ -274,7 +274,7 @@ async fn the_fourth_registration_from_one_address_waits_as_long_as_it_is_told() 
     assert_eq!(house.number("select count(*) from accounts").await, 4);
 }
 
-/// C018. Breaks when `core/src/service/password.rs`: `                return if key.is_some() { Ok(batch.commit(self).await?) } else { Ok(()) };` → `                return Err(Refusal::Busy);`.
+/// C018. Breaks when `core/src/service/password.rs`: `forgotten);\n                return Ok(batch.commit(self).await?);` → `forgotten);\n                return Err(Refusal::Busy);`.
 #[tokio::test]
 async fn the_fourth_reset_in_an_hour_gets_the_same_answer_and_no_mail() {
     let house = house().await;

@@ -64,7 +64,7 @@ async fn a_refused_login_looks_the_same_for_every_reason() {
     assert_eq!(shown.len(), 1, "{shown:#?}");
 }
 
-/// C003. Breaks when `core/src/service/password.rs`: `return if key.is_some() { Ok(batch.commit(self).await?) } else { Ok(()) };` → `return Err(Refusal::Busy);`.
+/// C003. Breaks when `core/src/service/password.rs`: `forgotten);\n                return Ok(batch.commit(self).await?);` → `forgotten);\n                return Err(Refusal::Busy);`.
 #[tokio::test]
 async fn a_reset_request_looks_the_same_for_everyone_whatever_is_down() {
     let stand = open().await;
