@@ -49,17 +49,30 @@ impl Admission {
 
     /// A place for one job, or the time after which those now waiting will have been served.
     pub(super) fn admit(self: &Arc<Self>) -> Result<Ticket, Duration> {
-        let job_time = self.job_time.get().unwrap_or(JOB_TIME_SUPPOSED);
+        let job_time = self.job_time();
         let taken = self.outstanding.fetch_update(Ordering::AcqRel, Ordering::Acquire, |outstanding| {
-            let waiting = self.waiting(outstanding + 1);
-            // However dear a hash is, one that need not wait is taken on.
-            let is_soon = waiting == 0 || self.wait(waiting, job_time) + job_time <= WAIT_MAX;
-            (waiting <= WAITING_MAX && is_soon).then_some(outstanding + 1)
+            self.has_room(outstanding, job_time).then_some(outstanding + 1)
         });
         match taken {
             Ok(_) => Ok(Ticket(Arc::clone(self))),
             Err(outstanding) => Err(self.wait(self.waiting(outstanding), job_time)),
         }
+    }
+
+    /// What [`Self::admit`] would say now.
+    pub(super) fn look(&self) -> Result<(), Duration> {
+        let (outstanding, job_time) = (self.outstanding.load(Ordering::Acquire), self.job_time());
+        if self.has_room(outstanding, job_time) { Ok(()) } else { Err(self.wait(self.waiting(outstanding), job_time)) }
+    }
+
+    fn job_time(&self) -> Duration {
+        self.job_time.get().unwrap_or(JOB_TIME_SUPPOSED)
+    }
+
+    /// Whether one more than these would be served soon. However dear a hash is, one that need not wait is.
+    fn has_room(&self, outstanding: usize, job_time: Duration) -> bool {
+        let waiting = self.waiting(outstanding + 1);
+        waiting <= WAITING_MAX && (waiting == 0 || self.wait(waiting, job_time) + job_time <= WAIT_MAX)
     }
 
     /// Jobs that run and jobs that wait.
@@ -78,7 +91,7 @@ impl Admission {
     }
 }
 
-/// The place of one job, from before it is known. It travels with the job, so a caller that hangs up does not free a place still in use.
+/// The place of one job. It travels with the job, so a caller that hangs up does not free a place still in use.
 pub(super) struct Ticket(Arc<Admission>);
 
 impl Ticket {

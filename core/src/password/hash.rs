@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::PasswordPlain;
-use super::admission::{MovingAverage, Ticket};
+use super::admission::MovingAverage;
 use super::argon::{HashCost, OUTPUT_LEN, Recipe, SALT_LEN};
 use super::engine::{ArgonError, Engine, Memory};
 use super::legacy::{StoredHash, Unreadable};
@@ -41,9 +41,6 @@ impl fmt::Debug for PhcString {
         f.write_str("PhcString(…)")
     }
 }
-
-/// A place among the passwords that are taken on. Dropped, it is free again.
-pub struct Place(Ticket);
 
 /// What a verification found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,21 +106,22 @@ impl Hasher {
 
     pub async fn hash(&self, password: &PasswordPlain) -> Result<PhcString, HashError> {
         let (live, password) = (Arc::clone(&self.live), password.share());
-        self.run(self.admit()?, move |memory| live.hash(&password, memory)).await
+        self.run(move |memory| live.hash(&password, memory)).await
     }
 
-    /// Refuses what would be refused for want of room, before anything else is done for it. Who passes has no place yet.
+    /// Refuses what would be refused for want of room, before anything else is done for it, and a moment late.
     pub async fn room(&self) -> Result<(), HashError> {
-        let refused = self.admit().map(drop);
+        let refused = self.has_room();
         if refused.is_err() {
             tokio::time::sleep(REFUSAL_HELD).await;
         }
         refused
     }
 
-    /// A place for one password, so that what is written about it before is written only if it will be looked at.
-    pub fn admit(&self) -> Result<Place, HashError> {
-        self.pool.admit().map(Place).map_err(|unserved| self.failed(unserved))
+    /// Refuses what would be refused for want of room now. Nobody gets a place by asking: one that is held while the database is waited
+    /// for could be held by guesses that are refused for another reason, and keep everybody else out.
+    pub fn has_room(&self) -> Result<(), HashError> {
+        self.pool.look().map_err(|unserved| self.failed(unserved))
     }
 
     /// Whether `password` is the one of which `stored` was made.
@@ -131,19 +129,9 @@ impl Hasher {
     /// No stored hash (an unknown account), one that cannot be read and a mismatch take the same time: at least that
     /// of a hash with the live parameters.
     pub async fn verify(&self, stored: Option<&str>, password: &PasswordPlain) -> Result<Verified, HashError> {
-        self.verify_in(self.admit()?, stored, password).await
-    }
-
-    /// [`Self::verify`] in a place that was taken before.
-    pub async fn verify_in(
-        &self,
-        place: Place,
-        stored: Option<&str>,
-        password: &PasswordPlain,
-    ) -> Result<Verified, HashError> {
         let (live, counters) = (Arc::clone(&self.live), Arc::clone(&self.counters));
         let (stored, password) = (stored.map(str::to_owned), password.share());
-        self.run(place, move |memory| {
+        self.run(move |memory| {
             counters.verifications.fetch_add(1, Ordering::Relaxed);
             live.verify(stored.as_deref(), &password, memory)
         })
@@ -172,10 +160,9 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(
         &self,
-        place: Place,
         work: impl FnOnce(&mut Memory) -> Result<T, ComputeError> + Send + 'static,
     ) -> Result<T, HashError> {
-        let result = self.pool.run(place.0, work).await.map_err(|unserved| self.failed(unserved))?;
+        let result = self.pool.run(work).await.map_err(|unserved| self.failed(unserved))?;
         result.map_err(|error| {
             tracing::error!(%error, "a password could not be hashed");
             HashError::Failed

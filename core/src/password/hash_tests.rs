@@ -27,7 +27,7 @@ async fn occupy(hasher: &Hasher) -> (mpsc::Sender<()>, tokio::task::JoinHandle<R
             let _ = released.recv();
             Ok(())
         };
-        hasher.run(hasher.admit()?, work).await
+        hasher.run(work).await
     });
     has_started.await.unwrap();
     (release, task)
@@ -57,20 +57,25 @@ async fn what_two_seconds_cannot_serve_is_refused_at_once_and_uses_no_thread() {
     assert_eq!((hasher.rejected(), hasher.verifications()), (1, 7));
 }
 
-/// C107. Breaks when `core/src/password/hash.rs`: `        let refused = self.admit().map(drop);` → `        let refused: Result<(), HashError> = Ok(());`.
+/// C107. Breaks when `core/src/password/hash.rs`: `        let refused = self.has_room();` → `        let refused: Result<(), HashError> = Ok(());`.
 #[tokio::test]
 async fn who_asks_for_room_while_there_is_none_is_refused_a_moment_later_and_takes_no_place() {
     let hasher = one_thread();
     hasher.room().await.unwrap();
-    assert_eq!(hasher.in_use(), (0, 0));
-    let places: Vec<_> = (0..8).map(|_| hasher.admit().unwrap()).collect();
+    let (release, busy) = occupy(&hasher).await;
+    let waiting: Vec<_> = (0..7).map(|_| spawn_verify(&hasher)).collect();
+    tokio::task::yield_now().await;
     let begun = Instant::now();
     assert_eq!(hasher.room().await, Err(HashError::Overloaded { retry_after: Duration::from_millis(1_750) }));
     assert!(begun.elapsed() >= REFUSAL_HELD);
     assert_eq!(hasher.in_use(), (1, 7));
-    drop(places);
-    assert_eq!(hasher.in_use(), (0, 0));
+    release.send(()).unwrap();
+    busy.await.unwrap().unwrap();
+    for verified in waiting {
+        verified.await.unwrap().unwrap();
+    }
     hasher.room().await.unwrap();
+    assert_eq!(hasher.verifications(), 7);
 }
 
 #[tokio::test]
@@ -104,8 +109,7 @@ async fn a_job_whose_caller_hung_up_while_it_waited_is_not_computed() {
 #[tokio::test]
 async fn a_job_that_panics_fails_alone() {
     let hasher = one_thread();
-    let outcome =
-        hasher.run(hasher.admit().unwrap(), |_| -> Result<(), ComputeError> { panic!("a defect, on purpose") }).await;
+    let outcome = hasher.run(|_| -> Result<(), ComputeError> { panic!("a defect, on purpose") }).await;
     assert_eq!(outcome, Err(HashError::Failed));
     assert!(!hasher.verify(None, &password("afterwards")).await.unwrap().matches);
 }
@@ -115,8 +119,7 @@ async fn a_job_that_panics_fails_alone() {
 async fn hashing_threads_run_at_lower_priority_and_no_other_does() {
     let before = rustix::process::getpriority_process(None).unwrap();
     let hasher = one_thread();
-    let on_thread =
-        hasher.run(hasher.admit().unwrap(), |_| Ok(rustix::process::getpriority_process(None))).await.unwrap().unwrap();
+    let on_thread = hasher.run(|_| Ok(rustix::process::getpriority_process(None))).await.unwrap().unwrap();
     assert_eq!(on_thread, NICENESS);
     assert_eq!(rustix::process::getpriority_process(None).unwrap(), before);
 }
@@ -195,7 +198,7 @@ async fn what_jobs_use_is_kept_for_the_next_and_given_back_when_none_comes() {
     let pool = Pool::start(2, "test", Duration::from_millis(300), || {}, make).unwrap();
     let before = Arc::strong_count(&used);
     for _ in 0..5 {
-        pool.run(pool.admit().unwrap(), |_| ()).await.unwrap();
+        pool.run(|_| ()).await.unwrap();
     }
     // A job answers before its thread has put back what it used, so the next may find nothing yet.
     let made_for_five = count.load(Ordering::Relaxed);
@@ -206,6 +209,6 @@ async fn what_jobs_use_is_kept_for_the_next_and_given_back_when_none_comes() {
         assert!(started.elapsed() < PATIENCE, "it is kept");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    pool.run(pool.admit().unwrap(), |_| ()).await.unwrap();
+    pool.run(|_| ()).await.unwrap();
     assert_eq!(count.load(Ordering::Relaxed), made_for_five + 1);
 }

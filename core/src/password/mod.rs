@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 pub use argon::HashCost;
 pub use breached::BreachedList;
 pub use engine::Engine;
-pub use hash::{HashError, Hasher, PhcString, Place, StartError, Verified};
+pub use hash::{HashError, Hasher, PhcString, StartError, Verified};
 pub use legacy::Unreadable;
 pub use policy::{ContextWords, PasswordPolicy, PersonAttributes, Validator, Violation};
 

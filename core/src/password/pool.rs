@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::admission::{Admission, Ticket, WAITING_MAX};
+use super::admission::{Admission, WAITING_MAX};
 use super::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Instant, thread};
@@ -61,22 +61,22 @@ impl<S: Send + 'static> Pool<S> {
         Ok(Self { jobs, admission: Admission::new(permits) })
     }
 
+    /// Whether a job would be taken on now.
+    pub(super) fn look(&self) -> Result<(), Unserved> {
+        self.admission.look().map_err(|retry_after| Unserved::Full { retry_after })
+    }
+
     /// Jobs that run and jobs that wait.
     pub(super) fn in_use(&self) -> (usize, usize) {
         self.admission.in_use()
     }
 
-    /// A place for one job, which is free again when it is dropped.
-    pub(super) fn admit(&self) -> Result<Ticket, Unserved> {
-        self.admission.admit().map_err(|retry_after| Unserved::Full { retry_after })
-    }
-
     /// What a thread makes of `work`. A caller that goes away takes back only what no thread has begun.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        ticket: Ticket,
         work: impl FnOnce(&mut S) -> T + Send + 'static,
     ) -> Result<T, Unserved> {
+        let ticket = self.admission.admit().map_err(|retry_after| Unserved::Full { retry_after })?;
         let (reply, answer) = oneshot::channel();
         let job: Job<S> = Box::new(move |state| {
             // The caller went away while the job waited: nobody would learn the result.

@@ -11,7 +11,7 @@ use crate::account::{Command, Status, decide};
 use crate::attempt::{AttemptEvent, LoginFailure};
 use crate::event::Event;
 use crate::limit::Admission;
-use crate::password::{PasswordPlain, Place};
+use crate::password::PasswordPlain;
 use crate::session::{LoginMethod, RevokeReason, SessionEvent};
 use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
@@ -68,10 +68,10 @@ impl Doorbook {
         let epoch = owner.as_ref().map_or(0, |owner| owner.account.session_epoch);
         let bucket = login_bucket(&login.email, known_device, epoch);
         let guess = guess(&login.email, bucket, known_device);
-        let place = self.reserve(&guess).await?;
+        self.reserve(&guess).await?;
         crate::failpoint!("login.reserved");
         let secret = owner.as_ref().and_then(|owner| owner.secret.as_deref());
-        let verified = match self.hasher.verify_in(place, secret, &login.password).await {
+        let verified = match self.hasher.verify(secret, &login.password).await {
             Ok(verified) => verified,
             Err(error) => {
                 self.release(&guess).await?;
@@ -101,8 +101,8 @@ impl Doorbook {
     ) -> Result<(), Refusal> {
         let email = owner.email().ok_or(Refusal::Unauthenticated)?;
         let guess = guess(&email, identifier_bucket("login", &email), None);
-        let place = self.reserve(&guess).await?;
-        let verified = match self.hasher.verify_in(place, owner.secret.as_deref(), password).await {
+        self.reserve(&guess).await?;
+        let verified = match self.hasher.verify(owner.secret.as_deref(), password).await {
             Ok(verified) => verified,
             Err(error) => {
                 self.release(&guess).await?;
@@ -169,8 +169,7 @@ impl Doorbook {
         Ok(())
     }
 
-    /// A place for the password comes first: no guess is counted that will not be looked at. Whoever is blocked takes none.
-    async fn reserve(&self, guess: &Guess<'_>) -> Result<Place, Refusal> {
+    async fn reserve(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
         let rule = self.policy.login;
         retrying(async || {
             let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
@@ -179,11 +178,12 @@ impl Doorbook {
                 Admission::Blocked { until } => Err(Refusal::Blocked { retry_after: wait(until, now) }),
                 Admission::Busy => Err(Refusal::Busy),
                 Admission::Granted(counter) => {
-                    let place = self.hasher.admit()?;
+                    // Two commits would be for nothing: this one and its release.
+                    self.hasher.has_room()?;
                     let mut write = Write::new();
                     write.put_counter(&row, &counter, counter.forgotten_at(rule, now));
                     self.clock.observe(write.run(&self.db).await?);
-                    Ok(place)
+                    Ok(())
                 }
             }
         })

@@ -79,11 +79,7 @@ impl Ledger {
 /// Asks for one job, perhaps hanging up after `patience` looks at it. Whether it was taken on.
 fn client(pool: &Pool<usize>, ledger: &Arc<Ledger>, patience: Option<usize>) -> bool {
     let (open, own) = (Open(Arc::clone(ledger)), pool.clone());
-    let mut job = Box::pin(async move {
-        let ticket = own.admit()?;
-        let of_job = own.clone();
-        own.run(ticket, move |_| open.0.work(&of_job)).await
-    });
+    let mut job = Box::pin(pool.run(move |_| open.0.work(&own)));
     let mut looks = 0;
     let mut begun_before = 0;
     let answer = block_on(std::future::poll_fn(|context| {
@@ -147,6 +143,7 @@ fn rush(permits: usize, impatient: usize) {
         thread::yield_now();
     }
     assert_eq!(*ledger.open.lock().unwrap(), 0);
+    assert!(pool.look().is_ok(), "there is room again");
 }
 
 /// Runs so many orders of steps: half by chance, half such as few changes of thread make.

@@ -103,7 +103,7 @@ fn logins(emails: Vec<String>, password: &'static str) -> impl Fn(usize) -> Valu
     move |round| credentials(&emails[round % emails.len()], password)
 }
 
-/// C002. Breaks when `core/src/service/login.rs`: `let verified = match self.hasher.verify_in(place, secret, &login.password).await {` → `if secret.is_none() { return Err(Refusal::InvalidCredentials); } let verified = match self.hasher.verify_in(place, secret, &login.password).await {`.
+/// C002. Breaks when `core/src/service/login.rs`: `let verified = match self.hasher.verify(secret, &login.password).await {` → `if secret.is_none() { return Err(Refusal::InvalidCredentials); } let verified = match self.hasher.verify(secret, &login.password).await {`.
 /// Release: small differences hide in the noise of a slow build.
 #[tokio::test]
 async fn a_refused_login_takes_the_same_time_for_every_reason() {
