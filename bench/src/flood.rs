@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use doorbook_dev::load::{Load, Pace, Surplus, Until};
+use doorbook_dev::memory;
 
 use crate::requests::{CONNECTIONS, HASHING_CLIENTS};
 use crate::scenario::{Dose, Figures, millis};
@@ -41,25 +42,12 @@ pub async fn measure(target: &Arc<Target>, dose: Dose, api: Option<u32>) -> Resu
         figures.insert("surplus_p99_ms", millis(flooded.percentile_turned_away(99)));
     }
     if let Some(pid) = api {
-        figures.insert("api_mib", peak(pid)?);
+        figures.insert("api_mib", mib(memory::peak(pid)?));
     }
     Ok(figures)
 }
 
-/// What a process holds of the machine's memory now, in MiB.
-pub fn resident(pid: u32) -> Result<f64> {
-    status(pid, "VmRSS:")
-}
-
-/// The most that it has ever held.
-fn peak(pid: u32) -> Result<f64> {
-    status(pid, "VmHWM:")
-}
-
-fn status(pid: u32, field: &str) -> Result<f64> {
-    let text =
-        std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process is gone, or this is no Linux")?;
-    let line = text.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
-    let kib: f64 = line.trim().trim_end_matches(" kB").parse().context("no number")?;
-    Ok(kib / 1024.0)
+/// In MiB. Exact below 4 TiB.
+pub fn mib(bytes: u64) -> f64 {
+    f64::from(u32::try_from(bytes / 1024).unwrap_or(u32::MAX)) / 1024.0
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use doorbook_dev::advisories::today;
 use doorbook_dev::checks::ROOT;
+use doorbook_dev::memory;
 
 use crate::goals::{self, Goal};
 use crate::house::House;
@@ -148,8 +149,8 @@ async fn of_doorbook(scenario: Scenario, house: &House, dose: Dose) -> Result<Fi
             let stand = house.another().await?;
             tokio::time::sleep(IDLE_AFTER).await;
             let worker = stand.worker.as_ref().context("a stand without a worker")?;
-            let (api, worker) = (flood::resident(stand.api.pid())?, flood::resident(worker.pid())?);
-            Ok(Figures::from([("api_mib", api), ("worker_mib", worker)]))
+            let [api, worker] = [stand.api.pid(), worker.pid()].map(memory::resident);
+            Ok(Figures::from([("api_mib", flood::mib(api?)), ("worker_mib", flood::mib(worker?))]))
         }
         Scenario::Start => {
             let begun = Instant::now();

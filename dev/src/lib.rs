@@ -17,6 +17,7 @@ pub mod halves;
 mod install;
 pub mod load;
 mod marked;
+pub mod memory;
 pub mod mutants;
 mod package;
 pub mod pgbouncer;

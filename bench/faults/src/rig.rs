@@ -11,8 +11,6 @@ use doorbook_dev::proxy::{Certificate, Front, Proxy};
 use doorbook_dev::stand::{self, Wiring};
 use doorbook_dev::{Cluster, Database, Launch, Options, Program, Role, Sink, ensure_binaries, free_port};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::soak::Reading;
@@ -185,6 +183,12 @@ impl Rig {
         self.cluster.superuser_url(self.database.name())
     }
 
+    /// A connection to Redis, past the proxy.
+    pub async fn redis(&self) -> Result<redis::aio::MultiplexedConnection> {
+        let client = redis::Client::open(self.cluster.redis_url(0)).context("no URL")?;
+        client.get_multiplexed_async_connection().await.context("no Redis")
+    }
+
     /// Copies what all processes have printed, and the ledger, to a folder that stays.
     pub fn keep(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
@@ -253,27 +257,6 @@ const SETTINGS: [(&str, &str); 7] = [
 pub fn signal(pid: i32, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(pid).context("no pid")?;
     kill_process(pid, signal).context("cannot signal a process of Postgres")
-}
-
-/// What Redis answers to a command, past the proxy.
-pub async fn redis(rig: &Rig, command: &str) -> Result<String> {
-    let url = reqwest::Url::parse(&rig.cluster.redis_url(0)).context("no URL")?;
-    let (host, port) = (url.host_str().context("no host")?, url.port().context("no port")?);
-    let mut stream = BufReader::new(TcpStream::connect((host, port)).await.context("no Redis")?);
-    let mut answer = String::new();
-    for command in [&format!("AUTH {}", url.password().unwrap_or_default()), command] {
-        stream.write_all(format!("{command}\r\n").as_bytes()).await?;
-        answer.clear();
-        stream.read_line(&mut answer).await?;
-        ensure!(!answer.starts_with('-'), "Redis: {answer}");
-    }
-    // One of many lines says first how long it is.
-    if let Some(length) = answer.strip_prefix('$') {
-        let mut text = vec![0; length.trim().parse().context("no length")?];
-        stream.read_exact(&mut text).await?;
-        return String::from_utf8(text).context("no text");
-    }
-    Ok(answer)
 }
 
 /// A small file system in memory. Dropping it unmounts it.

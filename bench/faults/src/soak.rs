@@ -5,16 +5,17 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use doorbook_dev::memory::resident;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::sleep;
 
-use crate::rig::{Rig, redis};
+use crate::rig::Rig;
 
 /// Looks while it lasts.
 const LOOKS: u32 = 240;
 
-/// The first of so many parts of the looks does not count: buffers, caches and pools fill.
-const WARM: usize = 4;
+/// Of so many equal parts of the looks the first does not count: buffers, caches and pools fill.
+const PARTS: usize = 4;
 
 /// One quantity at one look.
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ pub fn growths(readings: &[Reading]) -> Vec<Growth> {
     for reading in readings {
         if found.iter().all(|growth| growth.what != reading.what) {
             let same: Vec<_> = readings.iter().filter(|other| other.what == reading.what).collect();
-            found.push(growth(&reading.what, &same[same.len() / WARM..]));
+            found.push(growth(&reading.what, &same[same.len() / PARTS..]));
         }
     }
     found
@@ -93,12 +94,9 @@ fn processes(rig: &Rig) -> Result<Vec<(String, f64)>> {
     let mut readings = Vec::new();
     for (name, nodes) in [("api", &rig.apis), ("worker", &rig.workers)] {
         for (number, node) in nodes.iter().enumerate() {
-            let folder = format!("/proc/{}", node.program.pid());
-            let status = fs::read_to_string(format!("{folder}/status")).context("a process is gone")?;
-            let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no memory is told")?;
-            let kib: f64 = resident.trim().trim_end_matches(" kB").parse().context("no number")?;
-            let files = fs::read_dir(format!("{folder}/fd")).context("a process is gone")?.count();
-            readings.push((format!("KiB of {name} {number}"), kib));
+            let pid = node.program.pid();
+            let files = fs::read_dir(format!("/proc/{pid}/fd")).context("a process is gone")?.count();
+            readings.push((format!("KiB of {name} {number}"), kib(resident(pid)?)?));
             readings.push((format!("open files of {name} {number}"), f64::from(u32::try_from(files)?)));
         }
     }
@@ -111,9 +109,13 @@ async fn sessions(postgres: &mut PgConnection) -> Result<f64> {
 }
 
 async fn memory_of_redis(rig: &Rig) -> Result<f64> {
-    let told = redis(rig, "INFO memory").await?;
-    let bytes = told.lines().find_map(|line| line.strip_prefix("used_memory:")).context("Redis tells no memory")?;
-    Ok(bytes.trim().parse::<f64>().context("no number")? / 1_024.0)
+    let told: redis::InfoDict = redis::cmd("INFO").arg("memory").query_async(&mut rig.redis().await?).await?;
+    let bytes: u64 = told.get("used_memory").context("Redis tells no memory")?;
+    kib(bytes)
+}
+
+fn kib(bytes: u64) -> Result<f64> {
+    Ok(f64::from(u32::try_from(bytes / 1_024)?))
 }
 
 #[cfg(test)]

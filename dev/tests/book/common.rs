@@ -93,6 +93,10 @@ impl House {
     pub async fn book_with(&self, policy: Policy, secrets: &RootSecrets) -> Arc<Doorbook> {
         let cost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 };
         let hasher = Hasher::start(cost, Engine::Argon2, NonZeroUsize::new(4).unwrap()).unwrap();
+        self.book_hashing(hasher, policy, secrets).await
+    }
+
+    pub async fn book_hashing(&self, hasher: Hasher, policy: Policy, secrets: &RootSecrets) -> Arc<Doorbook> {
         let pool = Db::new(&self.database.url_for(Role::Api), CONNECTIONS, Pooler::None).unwrap();
         // Opened before the test begins: a debug build takes so long over each that a burst would wait for nothing else.
         let mut open = Vec::new();

@@ -1,12 +1,14 @@
 //! Limits hold to the attempt and to the second, however many ask at once, and never shut the owner out.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use doorbook_core::failpoint::Gate;
 use doorbook_core::limit::Rule;
+use doorbook_core::password::{Engine, HashCost, Hasher};
 use doorbook_core::service::admin::{Intervention, Order};
-use doorbook_core::service::{Context, Doorbook};
+use doorbook_core::service::{Context, Doorbook, Refusal};
 
 use crate::common::*;
 
@@ -77,6 +79,36 @@ async fn two_hundred_guesses_at_once_in_two_processes_verify_five_passwords() {
     }
     assert_eq!(house.events("LoginFailed").await, i64::try_from(after - before).unwrap());
     assert_eq!(house.events("LoginBlocked").await, 1);
+}
+
+/// C107. Breaks when `core/src/service/login.rs`: `        self.hasher.room().await?;` → `        let _ = self.hasher.room().await;`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_and_a_registration_for_which_there_is_no_room_ask_the_database_for_nothing() {
+    let house = house().await;
+    // A hash takes a quarter of a second or more, so that a place for it does not become free meanwhile.
+    let dear = HashCost { memory_kib: 128 * 1_024, time_cost: 4, parallelism: 1 };
+    let hasher = Hasher::start(dear, Engine::Argon2, NonZeroUsize::MIN).unwrap();
+    let book = house.book_hashing(hasher, policy(), &secrets()).await;
+    let flood: Vec<_> = (0..20)
+        .map(|_| {
+            let hasher = book.hasher.clone();
+            tokio::spawn(async move { hasher.verify(None, &password(OTHER_PASSWORD)).await })
+        })
+        .collect();
+    while book.hasher.rejected() == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Whoever asked for anything would wait for this until he is told that the database is away.
+    let mut locked = house.owner.begin().await.unwrap();
+    let tables = "lock table key_guards, account_emails, accounts, counters, counter_members in access exclusive mode";
+    sqlx::query(tables).execute(&mut *locked).await.unwrap();
+    for answer in [login(&book, ANA, PASSWORD).await.err(), register(&book, ANA).await.err()] {
+        assert!(matches!(answer, Some(Refusal::Overloaded { .. })), "{answer:?}");
+    }
+    locked.rollback().await.unwrap();
+    for guess in flood {
+        guess.abort();
+    }
 }
 
 /// C011. Breaks when `core/src/limit/mod.rs`: `        Some(self.held.swap_remove(place).2)` → `        Some(self.held[place].2)`.

@@ -244,3 +244,15 @@ async fn no_plan_is_compiled_however_long_the_log_grows() {
         .unwrap();
     assert!(plan.len() > 1 && !plan.iter().any(|line| line.contains("JIT")), "{plan:?}");
 }
+
+/// Breaks when `core/src/store/db.rs`: `"enable_seqscan = off",` → `"enable_seqscan = on",`.
+#[tokio::test]
+async fn no_plan_made_on_an_empty_table_reads_all_of_it_when_it_has_grown() {
+    let house = house().await;
+    house.alter("vacuum analyze counters").await;
+    let plan: Vec<String> = sqlx::query_scalar("explain select * from counters where bucket = any('{}'::bytea[])")
+        .fetch_all(&Db::new(&house.database.url_for(Role::Api), 1, Pooler::None).unwrap())
+        .await
+        .unwrap();
+    assert!(!plan.iter().any(|line| line.contains("Seq Scan")), "{plan:?}");
+}

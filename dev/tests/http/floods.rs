@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use doorbook_dev::Stand;
+use doorbook_dev::memory::resident;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,15 +19,10 @@ const HEAD: &str = "POST /api/auth/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent
 const READ_MAX: usize = 128 * 1024;
 
 /// Most memory that large bodies may cost, in bytes. Source: the release bar.
-const GROWTH_MAX: usize = 5 * 1024 * 1024;
+const GROWTH_MAX: u64 = 5 * 1024 * 1024;
 
 async fn connect(stand: &Stand) -> TcpStream {
     TcpStream::connect(stand.base.strip_prefix("http://").unwrap()).await.unwrap()
-}
-
-pub fn resident_bytes(pid: u32) -> usize {
-    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).expect("Linux tells");
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("a number of pages") * 4096
 }
 
 /// Reads until the head of an answer is there; empty when the connection ends before.
@@ -60,7 +56,7 @@ async fn a_body_without_end_is_refused_early_and_costs_next_to_nothing() {
     for _ in 0..3 {
         pour(connect(&stand).await, total).await;
     }
-    let before = resident_bytes(stand.api.pid());
+    let before = resident(stand.api.pid()).unwrap();
     let mut senders = JoinSet::new();
     for _ in 0..50 {
         senders.spawn(pour(connect(&stand).await, total));
@@ -73,7 +69,7 @@ async fn a_body_without_end_is_refused_early_and_costs_next_to_nothing() {
                 // The sockets' own buffers take some megabytes before anyone reads them.
                 assert!(sent < 16 * 1024 * 1024, "{sent} bytes were taken");
             }
-            () = sleep(Duration::from_millis(5)) => most = most.max(resident_bytes(stand.api.pid())),
+            () = sleep(Duration::from_millis(5)) => most = most.max(resident(stand.api.pid()).unwrap()),
         }
     }
     println!("figure: 50 endless bodies at once: memory grew by {} KiB", (most - before) / 1024);

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use doorbook_dev::Stand;
 use doorbook_dev::load::{Load, Outcome, Pace, Script, Surplus, Until};
+use doorbook_dev::memory::resident;
 use tokio::time::sleep;
 
 use crate::common::*;
-use crate::floods::resident_bytes;
 use crate::speed::{reading, refreshing};
 
 /// Clients that log in, each into an account of its own.
@@ -20,10 +20,10 @@ const OTHERS_A_SECOND: f64 = 50.0;
 const OTHERS: usize = 8;
 
 /// Hashes at once, and the memory of each.
-const PERMITS: usize = 2;
-const HASH_MIB: usize = 100;
+const PERMITS: u64 = 2;
+const HASH_MIB: u64 = 100;
 /// Further memory that the flood may cost. Source: bar 6.
-const FURTHER_MIB: usize = 64;
+const FURTHER_MIB: u64 = 64;
 /// p99 of the others, and of the answers to the surplus. Source: bar 6.
 const OTHERS_WITHIN: Duration = Duration::from_millis(150);
 const SURPLUS_WITHIN: Duration = Duration::from_secs(2);
@@ -56,7 +56,7 @@ async fn a_flood_of_logins_is_turned_away_in_time_and_leaves_all_others_alone() 
     ];
     let stand = stand(&dear).await;
     let (idle, _) = stand.another_api_with(&dear).await.unwrap();
-    let base = resident_bytes(idle.pid());
+    let base = resident(idle.pid()).unwrap();
     let mut people = Vec::new();
     for _ in 0..CLIENTS / 2 {
         let (one, other) = tokio::join!(registered(&stand), registered(&stand));
@@ -77,7 +77,7 @@ async fn a_flood_of_logins_is_turned_away_in_time_and_leaves_all_others_alone() 
             let mut most = 0;
             for _ in 0..lasting.as_millis() / 50 {
                 sleep(Duration::from_millis(50)).await;
-                most = most.max(resident_bytes(stand.api.pid()));
+                most = most.max(resident(stand.api.pid()).unwrap());
             }
             most
         };

@@ -1,6 +1,5 @@
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -88,20 +87,21 @@ pub struct NewJob {
 /// often: NOTIFY in every commit serialises commits. Whoever gives no word is found by the next look of the relay.
 pub const WAKE_CHANNEL: &str = "doorbook_jobs";
 
-/// Shortest time between two words of one process, in microseconds.
-const WORD_APART: u64 = 5_000;
+/// Shortest time between two words of one process.
+const WORD_APART: Duration = Duration::from_millis(5);
 
 /// A job that is due this much later is not for the relay's next look, in milliseconds.
 const DUE_LATER: u32 = 100;
 
 /// Whether it is time to give word again.
 fn is_word_due() -> bool {
-    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    // From one on, so that the first word is always due.
-    let now = u64::try_from(BEGUN.elapsed().as_micros()).unwrap_or(u64::MAX).saturating_add(WORD_APART);
-    let next = |last: u64| (now >= last.saturating_add(WORD_APART)).then_some(now);
-    LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let (mut last, now) = (LAST.lock().unwrap_or_else(PoisonError::into_inner), Instant::now());
+    let is_due = last.is_none_or(|last| now.saturating_duration_since(last) >= WORD_APART);
+    if is_due {
+        *last = Some(now);
+    }
+    is_due
 }
 
 /// Whether a mail was handed to a server, and whether the server said what became of it.
@@ -203,5 +203,21 @@ impl Write {
                 priority = job.priority.as_i16()
             ),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Breaks when `core/src/store/project/outbox.rs`: `    if is_due {\n        *last = Some(now);\n    }` → `    if is_due {\n        *last = None;\n    }`.
+    #[test]
+    fn a_process_gives_word_no_more_often_than_it_may() {
+        let (begun, mut words) = (Instant::now(), 0);
+        while begun.elapsed() < 10 * WORD_APART {
+            words += u128::from(is_word_due());
+        }
+        let most = 1 + begun.elapsed().as_nanos() / WORD_APART.as_nanos();
+        assert!((1..=most).contains(&words), "{words} words, at most {most}");
     }
 }
