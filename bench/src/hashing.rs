@@ -4,8 +4,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
+use argon2::password_hash::PasswordHasher as _;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use doorbook_core::password::HashCost;
+
+/// As long as Django's salts: a shorter one it makes anew at the first login, and Doorbook does not.
+const SALT: &[u8; 22] = b"LikeDjangoOfThatLength";
+
+/// A password as Django stores it.
+pub fn of_django(cost: HashCost, password: &str) -> Result<String> {
+    let params =
+        Params::new(cost.memory_kib, cost.time_cost, cost.parallelism, Some(32)).map_err(|e| anyhow!("{e}"))?;
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let hash = argon2.hash_password_with_salt(password.as_bytes(), SALT).map_err(|error| anyhow!("{error}"))?;
+    Ok(format!("argon2{hash}"))
+}
 
 /// Hashes a second of so many threads together.
 pub fn rate(cost: HashCost, threads: usize, lasting: Duration) -> Result<f64> {

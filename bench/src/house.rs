@@ -2,18 +2,17 @@
 //! floors beside them, and peers if they are asked for.
 
 use std::fmt::Write as _;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use doorbook_core::password::{Engine, HashCost, Hasher, PasswordPlain};
+use doorbook_core::password::HashCost;
 use doorbook_core::store::{Db, seal};
 use doorbook_dev::{Cluster, Launch, Options, Program, Stand, aged, ensure_binaries, free_port};
 use sqlx::{AssertSqlSafe, PgPool};
 
-use crate::floor;
 use crate::target::{Mapping, PASSWORD, Target};
+use crate::{floor, hashing};
 
 /// Time for a program of the bench to be ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -47,9 +46,7 @@ impl House {
         let cost = HashCost::default();
         let stand = dear(&cluster, cost, engine).await?;
         let superuser = PgPool::connect(&cluster.superuser_url(stand.database.name())).await?;
-        let hasher = Hasher::start(cost, Engine::Argon2, NonZeroUsize::MIN)?;
-        let hash = hasher.hash(&PasswordPlain::parse(PASSWORD.to_owned())?).await?;
-        let encoded = format!("argon2{}", hash.as_str());
+        let encoded = hashing::of_django(cost, PASSWORD)?;
         let mapping = Mapping::parse(include_str!("../targets/doorbook.toml"))?;
         let doorbook = Target::new(mapping, &stand.base, accounts, false)?;
         let (program, floor) = start_floor(&cluster, accounts.min(20_000)).await?;
