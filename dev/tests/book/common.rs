@@ -232,6 +232,13 @@ pub async fn login(book: &Doorbook, address: &str, text: &str) -> Result<Tokens,
     login_from(book, address, text, None, &anywhere()).await
 }
 
+/// Guesses wrong, one after the other.
+pub async fn fails(book: &Doorbook, address: &str, times: usize) {
+    for n in 1..=times {
+        assert_eq!(word(&login(book, address, OTHER_PASSWORD).await), "wrong", "attempt {n}");
+    }
+}
+
 pub async fn login_from(
     book: &Doorbook,
     address: &str,

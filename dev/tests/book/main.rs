@@ -5,6 +5,7 @@ mod accounts;
 mod admin;
 mod alerts;
 mod audit;
+mod blocks;
 mod commands;
 mod common;
 mod email_change;
