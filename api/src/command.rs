@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::LazyLock, time::Duration};
 
+use doorbook_core::store::Patience;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until, timeout},
@@ -35,10 +36,16 @@ where
     T: Send + 'static,
     E: From<Problem> + Send + 'static,
 {
-    let running = Running::start();
+    let (running, patience) = (Running::start(), Patience::inherited());
     let task = async move {
         let _running = running;
         command.await
+    };
+    let task = async move {
+        match patience {
+            Some(patience) => patience.around(task).await,
+            None => task.await,
+        }
     };
     match tokio::spawn(task.in_current_span()).await {
         Ok(outcome) => outcome,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use doorbook_core::store::Patience;
 use hyper::body::{Body, Bytes};
 use poem::{
     Endpoint, EndpointExt, PathPattern, Request, Response, Route,
@@ -144,7 +145,9 @@ impl App {
         request.set_data(self.cors.caller(request.headers(), client.scheme));
         request.set_data(self.cookie);
 
-        let routed = panic::caught(deadline.limit(self.route(request, client))).instrument(trace.span()).await;
+        let routed = panic::caught(deadline.limit(Patience::of_request().around(self.route(request, client))))
+            .instrument(trace.span())
+            .await;
         let mut response = match routed {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => self.problem(error, &trace),

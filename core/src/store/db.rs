@@ -4,6 +4,7 @@
 //! pooler in transaction mode two messages outside a transaction may reach two servers, and names outlive their client: there every
 //! statement is unnamed and stands between `begin` and `commit`, reads included.
 
+mod patience;
 mod unnamed;
 
 use std::pin::Pin;
@@ -16,18 +17,16 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgSt
 use sqlx::{ConnectOptions, Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, SqlStr};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::self_test::PoolerError;
+use patience::{ANSWER_TIMEOUT, answered};
 use unnamed::Unnamed;
+
+pub use patience::Patience;
 
 /// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
-
-/// A statement whose answer has not come by then, counted from the wait for its connection, is given up with its connection: a server
-/// that is not heard of any more ends no statement for us. Shorter than the statement timeout, so that a refusal is out within the 3 s
-/// of bar 6.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_800);
 
 /// Time for a connection to be opened, which is longer than a request waits.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -169,14 +168,15 @@ impl Db {
 
     /// Runs a query by itself, straight at Postgres. One that is given up leaves no connection behind that somebody else would wait at.
     async fn run<T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> sqlx::Result<T> {
-        let deadline = Instant::now().checked_add(self.answers_within);
-        let mut connection = self.acquire().await?;
-        let answer = query(&mut connection);
-        let Some(deadline) = deadline else { return answer.await };
-        if let Ok(answer) = timeout_at(deadline, answer).await {
+        let mut connection: Option<PoolConnection<Postgres>> = None;
+        let answer = async { query(&mut *connection.insert(self.acquire().await?)).await };
+        if let Some(answer) = answered(self.answers_within, answer).await {
             return answer;
         }
-        drop(connection.detach());
+        match connection {
+            Some(connection) => drop(connection.detach()),
+            None => return Err(sqlx::Error::PoolTimedOut),
+        }
         Err(unheard())
     }
 
@@ -231,7 +231,7 @@ impl Db {
                 }
             }
         };
-        timeout(self.answers_within, work).await.map_err(|_| unheard())?
+        answered(self.answers_within, work).await.unwrap_or_else(|| Err(unheard()))
     }
 }
 

@@ -26,7 +26,7 @@ pub mod tree;
 pub mod wake;
 pub mod write;
 
-pub use self::db::{Db, Pooler, Tx};
+pub use self::db::{Db, Patience, Pooler, Tx};
 pub use self::migrations::{MigrateError, grant_roles, migrate};
 pub use self::self_test::PoolerError;
 

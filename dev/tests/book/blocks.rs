@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use doorbook_core::service::{Context, Doorbook};
 use doorbook_core::service::admin::{Intervention, Order};
+use doorbook_core::service::{Context, Doorbook};
 
 use crate::common::*;
 

@@ -1,9 +1,11 @@
-//! A Postgres that takes longer to let anybody in than a request waits for a connection.
+//! A Postgres that is far away or slow: longer than a request waits for a connection, or for all its statements together.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use doorbook_dev::{Role, Stand};
+use doorbook_dev::{Program, Role, Stand};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
@@ -12,13 +14,16 @@ use tokio::time::sleep;
 
 use crate::common::cluster;
 
-/// How much later each answer of Postgres comes. A connection takes five of them, so longer than the 1.4 s that a request waits.
-const LATER: Duration = Duration::from_millis(300);
+/// How much later each answer of Postgres comes, in milliseconds. A connection takes five of them, so longer than the 1.4 s that a request waits.
+const LATER: u64 = 300;
 /// Time until the service is of use.
 const USEFUL_WITHIN: Duration = Duration::from_secs(30);
 
-/// A way to the server on `port` on which every answer takes [`LATER`]; its own port.
-async fn long_way_to(port: u16) -> u16 {
+/// Time for a refusal. Source: bar 6.
+const REFUSED_WITHIN: Duration = Duration::from_secs(3);
+
+/// A way to the server on `port` on which every answer comes so many milliseconds later; its own port.
+async fn long_way_to(port: u16, later: Arc<AtomicU64>) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let own = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -27,10 +32,11 @@ async fn long_way_to(port: u16) -> u16 {
             let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
             let ((mut asks, mut hears), (mut answers, mut takes)) = (client.into_split(), server.into_split());
             tokio::spawn(async move { copy(&mut asks, &mut takes).await });
+            let later = Arc::clone(&later);
             tokio::spawn(async move {
                 let mut answer = vec![0; 64 * 1024];
                 while let Ok(read @ 1..) = answers.read(&mut answer).await {
-                    sleep(LATER).await;
+                    sleep(Duration::from_millis(later.load(Ordering::Relaxed))).await;
                     if hears.write_all(&answer[..read]).await.is_err() {
                         break;
                     }
@@ -41,20 +47,32 @@ async fn long_way_to(port: u16) -> u16 {
     own
 }
 
+const EMAIL: &str = "ana@example.com";
+const PASSWORD: &str = "violet harbour 73";
+
+/// With somebody in it, and a token of his.
+async fn stand() -> (Stand, String) {
+    let stand = Stand::start_api(cluster().await, &[]).await.unwrap();
+    let client = stand.client();
+    let body = json!({ "email": EMAIL, "password": PASSWORD, "password_confirm": PASSWORD });
+    assert_eq!(client.post("/api/auth/register/", body).await.unwrap().status, 201);
+    let login = client.post("/api/auth/login/", json!({ "email": EMAIL, "password": PASSWORD })).await.unwrap();
+    let access = login.text("access").to_owned();
+    (stand, access)
+}
+
+/// Another api, far from Postgres.
+async fn far_api(stand: &Stand, later: Arc<AtomicU64>) -> (Program, String) {
+    let port = long_way_to(cluster().await.postgres().port(), later).await;
+    stand.another_api_with(&[("DATABASE_URL", &stand.database.url_at(port, Role::Api))]).await.unwrap()
+}
+
 /// Breaks when `core/src/store/db.rs`: `let Some(opening) = self.open_one_more() else { return self.pool.acquire().await };` → `let Some(opening) = None::<JoinHandle<sqlx::Result<PoolConnection<Postgres>>>> else { return self.pool.acquire().await };`.
 #[tokio::test]
 async fn connections_that_take_longer_than_a_request_waits_are_opened_all_the_same() {
-    let stand = Stand::start_api(cluster().await, &[]).await.unwrap();
-    let client = stand.client();
-    let (email, password) = ("ana@example.com", "violet harbour 73");
-    let body = json!({ "email": email, "password": password, "password_confirm": password });
-    assert_eq!(client.post("/api/auth/register/", body).await.unwrap().status, 201);
-    let login = client.post("/api/auth/login/", json!({ "email": email, "password": password })).await.unwrap();
-
-    let port = long_way_to(cluster().await.postgres().port()).await;
-    let far = stand.database.url_at(port, Role::Api);
-    let (_api, base) = stand.another_api_with(&[("DATABASE_URL", &far)]).await.unwrap();
-    let (client, began) = (client.at(&base).with_token(login.text("access")), Instant::now());
+    let (stand, access) = stand().await;
+    let (_api, base) = far_api(&stand, Arc::new(AtomicU64::new(LATER))).await;
+    let (client, began) = (stand.client().at(&base).with_token(&access), Instant::now());
     loop {
         let mut reads = JoinSet::new();
         for _ in 0..8 {
@@ -68,4 +86,30 @@ async fn connections_that_take_longer_than_a_request_waits_are_opened_all_the_sa
         assert!(began.elapsed() < USEFUL_WITHIN, "{statuses:?}");
     }
     println!("figure: eight reads at once succeed {} ms after the start", began.elapsed().as_millis());
+}
+
+/// C103. Breaks when `api/src/command.rs`: `let (running, patience) = (Running::start(), Patience::inherited());` → `let (running, patience) = (Running::start(), None::<Patience>);`.
+#[tokio::test]
+async fn a_request_of_several_statements_that_are_each_slow_is_refused_as_soon_as_one_whose_first_is() {
+    let (stand, _) = stand().await;
+    let later = Arc::new(AtomicU64::new(0));
+    let (_api, base) = far_api(&stand, Arc::clone(&later)).await;
+    let client = stand.client().at(&base);
+    let login =
+        async || client.post("/api/auth/login/", json!({ "email": EMAIL, "password": PASSWORD })).await.unwrap();
+    // Twice: what is prepared and read once a process takes answers of its own.
+    for _ in 0..2 {
+        assert_eq!(login().await.status, 200);
+    }
+    // Each is within a statement's time, and all of them are not within a request's.
+    later.store(1_200, Ordering::Relaxed);
+    let began = Instant::now();
+    let refused = login().await;
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(began.elapsed() < REFUSED_WITHIN, "took {:?}", began.elapsed());
+    println!("figure: refused after {} ms", began.elapsed().as_millis());
+    later.store(0, Ordering::Relaxed);
+    while login().await.status != 200 {
+        assert!(began.elapsed() < USEFUL_WITHIN, "nobody gets in any more");
+    }
 }
