@@ -180,6 +180,35 @@ async fn what_was_counted_is_told_once_whoever_dies_or_counts_on_meanwhile() {
     house.assert_whole().await;
 }
 
+/// Breaks when `core/src/service/rollup.rs`: `const BATCH: i64 = 200_000;` → `const BATCH: i64 = 20_000;`.
+#[tokio::test]
+async fn a_minute_has_a_hundred_and_one_roll_ups_however_many_addresses_were_guessed_at() {
+    let house = house().await;
+    let book = house.book().await;
+    house.spend(600).await;
+    spray(&[book], 0..4).await;
+    // As many more, each from a network of its own. Of those that are named a place is told, which only the service can seal.
+    let others = dose(30_000, 199_000);
+    house.alter("update attempt_tallies set attempts = attempts + 1").await;
+    house
+        .alter(format!(
+            "insert into attempt_tallies (minute, network, member, attempts, blocks, origin, pii_key_id)
+             select t.minute, sha256(('n' || n)::bytea), case when n <= 96 then t.member else sha256(('m' || n)::bytea) end,
+                    case when n <= 96 then 2 else 1 end, 0, t.origin, t.pii_key_id
+             from (select * from attempt_tallies limit 1) t, generate_series(1, {}) n",
+            96 + others
+        ))
+        .await;
+    let counted = house.counted().await;
+    house.minutes_pass().await;
+    let begun = std::time::Instant::now();
+    assert_eq!(roll_up(&*worker(&house).await).await, 101);
+    println!("figure: {others} addresses told in {} ms", begun.elapsed().as_millis());
+    let told = house.roll_ups().await;
+    assert_eq!(sum(&told, "attempts"), u64::try_from(counted).unwrap(), "none is lost");
+    assert_eq!(house.counted().await, 0);
+}
+
 /// Breaks when `core/src/service/rollup.rs`: `batch.seal_last(id, &Personal { address, ..Personal::default() }, key)?;` → `let _ = (id, &address);`.
 #[tokio::test]
 async fn a_roll_up_is_found_by_its_network_counted_in_the_overview_and_heard_by_the_alerts() {
