@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Bytes of an opaque token before its MAC: id and generation.
-pub const HEAD: usize = 20;
+/// Bytes of an opaque token before its MAC: id, generation and the salt, which the row keeps.
+pub const HEAD: usize = 36;
 
 /// An opaque token's bytes after its prefix; `None` when that is not base64.
 pub fn decode(token: &str) -> Option<Vec<u8>> {
@@ -25,7 +25,7 @@ pub fn forms(token: &str) -> Vec<Vec<u8>> {
         Some((_, signature)) => URL_SAFE_NO_PAD.decode(signature).ok().map(|bytes| (signature, bytes)),
         None => decode(token)
             .filter(|bytes| bytes.len() > HEAD)
-            .map(|mut bytes| (&token[token.len() - 40..], bytes.split_off(HEAD))),
+            .map(|mut bytes| (&token[token.len() - (bytes.len() - HEAD) * 4 / 3 - 1..], bytes.split_off(HEAD))),
     };
     secret.map_or_else(Vec::new, |(text, bytes)| vec![text.into(), hex(&bytes), bytes])
 }

@@ -1,14 +1,23 @@
 //! Tokens by which a page proves that it could read our answers, for sessions whose refresh token lies in a cookie: a browser
 //! sends a cookie along whoever asks for it. A session has one such token, derived like all others and never stored.
 
+use aws_lc_rs::digest::{SHA256, digest};
+
 use super::{Context, Doorbook, Refusal};
 use crate::session::{Presentation, judge};
 use crate::token::keys::Use;
-use crate::token::opaque::{self, OpaqueToken};
+use crate::token::opaque::{self, OpaqueToken, SALT_LENGTH};
 use crate::value::SessionId;
 
 /// One token a session: rotation of the refresh token does not change it.
 const GENERATION: u32 = 0;
+
+/// The salt of a session's page token. Pages can read it in the token, which must not lead to the salt of the refresh tokens.
+fn salt_of(session: &[u8]) -> Vec<u8> {
+    let mut salt = digest(&SHA256, session).as_ref().to_vec();
+    salt.truncate(SALT_LENGTH);
+    salt
+}
 
 impl Doorbook {
     /// The token of the session that `refresh` belongs to. Reads only; a refresh token that is spent or was never ours is
@@ -23,7 +32,7 @@ impl Doorbook {
     }
 
     pub(crate) fn derive_csrf(&self, session: SessionId, salt: &[u8]) -> Result<OpaqueToken, Refusal> {
-        opaque::derive(&self.roots, Use::Csrf, self.roots.current_id(), session.0, GENERATION, salt)
+        opaque::derive(&self.roots, Use::Csrf, self.roots.current_id(), session.0, GENERATION, &salt_of(salt))
             .ok_or(Refusal::Unauthenticated)
     }
 
@@ -34,9 +43,9 @@ impl Doorbook {
         let Some((row, _)) = self.genuine_refresh(refresh, &context.origin).await? else {
             return Err(self.bad_token(&context.origin, Refusal::Unauthenticated).await);
         };
-        let matches = presented.filter(|token| token.id == row.session_id.0).is_some_and(|token| {
-            self.roots.ids().any(|id| opaque::verify(&self.roots, Use::Csrf, id, &token, &row.salt))
-        });
+        let matches = presented
+            .filter(|token| token.id == row.session_id.0)
+            .is_some_and(|token| opaque::is_ours(&self.roots, Use::Csrf, &token) && token.is_of(&salt_of(&row.salt)));
         if matches { Ok(()) } else { Err(Refusal::Forged) }
     }
 }

@@ -10,9 +10,9 @@ use crate::event::Event;
 use crate::session::{Family, Presentation, RevokeReason, SessionEvent, judge};
 use crate::store::StoreError;
 use crate::store::query::accounts;
-use crate::store::query::sessions::{self, SessionRow};
+use crate::store::query::sessions::{self, SessionRow, Spent};
 use crate::token::keys::Use;
-use crate::token::opaque::{self, OpaqueToken};
+use crate::token::opaque::{self, OpaqueToken, Presented};
 use crate::value::{AccountId, ClientOrigin, EventId, SessionId, StreamId};
 
 impl SessionRow {
@@ -33,32 +33,61 @@ impl SessionRow {
 
 impl Doorbook {
     pub async fn refresh(&self, token: &str, context: &Context) -> Result<Tokens, Refusal> {
+        let Some(presented) = self.genuine(token) else {
+            return Err(self.bad_token(&context.origin, Refusal::Unauthenticated).await);
+        };
+        let buckets = self.vault.identifiers().names(&network_bucket("bad_token", &context.origin));
         retrying(async || {
-            let Some((row, presented)) = self.genuine_refresh(token, &context.origin).await? else {
-                return Err(self.bad_token(&context.origin, Refusal::Unauthenticated).await);
-            };
-            self.clock.observe(row.now);
-            crate::failpoint!("refresh.read");
-            match judge(&row.family(), presented, row.now, self.policy.refresh_grace) {
-                Presentation::Ended => Err(Refusal::Unauthenticated),
-                Presentation::Repeated => self.answer(&row, row.generation(), &row.key_id),
-                Presentation::Current => {
-                    let key_id = self.roots.current_id();
-                    let idle_end = self.policy.session_idle.map(|idle| row.now.plus(idle));
-                    if !sessions::rotate(&self.db, row.session_id, row.generation, key_id, idle_end).await? {
-                        // Somebody rotated or revoked meanwhile: what the row says now decides.
-                        return Err(Refusal::Unavailable(StoreError::Conflict));
-                    }
-                    crate::failpoint!("refresh.committed");
-                    self.answer(&row, row.generation().saturating_add(1), key_id)
-                }
-                Presentation::Reused => {
-                    self.end_reused(&row, presented, context).await?;
-                    Err(Refusal::Unauthenticated)
-                }
+            crate::failpoint!("refresh.presented");
+            match self.spend(&presented, &buckets).await? {
+                Some(tokens) => Ok(tokens),
+                None => self.refresh_not_current(&presented, &buckets, context).await,
             }
         })
         .await
+    }
+
+    /// The next pair, if the token is the newest of a living session and nothing is counted against its network.
+    async fn spend(&self, presented: &Presented, unless_counted: &[Vec<u8>]) -> Result<Option<Tokens>, Refusal> {
+        let key_id = self.roots.current_id();
+        let idle_end = self.policy.session_idle.map(|idle| self.now().plus(idle));
+        let session = SessionId(presented.id);
+        let spent = Spent { session, generation: presented.generation.into(), salt: &presented.salt };
+        let Some(rotated) = sessions::rotate(&self.db, &spent, key_id, idle_end, unless_counted).await? else {
+            return Ok(None);
+        };
+        self.clock.observe(rotated.now);
+        crate::failpoint!("refresh.committed");
+        let next = presented.generation.saturating_add(1);
+        self.tokens(rotated.account_id, session, next, key_id, &presented.salt, rotated.absolute_end, None).map(Some)
+    }
+
+    /// What a token is that could not be spent at once: the row says.
+    async fn refresh_not_current(
+        &self,
+        presented: &Presented,
+        buckets: &[Vec<u8>],
+        context: &Context,
+    ) -> Result<Tokens, Refusal> {
+        let Some(row) = self.row_of(presented, buckets).await? else {
+            return Err(self.bad_token(&context.origin, Refusal::Unauthenticated).await);
+        };
+        Self::network_may_guess(&row)?;
+        self.clock.observe(row.now);
+        crate::failpoint!("refresh.read");
+        match judge(&row.family(), presented.generation, row.now, self.policy.refresh_grace) {
+            Presentation::Ended => Err(Refusal::Unauthenticated),
+            Presentation::Repeated => self.answer(&row, row.generation(), &row.key_id),
+            // Something is counted against its network, but not too much. Nothing left to spend: somebody was faster, and what the row
+            // says now decides.
+            Presentation::Current => {
+                self.spend(presented, &[]).await?.ok_or(Refusal::Unavailable(StoreError::Conflict))
+            }
+            Presentation::Reused => {
+                self.end_reused(&row, presented.generation, context).await?;
+                Err(Refusal::Unauthenticated)
+            }
+        }
     }
 
     /// The same as [`Self::session_of`]. Refuses a network that has presented too many tokens that were not ours: one of its guesses
@@ -71,8 +100,7 @@ impl Doorbook {
         let buckets = self.vault.identifiers().names(&network_bucket("bad_token", origin));
         let found = self.session_of(token, &buckets).await?;
         if let Some((row, _)) = &found {
-            let guesses = row.counter.as_ref().map(|counter| counter.0.clone()).unwrap_or_default();
-            Self::guesses_left(&guesses, row.now)?;
+            Self::network_may_guess(row)?;
         }
         Ok(found)
     }
@@ -83,11 +111,24 @@ impl Doorbook {
         token: &str,
         buckets: &[Vec<u8>],
     ) -> Result<Option<(SessionRow, u32)>, Refusal> {
-        let Some(presented) = opaque::parse(Use::Refresh, token) else { return Ok(None) };
-        let Some(row) = sessions::by_id(&self.db, SessionId(presented.id), buckets).await? else { return Ok(None) };
-        // A generation was made with the key that was current then; which one that was is kept for the last two only.
-        let genuine = self.roots.ids().any(|id| opaque::verify(&self.roots, Use::Refresh, id, &presented, &row.salt));
-        Ok(genuine.then_some((row, presented.generation)))
+        let Some(presented) = self.genuine(token) else { return Ok(None) };
+        Ok(self.row_of(&presented, buckets).await?.map(|row| (row, presented.generation)))
+    }
+
+    /// A refresh token that was made with one of our keys. A generation was made with the key that was current then; which one that was
+    /// is kept for the last two only.
+    fn genuine(&self, token: &str) -> Option<Presented> {
+        opaque::parse(Use::Refresh, token).filter(|presented| opaque::is_ours(&self.roots, Use::Refresh, presented))
+    }
+
+    async fn row_of(&self, presented: &Presented, buckets: &[Vec<u8>]) -> Result<Option<SessionRow>, Refusal> {
+        let row = sessions::by_id(&self.db, SessionId(presented.id), buckets).await?;
+        Ok(row.filter(|row| presented.is_of(&row.salt)))
+    }
+
+    fn network_may_guess(row: &SessionRow) -> Result<(), Refusal> {
+        let guesses = row.counter.as_ref().map(|counter| counter.0.clone()).unwrap_or_default();
+        Self::guesses_left(&guesses, row.now)
     }
 
     fn answer(&self, row: &SessionRow, generation: u32, key_id: &str) -> Result<Tokens, Refusal> {

@@ -1,7 +1,9 @@
-//! Opaque tokens: `prefix ‖ base64url(id ‖ generation ‖ HMAC(key of this use, id ‖ generation ‖ row salt))`. The row keeps id, key
-//! id and salt; the key is not in the database and the salt not in the environment, so neither alone makes a token.
+//! Opaque tokens: `prefix ‖ base64url(id ‖ generation ‖ row salt ‖ HMAC(key of this use, id ‖ generation ‖ row salt))`. The row keeps
+//! id, key id and salt; the key is not in the database and the salt not in the environment, so neither alone makes a token. That the
+//! salt stands in the token lets a forged one be told before anything is read, and a genuine one be spent by a single statement that
+//! asks for its salt.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
@@ -13,8 +15,9 @@ use super::keys::{RootRing, Use};
 pub const SALT_LENGTH: usize = 16;
 const ID_LENGTH: usize = 16;
 const GENERATION_LENGTH: usize = 4;
-const MAC_LENGTH: usize = 32;
-const LENGTH: usize = ID_LENGTH + GENERATION_LENGTH + MAC_LENGTH;
+/// Of the 32 of HMAC-SHA-256, as RFC 2104 allows: 128 bits that can be guessed at only by asking here.
+const MAC_LENGTH: usize = 16;
+const LENGTH: usize = ID_LENGTH + GENERATION_LENGTH + SALT_LENGTH + MAC_LENGTH;
 /// Characters of any opaque token: four of prefix and 70 of base64url.
 pub const TOKEN_LENGTH: usize = 4 + LENGTH.div_ceil(3) * 4 - (3 - LENGTH % 3) % 3;
 
@@ -37,7 +40,20 @@ impl std::fmt::Debug for OpaqueToken {
 pub struct Presented {
     pub id: Uuid,
     pub generation: u32,
+    pub salt: [u8; SALT_LENGTH],
     mac: [u8; MAC_LENGTH],
+}
+
+impl Presented {
+    /// Whether the row with this salt made it, if its MAC holds. In constant time.
+    pub fn is_of(&self, salt: &[u8]) -> bool {
+        verify_slices_are_equal(&self.salt, salt).is_ok()
+    }
+
+    fn mac_holds(&self, key: &hmac::Key) -> bool {
+        let mac = mac(key, self.id, self.generation, &self.salt);
+        verify_slices_are_equal(&mac, &self.mac).is_ok()
+    }
 }
 
 const fn prefix(purpose: Use) -> &'static str {
@@ -56,8 +72,11 @@ const fn prefix(purpose: Use) -> &'static str {
     }
 }
 
-fn message(id: Uuid, generation: u32, salt: &[u8]) -> Vec<u8> {
-    [id.as_bytes().as_slice(), &generation.to_be_bytes(), salt].concat()
+fn mac(key: &hmac::Key, id: Uuid, generation: u32, salt: &[u8]) -> [u8; MAC_LENGTH] {
+    let whole = hmac::sign(key, &[id.as_bytes().as_slice(), &generation.to_be_bytes(), salt].concat());
+    let mut first = [0; MAC_LENGTH];
+    first.copy_from_slice(&whole.as_ref()[..MAC_LENGTH]);
+    first
 }
 
 /// The token of a row; the same each time it is asked for. `None` when the ring no longer holds the row's key.
@@ -69,8 +88,8 @@ pub fn derive(
     generation: u32,
     salt: &[u8],
 ) -> Option<OpaqueToken> {
-    let mac = hmac::sign(ring.key(key_id, purpose)?, &message(id, generation, salt));
-    let bytes = Zeroizing::new([id.as_bytes().as_slice(), &generation.to_be_bytes(), mac.as_ref()].concat());
+    let mac = mac(ring.key(key_id, purpose)?, id, generation, salt);
+    let bytes = Zeroizing::new([id.as_bytes().as_slice(), &generation.to_be_bytes(), salt, &mac].concat());
     let mut token = Zeroizing::new(String::with_capacity(TOKEN_LENGTH));
     token.push_str(prefix(purpose));
     URL_SAFE_NO_PAD.encode_string(&*bytes, &mut token);
@@ -84,21 +103,27 @@ pub fn parse(purpose: Use, text: &str) -> Option<Presented> {
     }
     let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text.strip_prefix(prefix(purpose))?).ok()?);
     let (id, rest) = bytes.split_first_chunk::<ID_LENGTH>()?;
-    let (generation, mac) = rest.split_first_chunk::<GENERATION_LENGTH>()?;
+    let (generation, rest) = rest.split_first_chunk::<GENERATION_LENGTH>()?;
+    let (salt, mac) = rest.split_first_chunk::<SALT_LENGTH>()?;
     Some(Presented {
         id: Uuid::from_bytes(*id),
         generation: u32::from_be_bytes(*generation),
+        salt: *salt,
         mac: mac.try_into().ok()?,
     })
 }
 
 /// Whether the row that `salt` and `key_id` belong to made this token, in constant time. False once its key has been dropped.
 pub fn verify(ring: &RootRing, purpose: Use, key_id: &str, presented: &Presented, salt: &[u8]) -> bool {
-    let message = message(presented.id, presented.generation, salt);
     let key = ring.key(key_id, purpose);
     // The same work for a dropped key, so that time does not tell it from a forged token.
-    let matches = hmac::verify(key.unwrap_or_else(|| ring.current_key(purpose)), &message, &presented.mac).is_ok();
-    matches && key.is_some()
+    let holds = presented.mac_holds(key.unwrap_or_else(|| ring.current_key(purpose)));
+    presented.is_of(salt) && holds && key.is_some()
+}
+
+/// Whether any key of the ring made this token, for whatever row: nobody else did.
+pub fn is_ours(ring: &RootRing, purpose: Use, presented: &Presented) -> bool {
+    ring.ids().any(|id| ring.key(id, purpose).is_some_and(|key| presented.mac_holds(key)))
 }
 
 #[cfg(test)]
@@ -120,6 +145,14 @@ mod tests {
         assert!(verify(&ring, Use::Reset, ring.current_id(), &presented, &salt));
         assert!(!verify(&ring, Use::Reset, ring.current_id(), &presented, &[4; SALT_LENGTH]));
         assert!(!verify(&RootRing::new(&[9; 50], &[]), Use::Reset, ring.current_id(), &presented, &salt));
+        assert!(is_ours(&ring, Use::Reset, &presented) && !is_ours(&ring, Use::Verify, &presented));
+        for place in 0..LENGTH {
+            let mut bytes = URL_SAFE_NO_PAD.decode(&token.expose()[4..]).unwrap();
+            bytes[place] ^= 1;
+            let changed = parse(Use::Reset, &format!("dbp_{}", URL_SAFE_NO_PAD.encode(bytes))).unwrap();
+            assert!(!is_ours(&ring, Use::Reset, &changed), "byte {place}");
+            assert!(!verify(&ring, Use::Reset, ring.current_id(), &changed, &changed.salt), "byte {place}");
+        }
         assert!(!verify(&ring, Use::Verify, ring.current_id(), &presented, &salt));
     }
 
@@ -139,6 +172,8 @@ mod tests {
         let token = derive(&old, Use::Refresh, old.current_id(), id, 1, &salt).unwrap();
         let presented = parse(Use::Refresh, token.expose()).unwrap();
         assert!(verify(&ring(), Use::Refresh, old.current_id(), &presented, &salt), "a fallback still verifies");
+        assert!(is_ours(&ring(), Use::Refresh, &presented));
+        assert!(!is_ours(&RootRing::new(&[1; 50], &[]), Use::Refresh, &presented));
         assert!(!verify(&RootRing::new(&[1; 50], &[]), Use::Refresh, old.current_id(), &presented, &salt));
     }
 }

@@ -22,7 +22,7 @@ fn chi_square(bytes: &[u8]) -> f64 {
     counts.iter().map(|count| (f64::from(*count) - expected).powi(2) / expected).sum()
 }
 
-/// C033. Breaks when `core/src/token/opaque.rs`: `let mac = hmac::sign(ring.key(key_id, purpose)?, &message(id, generation, salt));` → `let mac = hmac::sign(ring.key(key_id, purpose)?, &message(Uuid::nil(), generation, &salt[..0]));`.
+/// C033. Breaks when `core/src/token/opaque.rs`: `    let mac = mac(ring.key(key_id, purpose)?, id, generation, salt);` → `    let mac = mac(ring.key(key_id, purpose)?, Uuid::nil(), generation, &salt[..0]);`.
 #[tokio::test]
 async fn tokens_are_unique_and_their_secret_bytes_even() {
     // 99.9 % of even sources stay below; in every run a rarer alarm: 99.9999 %. Source: quantiles of the distribution.

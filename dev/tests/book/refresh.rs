@@ -46,7 +46,7 @@ async fn a_chain_of_refreshes_never_repeats_a_token() {
     assert_eq!(house.number("select max(generation) from sessions").await, 101);
 }
 
-/// C026. Breaks when `core/src/service/refresh.rs`: `                        return Err(Refusal::Unavailable(StoreError::Conflict));` → `                        return { let _ = StoreError::Conflict; Err(Refusal::Unauthenticated) };`.
+/// C026. Breaks when `core/src/service/refresh.rs`: `            Presentation::Repeated => self.answer(&row, row.generation(), &row.key_id),` → `            Presentation::Repeated => Err(Refusal::Unauthenticated),`.
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_refreshes_at_once_in_two_processes_get_one_successor() {
     let house = house().await;

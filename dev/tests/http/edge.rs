@@ -186,7 +186,7 @@ async fn methods_that_tunnel_echo_or_pretend_are_dead() {
 #[tokio::test]
 async fn a_panic_in_the_middle_of_a_command_is_a_plain_problem_and_the_process_lives() {
     let stand = shared().await;
-    let points = "login.reserved=panic,refresh.read=panic,logout.read=panic,revoke.read=panic,profile.read=panic";
+    let points = "login.reserved=panic,refresh.presented=panic,logout.read=panic,revoke.read=panic,profile.read=panic";
     let (mut api, base) = stand.another_api_with(&[("DOORBOOK_FAILPOINTS", points)]).await.unwrap();
     let email = registered(stand).await;
     let (_, tokens) = logged_in(stand, &email).await;

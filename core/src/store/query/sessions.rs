@@ -46,27 +46,49 @@ pub async fn by_id(db: &Db, session: SessionId, buckets: &[Vec<u8>]) -> Result<O
     .await?)
 }
 
-/// Current generation to the next, once: whoever comes second with the same token finds it gone.
+/// A session whose token was spent for the next.
+pub struct Rotated {
+    pub account_id: AccountId,
+    pub absolute_end: Timestamp,
+    pub now: Timestamp,
+}
+
+/// What a token says of the row that it spends.
+pub struct Spent<'a> {
+    pub session: SessionId,
+    pub generation: i64,
+    pub salt: &'a [u8],
+}
+
+/// Current generation to the next, once: whoever comes second with the same token finds it gone. Nothing happens while one of
+/// `unless_counted` counts anything, or when the session is over.
 pub async fn rotate(
     db: &Db,
-    session: SessionId,
-    generation: i64,
+    spent: &Spent<'_>,
     key_id: &str,
     idle_end: Option<Timestamp>,
-) -> Result<bool, StoreError> {
-    let rotated = sqlx::query!(
-        "update sessions set generation = generation + 1, previous_key_id = key_id, key_id = $3, rotated_at = clock_timestamp(),
-                last_used_at = clock_timestamp(), idle_end = $4
-         where session_id = $1 and generation = $2 and revoked_at is null and absolute_end > clock_timestamp()
-           and (idle_end is null or idle_end > clock_timestamp())",
-        session.0,
-        generation,
+    unless_counted: &[Vec<u8>],
+) -> Result<Option<Rotated>, StoreError> {
+    Ok(sqlx::query_as!(
+        Rotated,
+        r#"update sessions s set generation = s.generation + 1, previous_key_id = s.key_id, key_id = $4, rotated_at = clock_timestamp(),
+                  last_used_at = clock_timestamp(), idle_end = $5
+           from streams a
+           where s.session_id = $1 and s.generation = $2 and s.salt = $3 and s.revoked_at is null and s.absolute_end > clock_timestamp()
+             and (s.idle_end is null or s.idle_end > clock_timestamp())
+             and a.stream_id = s.account_id and a.session_epoch = s.session_epoch
+             and not exists (select from counters c where c.bucket = any($6))
+           returning s.account_id as "account_id: AccountId", s.absolute_end as "absolute_end: Timestamp",
+                     s.rotated_at as "now!: Timestamp""#,
+        spent.session.0,
+        spent.generation,
+        spent.salt,
         key_id,
-        idle_end as Option<Timestamp>
+        idle_end as Option<Timestamp>,
+        unless_counted
     )
-    .execute(db)
-    .await?;
-    Ok(rotated.rows_affected() == 1)
+    .fetch_optional(db)
+    .await?)
 }
 
 /// Whether an access token's session and account are in force; one primary-key read. `accounts::in_force` asks the same.
