@@ -3,9 +3,11 @@
 
 mod bodies;
 
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bodies::{BODIES, Body};
@@ -22,17 +24,37 @@ const FULL_DOSE: u32 = 600;
 /// C077. Breaks when `core/src/value/email.rs`: `local.len() > LOCAL_LENGTH_MAX || local.len() + 1 + domain.len() > LENGTH_MAX` → `local.len() > LOCAL_LENGTH_MAX`.
 #[test]
 fn no_input_makes_a_parser_fail_hang_or_break_its_word() {
+    let is_full_dose = std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full");
     for (name, body) in BODIES {
         let kept = kept(name);
         for input in &kept {
             try_one(name, body, input);
         }
-        if std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full") {
-            println!("figure: {name}: {} inputs, kept ones and what cargo-fuzz made of them", guided(name));
-        } else {
+        if !is_full_dose {
             println!("{name}: {} inputs", by_chance(name, body, &kept));
         }
     }
+    if is_full_dose {
+        guided_all();
+    }
+}
+
+/// All parsers by cargo-fuzz, as many at a time as there are cores.
+fn guided_all() {
+    // What is fuzzed is what is released: with the same versions of everything.
+    std::fs::copy(folder().join("../Cargo.lock"), folder().join("Cargo.lock")).unwrap();
+    let waiting = Mutex::new(BODIES.iter());
+    let work = || {
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        while let Some((name, _)) = next() {
+            println!("figure: {name}: {} inputs, kept ones and what cargo-fuzz made of them", guided(name));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, NonZeroUsize::get) {
+            scope.spawn(work);
+        }
+    });
 }
 
 fn folder() -> PathBuf {
@@ -129,8 +151,6 @@ impl Chance {
 /// Lets cargo-fuzz find its own way through the parser; how many inputs it tried.
 fn guided(name: &str) -> u64 {
     let folder = folder();
-    // What is fuzzed is what is released: with the same versions of everything.
-    std::fs::copy(folder.join("../Cargo.lock"), folder.join("Cargo.lock")).unwrap();
     let found = folder.join("found").join(name);
     std::fs::create_dir_all(&found).unwrap();
     let mut command = Command::new("rustup");
