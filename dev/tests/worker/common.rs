@@ -35,7 +35,7 @@ const AT_ONCE: usize = 6;
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How much of a check runs: `full` when DOORBOOK_DOSE=full asks for what the security bar demands, else `small`.
-pub fn dose(small: usize, full: usize) -> usize {
+pub fn dose<T>(small: T, full: T) -> T {
     if std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full") { full } else { small }
 }
 
