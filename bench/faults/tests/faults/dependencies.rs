@@ -56,7 +56,7 @@ async fn a_redis_that_is_not_heard_of_loses_no_mail() {
     assert_unaffected(&row("redis-blackhole").await, |_| true);
 }
 
-/// C105. Breaks when `core/src/store/db/patience.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_800);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28_000);`.
+/// C105. Breaks when `core/src/store/db/patience.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28_000);`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: cargo full -- C105"]
 async fn a_postgres_that_is_not_heard_of_is_not_waited_for() {
@@ -66,7 +66,7 @@ async fn a_postgres_that_is_not_heard_of_is_not_waited_for() {
     assert!(answers.percentile(100) <= REFUSED_WITHIN, "{answers}");
 }
 
-/// C105. Breaks when `core/src/store/db/patience.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_800);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28);`.
+/// C105. Breaks when `core/src/store/db/patience.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28);`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: cargo full -- C105"]
 async fn a_postgres_that_is_far_away_is_used_all_the_same() {

@@ -13,7 +13,7 @@ async fn a_worker_killed_again_and_again_under_a_mixed_load_loses_no_mail() {
     assert_eq!(answers.failed(), 0, "the api does not notice: {answers}");
 }
 
-/// Breaks when `core/src/store/db/patience.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_800);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28_000);`.
+/// Breaks when `core/src/store/db/patience.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28_000);`.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: cargo full -- processes::what_stood_still_and_goes_on_does_no_harm"]
 async fn what_stood_still_and_goes_on_does_no_harm() {

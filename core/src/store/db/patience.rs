@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 /// A statement whose answer has not come by then, counted from the wait for its connection, is given up with its connection: a server
 /// that is not heard of any more ends no statement for us. A request has no more for all its statements: shorter than the statement
 /// timeout, so that a refusal is out within the 3 s of bar 6.
-pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_800);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 tokio::task_local! {
     static OF_REQUEST: Patience;
@@ -78,7 +78,7 @@ mod tests {
             .around(async {
                 assert_eq!(statement(1_900).await, Some(()));
                 sleep(Duration::from_secs(5)).await;
-                assert_eq!(statement(800).await, Some(()));
+                assert_eq!(statement(500).await, Some(()));
                 assert_eq!(statement(101).await, None);
                 assert_eq!(statement(0).await, None, "nothing is left");
             })
