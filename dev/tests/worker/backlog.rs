@@ -60,8 +60,6 @@ fn rate(count: usize, time: Duration) -> f64 {
     f64::from(u32::try_from(count).unwrap()) / time.as_secs_f64()
 }
 
-/// The whole dose has 10,000 mails and two minutes without a server in place of thirty: from the third closure on, each is like the
-/// one before.
 /// Release: the bar names a rate.
 /// C097. Breaks when `core/src/store/pacing.rs`: `limit case when d.weight < $1 then $2::bigint else 1 end` → `limit case when d.weight < $1 then 1 else 1 end`.
 #[tokio::test]
@@ -73,12 +71,14 @@ async fn mails_that_waited_for_the_mail_server_go_fast_once_it_is_back_and_few_w
     let worker = house.worker().await;
     // One pass over all: then they lie in Postgres, and nothing of them with Redis.
     house.until(12 * SOON, "select count(*) from jobs where kind = 'mail' and run_at <= clock_timestamp()", 0).await;
-    sleep(Duration::from_secs(u64::try_from(dose(1, 120)).unwrap())).await;
+    sleep(Duration::from_secs(dose(1, 30 * 60))).await;
     // One may be trying right now.
     assert!(house.waiting_in_redis().await <= 1);
     let tried = house.number("select count(*) from deliveries where attempts > 0").await;
     println!("figure: {tried} of {count} mails were tried while nobody listened");
-    assert!(tried <= 24, "{tried}");
+    // In time one every forty seconds, to find out.
+    let few = dose(24, 80);
+    assert!(tried <= few, "{tried}");
 
     house.stand.sink.open().await.unwrap();
     let back = Instant::now();
@@ -92,7 +92,7 @@ async fn mails_that_waited_for_the_mail_server_go_fast_once_it_is_back_and_few_w
     let rate = rate(count, draining.elapsed());
     println!("figure: {count} mails drained after the outage at {rate:.0}/s");
     assert_eq!(house.stand.sink.mails().len(), count, "each once");
-    assert!(worker.metric("mails_held_total").await >= i64::try_from(count - 24).ok());
+    assert!(worker.metric("mails_held_total").await >= i64::try_from(count).ok().map(|count| count - few));
     // However busy the machine: more than one mail for each look of the sweep, which comes every two seconds.
     let goal = if is_full() { DRAINED_AFTER_OUTAGE } else { 2.0 };
     assert!(rate >= goal, "{rate:.1}/s");
