@@ -5,6 +5,7 @@ use std::{future::Future, sync::LazyLock, time::Duration};
 use doorbook_core::store::Patience;
 use tokio::{
     sync::watch,
+    task::JoinError,
     time::{Instant, sleep_until, timeout},
 };
 use tracing::Instrument;
@@ -29,36 +30,40 @@ impl Drop for Running {
     }
 }
 
+/// Seconds after which a client whose command waits for Postgres for too long may try again.
+const RETRY_AFTER_SECONDS: u64 = 1;
+
 /// Runs `command` in its own task to the end and returns what it returned. Dropping the returned future stops the
-/// waiting, not the command. A command that panics is a 500.
+/// waiting, not the command; so does a Postgres that the request has waited for long enough: 503. A command that panics is a 500.
 pub async fn run_to_end<T, E>(command: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<Problem> + Send + 'static,
 {
-    let (running, patience) = (Running::start(), Patience::inherited());
+    let (running, patience) = (Running::start(), Patience::of_command());
     let task = async move {
         let _running = running;
         command.await
     };
-    let task = async move {
-        match patience {
-            Some(patience) => patience.around(task).await,
-            None => task.await,
-        }
-    };
-    match tokio::spawn(task.in_current_span()).await {
-        Ok(outcome) => outcome,
-        Err(error) => {
-            // A panic was told, and reported, as an error where it happened.
-            if error.is_panic() {
-                tracing::warn!("a command panicked");
-            } else {
-                tracing::error!("a command did not finish");
-            }
-            Err(Problem::internal().into())
-        }
+    let Some(patience) = patience else { return outcome(tokio::spawn(task.in_current_span()).await) };
+    let task = tokio::spawn(patience.clone().around(task).in_current_span());
+    tokio::select! {
+        biased;
+        ended = task => outcome(ended),
+        () = patience.ended() => Err(Problem::unavailable(RETRY_AFTER_SECONDS).into()),
     }
+}
+
+fn outcome<T, E: From<Problem>>(ended: Result<Result<T, E>, JoinError>) -> Result<T, E> {
+    ended.unwrap_or_else(|error| {
+        // A panic was told, and reported, as an error where it happened.
+        if error.is_panic() {
+            tracing::warn!("a command panicked");
+        } else {
+            tracing::error!("a command did not finish");
+        }
+        Err(Problem::internal().into())
+    })
 }
 
 /// Step of the times at which some answers leave. Over the time that their work takes on an idle machine, under what a person notices.

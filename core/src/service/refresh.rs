@@ -2,7 +2,7 @@
 //! genuine one ends the family.
 
 use super::append::Batch;
-use super::limits::network_bucket;
+use super::limits::{BAD_TOKENS, network_bucket};
 use super::login::Tokens;
 use super::{Context, Doorbook, Refusal, retrying};
 use crate::clock::Timestamp;
@@ -47,13 +47,13 @@ impl Doorbook {
         .await
     }
 
-    /// The next pair, if the token is the newest of a living session and nothing is counted against its network.
-    async fn spend(&self, presented: &Presented, unless_counted: &[Vec<u8>]) -> Result<Option<Tokens>, Refusal> {
+    /// The next pair, if the token is the newest of a living session and its network has guesses left for certain.
+    async fn spend(&self, presented: &Presented, network: &[Vec<u8>]) -> Result<Option<Tokens>, Refusal> {
         let key_id = self.roots.current_id();
-        let idle_end = self.policy.session_idle.map(|idle| self.now().plus(idle));
+        let idle = self.policy.session_idle;
         let session = SessionId(presented.id);
         let spent = Spent { session, generation: presented.generation.into(), salt: &presented.salt };
-        let Some(rotated) = sessions::rotate(&self.db, &spent, key_id, idle_end, unless_counted).await? else {
+        let Some(rotated) = sessions::rotate(&self.db, &spent, key_id, idle, (network, BAD_TOKENS.max)).await? else {
             return Ok(None);
         };
         self.clock.observe(rotated.now);
@@ -78,8 +78,7 @@ impl Doorbook {
         match judge(&row.family(), presented.generation, row.now, self.policy.refresh_grace) {
             Presentation::Ended => Err(Refusal::Unauthenticated),
             Presentation::Repeated => self.answer(&row, row.generation(), &row.key_id),
-            // Something is counted against its network, but not too much. Nothing left to spend: somebody was faster, and what the row
-            // says now decides.
+            // Its network has guessed a lot, but long ago. Nothing left to spend: somebody was faster, and what the row says now decides.
             Presentation::Current => {
                 self.spend(presented, &[]).await?.ok_or(Refusal::Unavailable(StoreError::Conflict))
             }

@@ -10,6 +10,7 @@ use crate::attempt::AttemptEvent;
 use crate::attempt::rollup::{ROWS_A_MINUTE, RollUp, Tally, Telling, roll_up, telling};
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
+use crate::store::StoreError;
 use crate::store::keys::identifiers::{Bucket, Identifiers};
 use crate::store::log::StreamKind;
 use crate::store::project::attempts::NewTally;
@@ -18,9 +19,10 @@ use crate::store::query::attempts::{self, TallyRow};
 use crate::terms::network;
 use crate::value::{Email, EventId, StreamId};
 
-/// Identifiers of one statement: some 3,300 guesses a second, more than anybody hashes, and a third of what it has time for. A minute
-/// that has more is rolled up in several, by ranges of networks, with a hundred and one events each.
-const BATCH: i64 = 200_000;
+/// Identifiers of one statement: 1,600 guesses a second, more than most machines hash, and a fifth of what it has time for. A minute that
+/// has more is rolled up in several, by ranges of networks, with a hundred and one events each. So is one whose statement was not
+/// answered in time: it is tried again with fewer, or what was counted would never be told.
+const BATCHES: [i64; 3] = [100_000, 20_000, 4_000];
 /// Roll-ups of so long stand in one stream.
 const STREAM: Duration = Duration::from_hours(1);
 
@@ -77,7 +79,19 @@ impl Doorbook {
     /// Rolls up the oldest minute that is over; how many events tell of it, 0 when there is none. What was counted goes in the statement
     /// that tells of it: whoever dies, or is at work beside, tells nothing twice and loses nothing.
     pub async fn roll_up_attempts(&self, context: &Context) -> Result<usize, Refusal> {
-        let rows = attempts::oldest(&self.db, BATCH).await?;
+        let mut outcome = Ok(0);
+        for most in BATCHES {
+            outcome = self.roll_up_some(most, context).await;
+            let is_too_slow = |error: &Refusal| matches!(error, Refusal::Unavailable(StoreError::Unavailable(_)));
+            if !outcome.as_ref().is_err_and(is_too_slow) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    async fn roll_up_some(&self, most: i64, context: &Context) -> Result<usize, Refusal> {
+        let rows = attempts::oldest(&self.db, most).await?;
         let Some(minute) = rows.first().map(|row| row.minute) else { return Ok(0) };
         let told = roll_up(&rows.iter().map(tally).collect::<Vec<_>>());
         let mut batch = Batch::new(context, self.now());

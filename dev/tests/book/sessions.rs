@@ -147,7 +147,7 @@ async fn a_family_ends_a_week_after_its_login_however_often_it_rotates() {
     assert_eq!(alive(&book, &newest).await, (false, false), "at the end");
 }
 
-/// C031. Breaks when `core/src/service/refresh.rs`: `        let idle_end = self.policy.session_idle.map(|idle| self.now().plus(idle));` → `        let idle_end = None;`.
+/// C031. Breaks when `core/src/service/refresh.rs`: `        let idle = self.policy.session_idle;` → `        let idle = None;`.
 #[tokio::test]
 async fn an_idle_session_ends_and_one_in_use_does_not() {
     let house = house().await;

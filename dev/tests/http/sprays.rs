@@ -17,7 +17,7 @@ const LOGIN: &str = "/api/auth/login/";
 /// Connections that spray at a time.
 const SPRAYERS: usize = 12;
 /// The whole dose ends here, however many attempts were made by then.
-const SPRAY_MAX: Duration = Duration::from_mins(15);
+const SPRAY_MAX: Duration = Duration::from_mins(25);
 /// Rows that a minute may add: single ones, and roll-ups. Source: contract of the events, ADR 22.
 const SINGLE_ROWS: i64 = 600;
 const ROLL_UPS: i64 = 101;

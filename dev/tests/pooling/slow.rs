@@ -88,7 +88,7 @@ async fn connections_that_take_longer_than_a_request_waits_are_opened_all_the_sa
     println!("figure: eight reads at once succeed {} ms after the start", began.elapsed().as_millis());
 }
 
-/// C103. Breaks when `api/src/command.rs`: `let (running, patience) = (Running::start(), Patience::inherited());` → `let (running, patience) = (Running::start(), None::<Patience>);`.
+/// C103. Breaks when `api/src/command.rs`: `    let (running, patience) = (Running::start(), Patience::of_command());` → `    let (running, patience) = (Running::start(), None::<Patience>);`.
 #[tokio::test]
 async fn a_request_of_several_statements_that_are_each_slow_is_refused_as_soon_as_one_whose_first_is() {
     let (stand, _) = stand().await;
@@ -112,4 +112,36 @@ async fn a_request_of_several_statements_that_are_each_slow_is_refused_as_soon_a
     while login().await.status != 200 {
         assert!(began.elapsed() < USEFUL_WITHIN, "nobody gets in any more");
     }
+}
+
+/// C011. Breaks when `core/src/store/db/patience.rs`: `ends_statements: false,` → `ends_statements: true,`.
+#[tokio::test]
+async fn a_right_password_that_a_slow_postgres_had_no_time_for_is_settled_and_counts_as_no_failure() {
+    let (stand, _) = stand().await;
+    let owner = stand.database.pool(Role::Migrator).await.unwrap();
+    let count = async |sql| sqlx::query_scalar::<_, i64>(sql).fetch_one(&owner).await.unwrap();
+    let (held, logins) = (
+        "select count(*) from counters where kind = 'login' and state->'held' <> '[]'",
+        "select count(*) from events where type = 'LoggedIn'",
+    );
+    let later = Arc::new(AtomicU64::new(0));
+    let (_api, base) = far_api(&stand, Arc::clone(&later)).await;
+    let client = stand.client().at(&base);
+    let login =
+        async || client.post("/api/auth/login/", json!({ "email": EMAIL, "password": PASSWORD })).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(login().await.status, 200);
+    }
+    // It takes some eight statements, of which four count the guess.
+    later.store(450, Ordering::Relaxed);
+    for before in 3..6 {
+        assert_eq!(count(logins).await, before);
+        assert_eq!(login().await.status, 503);
+        let told = Instant::now();
+        while count(logins).await == before || count(held).await > 0 {
+            assert!(told.elapsed() < USEFUL_WITHIN, "a guess is never settled");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+    assert_eq!(count("select count(*) from events where type in ('LoginFailed', 'LoginBlocked')").await, 0);
 }

@@ -1,68 +1,95 @@
 //! How long Postgres is waited for: at one statement, and at all the statements of a request together.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 /// A statement whose answer has not come by then, counted from the wait for its connection, is given up with its connection: a server
-/// that is not heard of any more ends no statement for us. A request has no more for all its statements: shorter than the statement
-/// timeout, so that a refusal is out within the 3 s of bar 6.
+/// that is not heard of any more ends no statement for us. A request has no more for all its statements: half a second less than the 3 s
+/// of bar 6, within which it must be refused.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// With less than this left nothing is sent: it would cost a connection that is well.
+const SHORTEST: Duration = Duration::from_millis(20);
 
 tokio::task_local! {
     static OF_REQUEST: Patience;
 }
 
-/// What is left of one request's time for Postgres. Its own work, hashes above all, takes nothing of it.
+/// How long one request has waited for Postgres. Its own work, hashes above all, takes nothing of it.
 #[derive(Clone, Debug)]
-pub struct Patience(Arc<Mutex<Duration>>);
+pub struct Patience {
+    waits: Arc<Mutex<Waits>>,
+    /// Whether its statements end with it.
+    ends_statements: bool,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
+    over: Duration,
+    /// Since when one is going on.
+    since: Option<Instant>,
+}
 
 impl Patience {
     /// That of a request that begins.
     pub fn of_request() -> Self {
-        Self(Arc::new(Mutex::new(ANSWER_TIMEOUT)))
+        Self { waits: Arc::default(), ends_statements: true }
     }
 
-    /// That of the request which this is part of: a task it begins does not inherit it by itself.
-    pub fn inherited() -> Option<Self> {
-        OF_REQUEST.try_with(Self::clone).ok()
+    /// That of the request which this is part of, for a command that it begins: the request is answered when its patience ends, and the
+    /// command goes on. A guess that was taken into account must be settled, however slow Postgres is.
+    pub fn of_command() -> Option<Self> {
+        OF_REQUEST.try_with(|patience| Self { ends_statements: false, ..patience.clone() }).ok()
     }
 
-    /// Does work whose statements all wait on this.
+    /// Does work whose statements all count here.
     pub fn around<T>(self, work: impl Future<Output = T>) -> impl Future<Output = T> {
         OF_REQUEST.scope(self, work)
     }
 
-    fn left(&self) -> Duration {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns when Postgres has been waited for long enough.
+    pub async fn ended(&self) {
+        loop {
+            let left = self.left();
+            if left < SHORTEST {
+                return;
+            }
+            sleep(left).await;
+        }
     }
 
-    fn spend(&self, took: Duration) {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *left = left.saturating_sub(took);
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn left(&self) -> Duration {
+        let waits = self.waits();
+        let going_on = waits.since.map_or(Duration::ZERO, |since| since.elapsed());
+        ANSWER_TIMEOUT.saturating_sub(waits.over + going_on)
     }
 }
 
 /// The answer to a statement if it comes within `most` and, in a request, within what is left of its patience.
 pub(super) async fn answered<T>(most: Duration, answer: impl Future<Output = T>) -> Option<T> {
-    let Some(patience) = Patience::inherited() else { return timeout(most, answer).await.ok() };
-    let left = patience.left();
-    // Not even begun: a statement that is sent may be done.
-    if left.is_zero() {
+    let Ok(patience) = OF_REQUEST.try_with(Patience::clone) else { return timeout(most, answer).await.ok() };
+    let most = if patience.ends_statements { most.min(patience.left()) } else { most };
+    if most < SHORTEST {
         return None;
     }
     let begun = Instant::now();
-    let answer = timeout(most.min(left), answer).await.ok();
-    patience.spend(begun.elapsed());
+    patience.waits().since = Some(begun);
+    let answer = timeout(most, answer).await.ok();
+    let mut waits = patience.waits();
+    waits.over += begun.elapsed();
+    waits.since = None;
     answer
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::sleep;
-
     use super::*;
 
     const MOST: Duration = Duration::from_secs(2);
@@ -71,7 +98,7 @@ mod tests {
         answered(MOST, sleep(Duration::from_millis(millis))).await
     }
 
-    /// C103. Breaks when `core/src/store/db/patience.rs`: `    patience.spend(begun.elapsed());` → `    patience.spend(Duration::ZERO);`.
+    /// C103. Breaks when `core/src/store/db/patience.rs`: `    waits.over += begun.elapsed();` → `    waits.over += Duration::ZERO;`.
     #[tokio::test(start_paused = true)]
     async fn the_statements_of_a_request_share_its_patience_and_its_own_work_takes_none() {
         Patience::of_request()
@@ -86,14 +113,23 @@ mod tests {
         assert_eq!((statement(2_001).await, statement(1_999).await), (None, Some(())), "outside of a request");
     }
 
+    /// C011, C103. Breaks when `core/src/store/db/patience.rs`: `ends_statements: false,` → `ends_statements: true,`.
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_a_request_begins_waits_on_the_same() {
+    async fn a_command_goes_on_when_the_request_that_began_it_is_told_that_it_waited_long_enough() {
         Patience::of_request()
             .around(async {
-                assert_eq!(statement(1_500).await, Some(()));
-                let patience = Patience::inherited().unwrap();
-                assert_eq!(tokio::spawn(patience.around(statement(1_500))).await.unwrap(), None);
-                assert_eq!(statement(1).await, None);
+                assert_eq!(statement(1_000).await, Some(()));
+                let patience = Patience::of_command().unwrap();
+                let begun = Instant::now();
+                let command = tokio::spawn(patience.clone().around(async {
+                    // Its own work.
+                    sleep(Duration::from_secs(3)).await;
+                    (statement(1_400).await, statement(1_900).await)
+                }));
+                patience.ended().await;
+                let waited = begun.elapsed();
+                assert!((4_480..4_510).contains(&waited.as_millis()), "{waited:?}");
+                assert_eq!(command.await.unwrap(), (Some(()), Some(())));
             })
             .await;
     }

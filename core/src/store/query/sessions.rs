@@ -60,32 +60,33 @@ pub struct Spent<'a> {
     pub salt: &'a [u8],
 }
 
-/// Current generation to the next, once: whoever comes second with the same token finds it gone. Nothing happens while one of
-/// `unless_counted` counts anything, or when the session is over.
+/// Current generation to the next, once: whoever comes second with the same token finds it gone. Nothing happens when the session is
+/// over, or while one of the buckets `unless_hit` holds `hits` or more, old ones among them.
 pub async fn rotate(
     db: &Db,
     spent: &Spent<'_>,
     key_id: &str,
-    idle_end: Option<Timestamp>,
-    unless_counted: &[Vec<u8>],
+    idle: Option<Duration>,
+    (unless_hit, hits): (&[Vec<u8>], u32),
 ) -> Result<Option<Rotated>, StoreError> {
     Ok(sqlx::query_as!(
         Rotated,
         r#"update sessions s set generation = s.generation + 1, previous_key_id = s.key_id, key_id = $4, rotated_at = clock_timestamp(),
-                  last_used_at = clock_timestamp(), idle_end = $5
+                  last_used_at = clock_timestamp(), idle_end = clock_timestamp() + $5 * interval '1 second'
            from streams a
            where s.session_id = $1 and s.generation = $2 and s.salt = $3 and s.revoked_at is null and s.absolute_end > clock_timestamp()
              and (s.idle_end is null or s.idle_end > clock_timestamp())
              and a.stream_id = s.account_id and a.session_epoch = s.session_epoch
-             and not exists (select from counters c where c.bucket = any($6))
+             and not exists (select from counters c where c.bucket = any($6) and jsonb_array_length(c.state->'hits') >= $7)
            returning s.account_id as "account_id: AccountId", s.absolute_end as "absolute_end: Timestamp",
                      s.rotated_at as "now!: Timestamp""#,
         spent.session.0,
         spent.generation,
         spent.salt,
         key_id,
-        idle_end as Option<Timestamp>,
-        unless_counted
+        idle.map(|idle| idle.as_secs_f64()),
+        unless_hit,
+        i32::try_from(hits).unwrap_or(i32::MAX)
     )
     .fetch_optional(db)
     .await?)
