@@ -13,6 +13,7 @@ mod erasure;
 mod expiry;
 mod flows;
 mod idempotency;
+mod interleavings;
 mod issued;
 mod key_changes;
 mod limits;

@@ -114,7 +114,7 @@ async fn a_request_of_several_statements_that_are_each_slow_is_refused_as_soon_a
     }
 }
 
-/// C011. Breaks when `core/src/store/db/patience.rs`: `ends_statements: false,` → `ends_statements: true,`.
+/// C011. Breaks when `core/src/store/db/patience.rs`: `Self { ends_statements: false, ..` → `Self { ends_statements: true, ..`.
 #[tokio::test]
 async fn a_right_password_that_a_slow_postgres_had_no_time_for_is_settled_and_counts_as_no_failure() {
     let (stand, _) = stand().await;

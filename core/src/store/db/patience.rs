@@ -113,7 +113,6 @@ mod tests {
         assert_eq!((statement(2_001).await, statement(1_999).await), (None, Some(())), "outside of a request");
     }
 
-    /// C011, C103. Breaks when `core/src/store/db/patience.rs`: `ends_statements: false,` → `ends_statements: true,`.
     #[tokio::test(start_paused = true)]
     async fn a_command_goes_on_when_the_request_that_began_it_is_told_that_it_waited_long_enough() {
         Patience::of_request()
