@@ -50,7 +50,10 @@ where
     tokio::select! {
         biased;
         ended = task => outcome(ended),
-        () = patience.ended() => Err(Problem::unavailable(RETRY_AFTER_SECONDS).into()),
+        () = patience.ended() => {
+            tracing::warn!("a command waits too long for Postgres: it goes on, and its client is told to come back");
+            Err(Problem::unavailable(RETRY_AFTER_SECONDS).into())
+        }
     }
 }
 
