@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::Instrument;
 
-use crate::problem::Problem;
+use crate::{middleware::timeout::RETRY_AFTER_SECONDS, problem::Problem};
 
 /// Commands running in this process. One counter for all, because it is the process that must not end before them.
 static RUNNING: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
@@ -29,9 +29,6 @@ impl Drop for Running {
         RUNNING.send_modify(|running| *running -= 1);
     }
 }
-
-/// Seconds after which a client whose command waits for Postgres for too long may try again.
-const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Runs `command` in its own task to the end and returns what it returned. Dropping the returned future stops the
 /// waiting, not the command; so does a Postgres that the request has waited for long enough: 503. A command that panics is a 500.

@@ -25,7 +25,7 @@ pub fn forms(token: &str) -> Vec<Vec<u8>> {
         Some((_, signature)) => URL_SAFE_NO_PAD.decode(signature).ok().map(|bytes| (signature, bytes)),
         None => decode(token)
             .filter(|bytes| bytes.len() > HEAD)
-            .map(|mut bytes| (&token[token.len() - (bytes.len() - HEAD) * 4 / 3 - 1..], bytes.split_off(HEAD))),
+            .map(|mut bytes| (&token[token.len() - ((bytes.len() - HEAD) * 4).div_ceil(3)..], bytes.split_off(HEAD))),
     };
     secret.map_or_else(Vec::new, |(text, bytes)| vec![text.into(), hex(&bytes), bytes])
 }

@@ -10,7 +10,7 @@ use crate::problem::Problem;
 const ANSWER_MARGIN: Duration = Duration::from_millis(100);
 
 /// Seconds after which a client whose request took too long may try again.
-const RETRY_AFTER_SECONDS: u64 = 1;
+pub const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// When the request must be answered. Kept in the request's extensions.
 #[derive(Debug, Clone, Copy)]

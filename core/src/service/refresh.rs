@@ -78,7 +78,8 @@ impl Doorbook {
         match judge(&row.family(), presented.generation, row.now, self.policy.refresh_grace) {
             Presentation::Ended => Err(Refusal::Unauthenticated),
             Presentation::Repeated => self.answer(&row, row.generation(), &row.key_id),
-            // Its network has guessed a lot, but long ago. Nothing left to spend: somebody was faster, and what the row says now decides.
+            // Its network has guessed a lot, but long ago, or the row moved while the statement waited for it. Nothing left to spend now:
+            // somebody was faster, and what the row says then decides.
             Presentation::Current => {
                 self.spend(presented, &[]).await?.ok_or(Refusal::Unavailable(StoreError::Conflict))
             }

@@ -1,7 +1,7 @@
 //! Opaque tokens: `prefix ‖ base64url(id ‖ generation ‖ row salt ‖ HMAC(key of this use, id ‖ generation ‖ row salt))`. The row keeps
 //! id, key id and salt; the key is not in the database and the salt not in the environment, so neither alone makes a token. That the
-//! salt stands in the token lets a forged one be told before anything is read, and a genuine one be spent by a single statement that
-//! asks for its salt.
+//! salt stands in the token lets a forged refresh token be told before its session is read, and a genuine one be spent by a single
+//! statement that asks for its salt.
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use base64::Engine as _;

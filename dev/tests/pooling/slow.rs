@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use doorbook_dev::{Program, Role, Stand};
+use doorbook_dev::{Client, Program, Role, Stand};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::{TcpListener, TcpStream};
@@ -56,8 +56,8 @@ async fn stand() -> (Stand, String) {
     let client = stand.client();
     let body = json!({ "email": EMAIL, "password": PASSWORD, "password_confirm": PASSWORD });
     assert_eq!(client.post("/api/auth/register/", body).await.unwrap().status, 201);
-    let login = client.post("/api/auth/login/", json!({ "email": EMAIL, "password": PASSWORD })).await.unwrap();
-    let access = login.text("access").to_owned();
+    let answer = client.post("/api/auth/login/", json!({ "email": EMAIL, "password": PASSWORD })).await.unwrap();
+    let access = answer.text("access").to_owned();
     (stand, access)
 }
 
@@ -65,6 +65,22 @@ async fn stand() -> (Stand, String) {
 async fn far_api(stand: &Stand, later: Arc<AtomicU64>) -> (Program, String) {
     let port = long_way_to(cluster().await.postgres().port(), later).await;
     stand.another_api_with(&[("DATABASE_URL", &stand.database.url_at(port, Role::Api))]).await.unwrap()
+}
+
+/// Logs in there; the status.
+async fn login(far: &Client) -> u16 {
+    far.post("/api/auth/login/", json!({ "email": EMAIL, "password": PASSWORD })).await.unwrap().status
+}
+
+/// A client of an api that is as far from Postgres as `later` says, and near it as yet: what is prepared and read once a process takes
+/// answers of its own, so it has been there twice.
+async fn near_as_yet(stand: &Stand, later: &Arc<AtomicU64>) -> (Program, Client) {
+    let (api, base) = far_api(stand, Arc::clone(later)).await;
+    let client = stand.client().at(&base);
+    for _ in 0..2 {
+        assert_eq!(login(&client).await, 200);
+    }
+    (api, client)
 }
 
 /// Breaks when `core/src/store/db.rs`: `let Some(opening) = self.open_one_more() else { return self.pool.acquire().await };` → `let Some(opening) = None::<JoinHandle<sqlx::Result<PoolConnection<Postgres>>>> else { return self.pool.acquire().await };`.
@@ -93,23 +109,15 @@ async fn connections_that_take_longer_than_a_request_waits_are_opened_all_the_sa
 async fn a_request_of_several_statements_that_are_each_slow_is_refused_as_soon_as_one_whose_first_is() {
     let (stand, _) = stand().await;
     let later = Arc::new(AtomicU64::new(0));
-    let (_api, base) = far_api(&stand, Arc::clone(&later)).await;
-    let client = stand.client().at(&base);
-    let login =
-        async || client.post("/api/auth/login/", json!({ "email": EMAIL, "password": PASSWORD })).await.unwrap();
-    // Twice: what is prepared and read once a process takes answers of its own.
-    for _ in 0..2 {
-        assert_eq!(login().await.status, 200);
-    }
+    let (_api, client) = near_as_yet(&stand, &later).await;
     // Each is within a statement's time, and all of them are not within a request's.
     later.store(1_200, Ordering::Relaxed);
     let began = Instant::now();
-    let refused = login().await;
-    assert_eq!(refused.status, 503, "{refused:?}");
+    assert_eq!(login(&client).await, 503);
     assert!(began.elapsed() < REFUSED_WITHIN, "took {:?}", began.elapsed());
     println!("figure: refused after {} ms", began.elapsed().as_millis());
     later.store(0, Ordering::Relaxed);
-    while login().await.status != 200 {
+    while login(&client).await != 200 {
         assert!(began.elapsed() < USEFUL_WITHIN, "nobody gets in any more");
     }
 }
@@ -125,18 +133,12 @@ async fn a_right_password_that_a_slow_postgres_had_no_time_for_is_settled_and_co
         "select count(*) from events where type = 'LoggedIn'",
     );
     let later = Arc::new(AtomicU64::new(0));
-    let (_api, base) = far_api(&stand, Arc::clone(&later)).await;
-    let client = stand.client().at(&base);
-    let login =
-        async || client.post("/api/auth/login/", json!({ "email": EMAIL, "password": PASSWORD })).await.unwrap();
-    for _ in 0..2 {
-        assert_eq!(login().await.status, 200);
-    }
+    let (_api, client) = near_as_yet(&stand, &later).await;
     // It takes some eight statements, of which four count the guess.
     later.store(450, Ordering::Relaxed);
     for before in 3..6 {
         assert_eq!(count(logins).await, before);
-        assert_eq!(login().await.status, 503);
+        assert_eq!(login(&client).await, 503);
         let told = Instant::now();
         while count(logins).await == before || count(held).await > 0 {
             assert!(told.elapsed() < USEFUL_WITHIN, "a guess is never settled");

@@ -98,7 +98,6 @@ mod tests {
         answered(MOST, sleep(Duration::from_millis(millis))).await
     }
 
-    /// C103. Breaks when `core/src/store/db/patience.rs`: `    waits.over += begun.elapsed();` → `    waits.over += Duration::ZERO;`.
     #[tokio::test(start_paused = true)]
     async fn the_statements_of_a_request_share_its_patience_and_its_own_work_takes_none() {
         Patience::of_request()
