@@ -89,6 +89,7 @@ mod tests {
             fence: 1,
             trace_id: None,
             span_id: None,
+            trouble: false,
             created_at: CREATED,
             now: CREATED,
         }

@@ -65,7 +65,8 @@ impl Pacing {
         job: &Claimed,
     ) -> Result<Passage, StoreError> {
         let to = doorbook.destinations(mail.recipient_domain());
-        let troubled = match doorbook.may_go(to).await? {
+        let admission = if job.trouble { doorbook.may_go(to).await? } else { Admission::Go { troubled: Vec::new() } };
+        let troubled = match admission {
             Admission::Go { troubled } => troubled,
             Admission::Held(by) => {
                 let taken = (by == to.server).then_some(false);

@@ -10,10 +10,11 @@ use doorbook_core::job;
 use doorbook_core::service::mail::Handover;
 use doorbook_core::service::{Doorbook, Refusal};
 use doorbook_core::store::jobs::{self, Claimed, Dispatch, LEASE, Outcome, STARTS_MAX};
+use doorbook_core::store::query::deliveries::DeliveryRow;
 use doorbook_core::store::{StoreError, pacing};
 use doorbook_core::telemetry::traces;
 use doorbook_core::token::random;
-use doorbook_core::value::{DeliveryId, JobId};
+use doorbook_core::value::JobId;
 use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -21,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use tracing::Instrument as _;
 
 use crate::ending::{Ending, conclude};
-use crate::jobs::{self as work, Outlets, Verdict};
+use crate::jobs::{self as work, Outlets, Told, Verdict};
 use crate::metrics::Metrics;
 use crate::stop::Stop;
 
@@ -136,7 +137,7 @@ impl Runner {
             job::MAIL => Ending::Mail(Handover::Failed { answer }),
             _ => Ending::Job(Outcome::Dead { error: answer }),
         };
-        self.settle(job, &ending).await;
+        self.settle(job, &ending, None).await;
     }
 
     async fn carry_out(&self, job: &Claimed, leased_at: Instant) {
@@ -144,13 +145,13 @@ impl Runner {
             return self.set_aside(job).await;
         }
         let work = AssertUnwindSafe(work::run(&self.doorbook, &self.outlets, job)).catch_unwind();
-        let verdict = tokio::select! {
+        let Told { verdict, delivery } = tokio::select! {
             outcome = work => outcome.unwrap_or_else(|panic| {
                 self.metrics.panics.add(1);
                 let what = panic_text(panic.as_ref());
                 // The panic itself was told, and reported, as an error.
                 tracing::warn!("the job panicked");
-                Verdict::Retry { error: format!("panicked: {what}") }
+                Verdict::Retry { error: format!("panicked: {what}") }.into()
             }),
             () = self.keep_lease(job, leased_at) => {
                 self.metrics.lost.add(1);
@@ -160,7 +161,7 @@ impl Runner {
         };
         let [chance] = random();
         let ending = conclude(job, verdict, self.doorbook.clock.now(), chance);
-        self.settle(job, &ending).await;
+        self.settle(job, &ending, delivery).await;
     }
 
     /// Renews the lease for as long as it is polled. Returns when the job is not this worker's any more.
@@ -177,10 +178,11 @@ impl Runner {
         }
     }
 
-    async fn settle(&self, job: &Claimed, ending: &Ending) {
+    /// `delivery` is what the job has read of its mail; once that was not right, it is read anew.
+    async fn settle(&self, job: &Claimed, ending: &Ending, mut delivery: Option<DeliveryRow>) {
         let deadline = Instant::now() + SETTLE_PATIENCE;
         loop {
-            let error = match self.write(job, ending).await {
+            let error = match self.write(job, ending, delivery.take()).await {
                 Ok(true) => return self.count(ending),
                 // A row or table that was locked for too long is a conflict too; then the job is still ours.
                 Ok(false) if !self.holds(job).await => {
@@ -206,11 +208,11 @@ impl Runner {
         !matches!(jobs::renew(&self.doorbook.db, job).await, Ok(false))
     }
 
-    async fn write(&self, job: &Claimed, ending: &Ending) -> Result<bool, Refusal> {
+    async fn write(&self, job: &Claimed, ending: &Ending, delivery: Option<DeliveryRow>) -> Result<bool, Refusal> {
         match ending {
             Ending::Held { by, pause } => Ok(pacing::hold(&self.doorbook.db, job, *by, *pause).await?),
             Ending::Job(outcome) => Ok(jobs::settle(&self.doorbook.db, job, outcome).await?),
-            Ending::Mail(handover) => self.doorbook.settle_mail(job, DeliveryId(job.reference), handover).await,
+            Ending::Mail(handover) => self.doorbook.settle_mail(job, delivery, handover).await,
         }
     }
 

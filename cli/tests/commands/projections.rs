@@ -17,7 +17,8 @@ async fn link(house: &House, book: &Doorbook, template: &str) -> String {
     .fetch_one(&house.owner)
     .await
     .unwrap();
-    match book.prepare_mail(DeliveryId(delivery)).await.unwrap() {
+    let row = book.delivery(DeliveryId(delivery)).await.unwrap().unwrap();
+    match book.prepare_mail(&row).await.unwrap() {
         Prepared::Send(mail) => mail.token.unwrap().1.expose().to_owned(),
         Prepared::Unneeded { reason } => panic!("{template} is not needed: {reason}"),
         Prepared::Alert(_) => panic!("an operator's"),

@@ -10,11 +10,12 @@ use crate::event::Event;
 use crate::notification::{MailState, NotificationEvent};
 use crate::store::StoreError;
 use crate::store::jobs::{Claimed, Outcome};
+use crate::store::keys::DataKey;
 use crate::store::project::outbox::Tried;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::deliveries::DeliveryRow;
-use crate::store::query::{accounts, deliveries, tokens};
+use crate::store::query::{accounts, deliveries};
 use crate::token::opaque::{self, OpaqueToken};
 use crate::value::{DeliveryId, Locale, StreamId};
 
@@ -90,25 +91,30 @@ pub enum Handover {
 }
 
 impl Doorbook {
+    /// A delivery as it stands now.
+    pub async fn delivery(&self, delivery: DeliveryId) -> Result<Option<DeliveryRow>, Refusal> {
+        let row = deliveries::by_id(&self.db, delivery).await?;
+        if let Some(row) = &row {
+            self.clock.observe(row.now);
+        }
+        Ok(row)
+    }
+
     /// Asks whether a delivery is still needed and gathers what it needs. No connection is held afterwards.
-    pub async fn prepare_mail(&self, delivery: DeliveryId) -> Result<Prepared, Refusal> {
-        let Some(row) = deliveries::by_id(&self.db, delivery).await? else {
-            return Ok(Prepared::Unneeded { reason: "no_delivery" });
-        };
-        self.clock.observe(row.now);
+    pub async fn prepare_mail(&self, row: &DeliveryRow) -> Result<Prepared, Refusal> {
         // A failed one has no job but the one that an operator has redriven.
         if matches!(row.state.as_str(), "sent" | "suppressed") {
             return Ok(Prepared::Settled);
         }
-        let needed = match self.need_of(&row).await? {
+        let needed = match self.need_of(row).await? {
             Need::Unneeded(reason) => return Ok(Prepared::Unneeded { reason }),
             Need::Alert(alert) => return Ok(Prepared::Alert(alert)),
             Need::Needed(needed) => *needed,
         };
         let Needed { owner, profile, token, token_expires_at, to, context } = needed;
         Ok(Prepared::Send(Box::new(ReadyMail {
-            delivery,
-            template: row.template,
+            delivery: row.delivery_id,
+            template: row.template.clone(),
             to,
             locale: owner.account.locale.unwrap_or(self.policy.default_locale),
             first_name: profile.first_name,
@@ -132,7 +138,7 @@ impl Doorbook {
         if owner.account.status == Status::Disabled {
             return Ok(Need::Unneeded("account_disabled"));
         }
-        let (token, detail, token_expires_at) = match self.token_of(row, key).await? {
+        let (token, detail, token_expires_at) = match self.token_of(row, key)? {
             TokenOf::None => (None, None, None),
             TokenOf::Over => return Ok(Need::Unneeded("token_over")),
             TokenOf::Usable(kind, token, detail, expires) => (Some((kind, token)), detail, Some(expires)),
@@ -152,9 +158,11 @@ impl Doorbook {
         Ok(Need::Needed(Box::new(Needed { owner, profile, token, token_expires_at, to, context })))
     }
 
-    async fn token_of(&self, row: &DeliveryRow, key: &crate::store::keys::DataKey) -> Result<TokenOf, Refusal> {
-        let Some(token) = row.token_id else { return Ok(TokenOf::None) };
-        let Some(token) = tokens::by_id(&self.db, token).await? else { return Ok(TokenOf::Over) };
+    fn token_of(&self, row: &DeliveryRow, key: &DataKey) -> Result<TokenOf, Refusal> {
+        if row.token_id.is_none() {
+            return Ok(TokenOf::None);
+        }
+        let Some(token) = &row.token else { return Ok(TokenOf::Over) };
         let Some(kind) = TokenKind::parse(&token.kind) else { return Ok(TokenOf::Over) };
         let detail = token.detail.as_ref().map(|sealed| key.key.open_json(token.token_id.0, sealed)).transpose()?;
         // `None`: its key has been dropped, so the link could not be verified either.
@@ -166,9 +174,17 @@ impl Doorbook {
         })
     }
 
-    /// Outcome of the job, of the delivery and of the trail, in one statement. False when the lease was lost meanwhile.
-    pub async fn settle_mail(&self, job: &Claimed, delivery: DeliveryId, handover: &Handover) -> Result<bool, Refusal> {
-        let Some(row) = deliveries::by_id(&self.db, delivery).await? else {
+    /// Outcome of the job, of the delivery and of the trail, in one statement. `read` is the delivery as it was when the job began,
+    /// if that is known. False when the lease was lost meanwhile, or the delivery is not as it was.
+    pub async fn settle_mail(
+        &self,
+        job: &Claimed,
+        read: Option<DeliveryRow>,
+        handover: &Handover,
+    ) -> Result<bool, Refusal> {
+        let delivery = DeliveryId(job.reference);
+        let read = if read.is_some() { read } else { self.delivery(delivery).await? };
+        let Some(row) = read else {
             return Ok(crate::store::jobs::settle(&self.db, job, &Outcome::Done).await?);
         };
         let (template, attempts) = (row.template.clone(), u32::try_from(row.attempts).unwrap_or(0) + 1);

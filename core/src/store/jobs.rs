@@ -77,6 +77,8 @@ pub struct Claimed {
     pub trace_id: Option<Uuid>,
     /// The bits of the span that asked for it.
     pub span_id: Option<i64>,
+    /// Some destination of mails is in trouble: only then does a mail have to ask for its own.
+    pub trouble: bool,
     pub created_at: Timestamp,
     pub now: Timestamp,
 }
@@ -89,6 +91,7 @@ pub async fn claim(db: &Db, job: JobId, dispatch_no: i32) -> Result<Option<Claim
                   lease_until = clock_timestamp() + $3 * interval '1 second'
            where job_id = $1 and dispatch_no = $2 and state = 'dispatched'
            returning job_id as "job_id: JobId", kind, ref as reference, priority, attempt, starts, fence, trace_id, span_id,
+                     exists (select from mail_destinations where weight > 0) as "trouble!",
                      created_at as "created_at: Timestamp", clock_timestamp() as "now!: Timestamp""#,
         job.0,
         dispatch_no,

@@ -162,7 +162,8 @@ impl House {
         let newest = "select delivery_id from deliveries where template = $1 order by delivery_id desc limit 1";
         let delivery: uuid::Uuid =
             sqlx::query_scalar(newest).bind(template).fetch_one(&self.owner).await.expect(template);
-        match book.prepare_mail(DeliveryId(delivery)).await.unwrap() {
+        let row = book.delivery(DeliveryId(delivery)).await.unwrap().unwrap();
+        match book.prepare_mail(&row).await.unwrap() {
             Prepared::Send(mail) => *mail,
             Prepared::Unneeded { reason } => panic!("{template} is not needed: {reason}"),
             Prepared::Alert(_) => panic!("{template} is an operator's"),

@@ -117,3 +117,17 @@ async fn a_lock_that_holds_an_outcome_up_sends_no_mail_twice() {
     assert_eq!(worker.metric("jobs_lost_total").await, Some(0));
     house.assert_each_sent_once(&[registered]).await;
 }
+
+/// Breaks when `core/src/service/mail.rs`: `let read = if read.is_some() { read }` → `let read = if true { read }`.
+#[tokio::test]
+async fn the_outcome_of_a_mail_that_changed_while_it_was_under_way_is_written_all_the_same() {
+    let house = house().await;
+    let worker = house.worker().await;
+    house.stand.sink.fail(Stage::Body, Fault::Delay(Duration::from_secs(1)));
+    let registered = house.register(0).await;
+    house.until(SOON, "select count(*) from jobs where kind = 'mail' and state = 'running'", 1).await;
+    house.execute("update streams set version = version + 1 where kind = 'notification'").await;
+    house.until_settled(SOON).await;
+    assert_eq!(worker.metric("jobs_lost_total").await, Some(0));
+    house.assert_each_sent_once(&[registered]).await;
+}

@@ -9,6 +9,7 @@ use doorbook_core::service::alert_mail::{AlertTo, ReadyAlert};
 use doorbook_core::service::append::MailContext;
 use doorbook_core::service::mail::{Prepared, ReadyMail, message_id};
 use doorbook_core::store::jobs::Claimed;
+use doorbook_core::store::query::deliveries::DeliveryRow;
 use doorbook_core::value::{self, DeliveryId};
 use doorbook_mail::{
     Alert, Device, Link, Locale, MessageError, MessageId, Origin, OutgoingMail, OwnWording, Recipient, Remedy,
@@ -18,7 +19,7 @@ use time::OffsetDateTime;
 use url::Url;
 
 use super::frontend::Frontend;
-use super::{Outlets, Verdict, webhook};
+use super::{Outlets, Told, Verdict, webhook};
 use crate::pacing::{Pacing, Passage};
 
 /// Mails in a row that no server took before the heartbeat calls mail failing: one greylisted recipient is not enough.
@@ -74,9 +75,17 @@ impl Post {
     }
 }
 
-pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Verdict {
+pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Told {
+    match doorbook.delivery(DeliveryId(job.reference)).await {
+        Ok(Some(row)) => Told { verdict: send(doorbook, outlets, job, &row).await, delivery: Some(row) },
+        Ok(None) => Verdict::Unneeded { reason: "no_delivery" }.into(),
+        Err(error) => Verdict::retry(&error).into(),
+    }
+}
+
+async fn send(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed, row: &DeliveryRow) -> Verdict {
     let post = &outlets.post;
-    let composed = match doorbook.prepare_mail(DeliveryId(job.reference)).await {
+    let composed = match doorbook.prepare_mail(row).await {
         Ok(Prepared::Send(mail)) => compose(&mail, post),
         Ok(Prepared::Alert(ready)) => match &ready.to {
             AlertTo::Operator(address) => compose_alert(&ready, address, post),

@@ -15,6 +15,7 @@ use doorbook_core::job;
 use doorbook_core::service::Doorbook;
 use doorbook_core::store::jobs::Claimed;
 use doorbook_core::store::pacing::Destination;
+use doorbook_core::store::query::deliveries::DeliveryRow;
 
 use self::mail::Post;
 use self::webhook::Hook;
@@ -71,14 +72,27 @@ impl Verdict {
     }
 }
 
-pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Verdict {
-    match job.kind.as_str() {
-        job::MAIL => mail::run(doorbook, outlets, job).await,
+/// What the work says, and of a mail the delivery that it was about, as it read it.
+pub struct Told {
+    pub verdict: Verdict,
+    pub delivery: Option<DeliveryRow>,
+}
+
+impl From<Verdict> for Told {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, delivery: None }
+    }
+}
+
+pub async fn run(doorbook: &Doorbook, outlets: &Outlets, job: &Claimed) -> Told {
+    let verdict = match job.kind.as_str() {
+        job::MAIL => return mail::run(doorbook, outlets, job).await,
         job::GUESSES => guesses::run(doorbook, job).await,
         job::ROLL_UP => roll_up::run(doorbook, job).await,
         job::EXPIRE => expire::run(doorbook, job).await,
         job::PURGE => purge::run(doorbook, job).await,
         job::PARTITIONS => partitions::run(doorbook).await,
         unknown => Verdict::Dead { error: format!("this release knows no job of kind {unknown:?}") },
-    }
+    };
+    verdict.into()
 }

@@ -1,5 +1,6 @@
 use uuid::Uuid;
 
+use super::tokens::TokenRow;
 use crate::clock::Timestamp;
 use crate::notification::MailState;
 use crate::store::{Db, StoreError};
@@ -11,7 +12,10 @@ pub struct DeliveryRow {
     pub template: String,
     /// `None`: an operator's, see `address_digest`, or without one a webhook.
     pub account_id: Option<AccountId>,
+    /// Of the link in it.
     pub token_id: Option<TokenId>,
+    /// `None` also when it is gone.
+    pub token: Option<TokenRow>,
     pub recipient: String,
     pub context: Option<Vec<u8>>,
     pub address_digest: Option<Vec<u8>>,
@@ -35,18 +39,53 @@ pub async fn counts(db: &Db, account: AccountId) -> Result<Vec<(String, i64)>, S
     Ok(rows.into_iter().map(|row| (row.state, row.count)).collect())
 }
 
+/// A delivery with the token of its link.
 pub async fn by_id(db: &Db, delivery: DeliveryId) -> Result<Option<DeliveryRow>, StoreError> {
-    Ok(sqlx::query_as!(
-        DeliveryRow,
+    let row = sqlx::query!(
         r#"select d.delivery_id as "delivery_id: DeliveryId", d.event_id as "event_id: EventId", d.template,
                   d.account_id as "account_id: AccountId", d.token_id as "token_id: TokenId", d.recipient, d.context, d.address_digest, d.state, d.attempts,
-                  d.unheard,
-                  d.created_at as "created_at: Timestamp", s.version as stream_version, clock_timestamp() as "now!: Timestamp"
-           from deliveries d join streams s on s.stream_id = d.delivery_id where d.delivery_id = $1"#,
+                  d.unheard, d.created_at as "created_at: Timestamp", s.version as stream_version, clock_timestamp() as "now!: Timestamp",
+                  t.account_id as "token_account?: AccountId", t.kind as "token_kind?", t.key_id as "token_key?", t.salt as "token_salt?",
+                  t.detail as "token_detail?", t.state as "token_state?", t.created_at as "token_created?: Timestamp",
+                  t.expires_at as "token_expires?: Timestamp"
+           from deliveries d join streams s on s.stream_id = d.delivery_id left join tokens t on t.token_id = d.token_id
+           where d.delivery_id = $1"#,
         delivery.0
     )
     .fetch_optional(db)
-    .await?)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let token = || {
+        Some(TokenRow {
+            token_id: row.token_id?,
+            account_id: row.token_account?,
+            kind: row.token_kind?,
+            key_id: row.token_key?,
+            salt: row.token_salt?,
+            detail: row.token_detail,
+            state: row.token_state?,
+            created_at: row.token_created?,
+            expires_at: row.token_expires?,
+            now: row.now,
+        })
+    };
+    Ok(Some(DeliveryRow {
+        delivery_id: row.delivery_id,
+        event_id: row.event_id,
+        template: row.template,
+        account_id: row.account_id,
+        token_id: row.token_id,
+        token: token(),
+        recipient: row.recipient,
+        context: row.context,
+        address_digest: row.address_digest,
+        state: row.state,
+        attempts: row.attempts,
+        unheard: row.unheard,
+        created_at: row.created_at,
+        stream_version: row.stream_version,
+        now: row.now,
+    }))
 }
 
 /// A mail as the trail tells of it.
