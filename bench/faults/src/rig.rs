@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use doorbook_dev::proxy::{Certificate, Front, Proxy};
 use doorbook_dev::stand::{self, Wiring};
 use doorbook_dev::{Cluster, Database, Launch, Options, Program, Role, Sink, ensure_binaries, free_port};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::sleep;
 
@@ -253,10 +254,13 @@ const SETTINGS: [(&str, &str); 7] = [
     ("MAX_REGISTRATION_ATTEMPTS", "100000"),
 ];
 
-/// Sends a signal to a process of this run that is no child of ours: one of Postgres' own.
+/// Sends a signal to a process of this run that is no child of ours: one of Postgres' own. One that has ended meanwhile needs none.
 pub fn signal(pid: i32, signal: Signal) -> Result<()> {
     let pid = Pid::from_raw(pid).context("no pid")?;
-    kill_process(pid, signal).context("cannot signal a process of Postgres")
+    match kill_process(pid, signal) {
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error).context("cannot signal a process of Postgres"),
+    }
 }
 
 /// A small file system in memory. Dropping it unmounts it.
