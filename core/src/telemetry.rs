@@ -20,13 +20,13 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{Targets, filter_fn};
 use tracing_subscriber::fmt::format::{DefaultFields, Format, Full, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
-use tracing_subscriber::layer::{Context, SubscriberExt as _};
+use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer, Registry};
 
 use self::file::LogFile;
-use self::metrics::{LOG_CONSOLE_FAILURES, POOL_SLOW};
+use self::metrics::LOG_CONSOLE_FAILURES;
 use self::reports::Reports;
 use self::traces::Traces;
 use self::transactions::Transactions;
@@ -34,8 +34,6 @@ use crate::config::{LogFormat, Logging, Settings};
 
 /// Beginning of the targets of this project's own packages.
 const OWN_TARGETS: &str = "doorbook";
-/// Where sqlx tells of waits for a connection. They are counted: a line for each would fill the disk when the pool is too small.
-const POOL_TARGET: &str = "sqlx::pool::acquire";
 
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
@@ -91,7 +89,6 @@ pub fn init(settings: &Settings, process_name: &'static str) -> Result<Telemetry
     lines(logging, process_name, move || output.clone())
         .with(reports.clone().map(|reports| reports.with_filter(of_reports)))
         .with(traces.as_ref().map(Traces::layer))
-        .with(PoolWaits.with_filter(Targets::new().with_target(POOL_TARGET, LevelFilter::WARN)))
         .try_init()?;
     panics::install();
     if let Some(error) = no_traces {
@@ -130,15 +127,6 @@ impl io::Write for Output {
     }
 }
 
-/// Counts what sqlx says of slow waits.
-struct PoolWaits;
-
-impl<S: Subscriber> Layer<S> for PoolWaits {
-    fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
-        POOL_SLOW.add(1);
-    }
-}
-
 fn lines<W>(
     logging: &Logging,
     process_name: &'static str,
@@ -148,10 +136,8 @@ where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     // Below info, libraries tell of bodies, headers and statements. Only our own code is known to keep secrets out.
-    let filter = Targets::new()
-        .with_default(logging.level.min(LevelFilter::INFO))
-        .with_target(OWN_TARGETS, logging.level)
-        .with_target(POOL_TARGET, LevelFilter::OFF);
+    let filter =
+        Targets::new().with_default(logging.level.min(LevelFilter::INFO)).with_target(OWN_TARGETS, logging.level);
     // A line that cannot be written is counted; the library would print to the console, which may be what failed.
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false).log_internal_errors(false);
     let layer: Box<dyn Layer<Registry> + Send + Sync> = match logging.format {

@@ -4,23 +4,25 @@
 //! pooler in transaction mode two messages outside a transaction may reach two servers, and names outlive their client: there every
 //! statement is unnamed and stands between `begin` and `commit`, reads included.
 
+mod connections;
 mod patience;
 mod unnamed;
 
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{Stream, TryStreamExt as _, stream};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
 use sqlx::{ConnectOptions, Connection as _, Describe, Either, Execute, Executor, PgConnection, PgPool, SqlStr};
-use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use tracing::log::LevelFilter;
 
 use super::self_test::PoolerError;
-use patience::{ANSWER_TIMEOUT, answered};
+use crate::telemetry::metrics::POOL_SLOW;
+use connections::{Connections, Lease};
+use patience::{ANSWER_TIMEOUT, SHORTEST, answered};
 use unnamed::Unnamed;
 
 pub use patience::Patience;
@@ -28,13 +30,11 @@ pub use patience::Patience;
 /// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
 
-/// Time for a connection to be opened, which is longer than a request waits.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a request for which a connection is opened looks for one that somebody else has given back.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-
 /// A wait for a connection that is longer is counted: the pool is too small or a statement too slow.
 const ACQUIRE_SLOW: Duration = Duration::from_millis(100);
+
+/// Time for a connection to be opened, which is longer than a request waits.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time to open a connection that is no pool's. Source: bar 7.17.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Short statements, short locks, no forgotten transactions (bar 7.17); one time zone; one plan a statement, whatever its parameters; and
@@ -69,14 +69,12 @@ pub enum Pooler {
 /// A pool of connections. Every query of this crate runs on `&Db` or on a [`Tx`] of it.
 #[derive(Clone, Debug)]
 pub struct Db {
-    pool: PgPool,
+    connections: Arc<Connections>,
     pooler: Pooler,
     /// Longest wait for a connection.
     patience: Duration,
     /// Longest wait for the answer to a statement.
     answers_within: Duration,
-    /// One for each connection that may be opened at once.
-    openers: Arc<Semaphore>,
 }
 
 /// Options of every connection. Without `extra_float_digits`, which sqlx sends at the start, which PgBouncer refuses and which no
@@ -86,8 +84,8 @@ pub(super) fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
         .parse::<PgConnectOptions>()?
         .application_name("doorbook")
         .extra_float_digits(None)
-        .log_slow_statements(tracing::log::LevelFilter::Warn, Duration::from_secs(1))
-        .log_statements(tracing::log::LevelFilter::Off))
+        .log_slow_statements(LevelFilter::Warn, Duration::from_secs(1))
+        .log_statements(LevelFilter::Off))
 }
 
 /// A connection of its own, without the settings of a pool's.
@@ -107,14 +105,16 @@ impl Db {
         let mut pool = PgPoolOptions::new()
             .max_connections(max)
             .acquire_timeout(OPEN_TIMEOUT)
-            .acquire_slow_threshold(ACQUIRE_SLOW)
+            // Waits are counted where they are: a line for each would fill the disk when the pool is too small.
+            .acquire_slow_level(LevelFilter::Off)
             .test_before_acquire(false);
         if pooler == Pooler::None {
             pool = pool.after_connect(|connection, _| {
                 Box::pin(async move { sqlx::raw_sql(SET.as_str()).execute(connection).await.map(drop) })
             });
         }
-        Ok(Self::of(pool.connect_lazy_with(options), pooler, ACQUIRE_TIMEOUT, ANSWER_TIMEOUT))
+        let connections = Connections::new(pool.connect_lazy_with(options), true);
+        Ok(Self { connections, pooler, patience: ACQUIRE_TIMEOUT, answers_within: ANSWER_TIMEOUT })
     }
 
     /// [`Db::new`], the self-test and a first connection: for processes.
@@ -122,74 +122,61 @@ impl Db {
         let db = Self::new(url, max, pooler).map_err(PoolerError::Url)?;
         db.self_test().await?;
         // The first connection, even if no request would wait for it: a start that failed would begin with none again.
-        drop(db.pool.acquire().await?);
+        db.connections.wait(true).await?.give_back();
         Ok(db)
     }
 
     /// Connections of this process: open, idle and the most there may be.
     pub fn connections(&self) -> (usize, usize, u32) {
-        let open = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
-        (open, self.pool.num_idle().min(open), self.pool.options().get_max_connections())
+        self.connections.count()
     }
 
     /// The pool, if its sessions are Postgres' own.
     pub(super) fn direct(&self) -> Option<&PgPool> {
-        (self.pooler == Pooler::None).then_some(&self.pool)
+        (self.pooler == Pooler::None).then(|| self.connections.pool())
     }
 
-    fn of(pool: PgPool, pooler: Pooler, patience: Duration, answers_within: Duration) -> Self {
-        let max = usize::try_from(pool.options().get_max_connections()).unwrap_or(Semaphore::MAX_PERMITS);
-        Self { pool, pooler, patience, answers_within, openers: Arc::new(Semaphore::new(max)) }
+    /// Room in the pool for a connection that is not this one's to give.
+    pub(super) async fn reserve(&self) -> sqlx::Result<OwnedSemaphorePermit> {
+        self.connections.reserve().await
     }
 
-    /// A connection in time: one that is idle, is given back, or is opened.
-    async fn acquire(&self) -> sqlx::Result<PoolConnection<Postgres>> {
-        if let Some(connection) = self.pool.try_acquire() {
-            return Ok(connection);
+    /// A connection in time.
+    async fn acquire(&self) -> sqlx::Result<Lease> {
+        if let Some(lease) = self.connections.idle() {
+            return Ok(lease);
         }
-        let wait = async {
-            let Some(opening) = self.open_one_more() else { return self.pool.acquire().await };
-            let given_back = async {
-                loop {
-                    sleep(LOOK_EVERY).await;
-                    if let Some(connection) = self.pool.try_acquire() {
-                        return connection;
-                    }
-                }
-            };
-            tokio::select! {
-                opened = opening => opened.map_err(|_| sqlx::Error::WorkerCrashed)?,
-                connection = given_back => Ok(connection),
-            }
-        };
+        let began = Instant::now();
         // Boxed: whoever may have to wait would carry it along.
-        timeout(self.patience, Box::pin(wait)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+        let lease = timeout(self.patience, Box::pin(self.connections.wait(Patience::goes_on()))).await;
+        if began.elapsed() > ACQUIRE_SLOW {
+            POOL_SLOW.add(1);
+        }
+        lease.map_err(|_| sqlx::Error::PoolTimedOut)?
     }
 
     /// Runs a query by itself, straight at Postgres. One that is given up leaves no connection behind that somebody else would wait at.
     async fn run<T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> sqlx::Result<T> {
-        let mut connection: Option<PoolConnection<Postgres>> = None;
-        let answer = async { query(&mut *connection.insert(self.acquire().await?)).await };
-        if let Some(answer) = answered(self.answers_within, answer).await {
-            return answer;
+        let (began, mut lease) = (Instant::now(), None);
+        let answer = async { query(lease.insert(self.acquire().await?).connection()?).await };
+        let answer = answered(self.answers_within, answer).await;
+        match (answer, lease) {
+            (Some(answer), None) => answer,
+            (Some(answer), Some(lease)) => {
+                lease.give_back_after(&answer);
+                answer
+            }
+            (None, None) => Err(sqlx::Error::PoolTimedOut),
+            (None, Some(lease)) => {
+                // Its request ended before it, or it had its own time.
+                if began.elapsed() + SHORTEST < self.answers_within {
+                    lease.outlast(self.answers_within);
+                } else {
+                    lease.close();
+                }
+                Err(unheard())
+            }
         }
-        match connection {
-            Some(connection) => drop(connection.detach()),
-            None => return Err(sqlx::Error::PoolTimedOut),
-        }
-        Err(unheard())
-    }
-
-    /// Opens a connection if there is room for one, whoever gets it. Were it given up with the request that wanted it first, a server
-    /// that is slow to let anybody in would be asked again and again and never be of use.
-    fn open_one_more(&self) -> Option<JoinHandle<sqlx::Result<PoolConnection<Postgres>>>> {
-        let has_room = self.pool.size() < self.pool.options().get_max_connections();
-        let opener = has_room.then(|| Arc::clone(&self.openers).try_acquire_owned().ok()).flatten()?;
-        let pool = self.pool.clone();
-        Some(tokio::spawn(async move {
-            let _opener = opener;
-            pool.acquire().await
-        }))
     }
 
     /// Begins a transaction.
@@ -205,7 +192,7 @@ impl Db {
     /// A pooler that has no server to give answers `begin` late or never: this is the wait for a connection there.
     async fn begin_with(&self, statement: &'static str) -> sqlx::Result<Tx> {
         let begun = async {
-            let mut tx = Tx { connection: Some(self.acquire().await?), pooler: self.pooler };
+            let mut tx = Tx { lease: Some(self.acquire().await?), pooler: self.pooler };
             match self.pooler {
                 Pooler::None => tx.control(statement.to_owned()).await?,
                 Pooler::Transaction => tx.control(format!("{statement}{}", *SET_LOCAL)).await?,
@@ -244,7 +231,12 @@ fn unheard() -> sqlx::Error {
 impl From<PgPool> for Db {
     fn from(pool: PgPool) -> Self {
         let patience = pool.options().get_acquire_timeout();
-        Self::of(pool, Pooler::None, patience, Duration::MAX)
+        Self {
+            connections: Connections::new(pool, false),
+            pooler: Pooler::None,
+            patience,
+            answers_within: Duration::MAX,
+        }
     }
 }
 
@@ -252,7 +244,7 @@ impl From<PgPool> for Db {
 /// under way, and behind a pooler that keeps a server from everybody else.
 #[derive(Debug)]
 pub struct Tx {
-    connection: Option<PoolConnection<Postgres>>,
+    lease: Option<Lease>,
     pooler: Pooler,
 }
 
@@ -267,7 +259,9 @@ impl Tx {
 
     async fn end(mut self, statement: &str) -> sqlx::Result<()> {
         self.control(statement.to_owned()).await?;
-        drop(self.connection.take());
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
         Ok(())
     }
 
@@ -277,14 +271,14 @@ impl Tx {
     }
 
     fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
-        self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+        self.lease.as_mut().ok_or(sqlx::Error::PoolClosed)?.connection()
     }
 }
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        if let Some(connection) = &mut self.connection {
-            connection.close_on_drop();
+        if let Some(lease) = &mut self.lease {
+            lease.close_on_drop();
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// With less than this left nothing is sent: it would cost a connection that is well.
-const SHORTEST: Duration = Duration::from_millis(20);
+pub(super) const SHORTEST: Duration = Duration::from_millis(20);
 
 tokio::task_local! {
     static OF_REQUEST: Patience;
@@ -59,6 +59,11 @@ impl Patience {
             }
             sleep(left).await;
         }
+    }
+
+    /// Whether this is part of a request that has waited for an answer before, or of none.
+    pub(super) fn goes_on() -> bool {
+        OF_REQUEST.try_with(|patience| !patience.waits().over.is_zero()).unwrap_or(true)
     }
 
     fn waits(&self) -> MutexGuard<'_, Waits> {
