@@ -2,6 +2,7 @@
 //! page; a token check, one read by primary key and the answer; a token check, one update by primary key and two new tokens.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result};
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation, decode, encode};
@@ -10,12 +11,12 @@ use poem::web::{Data, Json};
 use poem::{EndpointExt, IntoResponse, Request, Response, Route, Server, get, handler, post};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 /// Connections to Postgres: what Doorbook's api opens at most by itself.
-const CONNECTIONS: u32 = 16;
+const CONNECTIONS: usize = 16;
 
 /// Of the tokens, which nobody needs to keep secret.
 const KEY: &[u8] = b"a floor has no secrets, but a key of the usual length.";
@@ -31,13 +32,20 @@ struct Claims {
 }
 
 struct Floor {
-    db: PgPool,
+    /// No pool: sqlx's asks each connection that it is given back whether it is well, which is another round trip.
+    connections: Vec<Mutex<PgConnection>>,
+    turn: AtomicUsize,
     encoding: EncodingKey,
     decoding: DecodingKey,
     validation: Validation,
 }
 
 impl Floor {
+    async fn db(&self) -> MutexGuard<'_, PgConnection> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        self.connections[turn % self.connections.len()].lock().await
+    }
+
     fn token(&self, account: Uuid, session: Uuid) -> Option<String> {
         encode(&Header::default(), &Claims { sub: account, sid: session, exp: FAR }, &self.encoding).ok()
     }
@@ -76,8 +84,13 @@ pub async fn prepare(url: &str, accounts: u32) -> Result<()> {
 
 /// Serves until it is killed.
 pub async fn serve(bind: &str, url: &str) -> Result<()> {
+    let mut connections = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        connections.push(Mutex::new(PgConnection::connect(url).await?));
+    }
     let floor = Arc::new(Floor {
-        db: PgPoolOptions::new().max_connections(CONNECTIONS).test_before_acquire(false).connect(url).await?,
+        connections,
+        turn: AtomicUsize::new(0),
         encoding: EncodingKey::from_secret(KEY),
         decoding: DecodingKey::from_secret(KEY),
         validation: Validation::default(),
@@ -103,7 +116,7 @@ async fn login(Data(floor): Data<&Arc<Floor>>, body: Json<Value>) -> Response {
         "select account_id, session_id, generation from accounts join sessions using (account_id) where email = $1",
     )
     .bind(body.0["email"].as_str())
-    .fetch_one(&floor.db)
+    .fetch_one(&mut *floor.db().await)
     .await;
     match found {
         Ok((account, session, generation)) => tokens(floor, account, session, generation),
@@ -117,7 +130,7 @@ async fn profile(Data(floor): Data<&Arc<Floor>>, request: &Request) -> Response 
     let found: Result<(Uuid, String, String, String, String), _> =
         sqlx::query_as("select account_id, email, first_name, last_name, status from accounts where account_id = $1")
             .bind(claims.sub)
-            .fetch_one(&floor.db)
+            .fetch_one(&mut *floor.db().await)
             .await;
     match found {
         Ok((id, email, first_name, last_name, status)) => Json(json!({
@@ -140,7 +153,7 @@ async fn refresh(Data(floor): Data<&Arc<Floor>>, body: Json<Value>) -> Response 
     )
     .bind(session)
     .bind(generation)
-    .fetch_optional(&floor.db)
+    .fetch_optional(&mut *floor.db().await)
     .await;
     match moved {
         Ok(Some((account, generation))) => tokens(floor, account, session, generation),
