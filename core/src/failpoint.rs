@@ -12,8 +12,8 @@ pub async fn reach(name: &'static str) {
     static POINTS: std::sync::OnceLock<Vec<(String, String)>> = std::sync::OnceLock::new();
     gate::wait(name).await;
     let points = POINTS.get_or_init(|| {
-        let text = std::env::var("DOORBOOK_FAILPOINTS").unwrap_or_default();
-        text.split(',')
+        crate::config::failpoints()
+            .split(',')
             .filter_map(|point| point.split_once('='))
             .map(|(n, a)| (n.trim().into(), a.trim().into()))
             .collect()

@@ -16,6 +16,12 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Read from the working directory, as the service that Doorbook replaces did.
 const DOTENV_PATH: &str = ".env";
 
+/// What builds with failpoints do at them. No setting: no release has any.
+#[cfg(feature = "failpoints")]
+pub(crate) fn failpoints() -> String {
+    std::env::var("DOORBOOK_FAILPOINTS").unwrap_or_default()
+}
+
 /// The input of all settings: a map, so that tests need not touch the process.
 pub struct Environment(BTreeMap<String, OsString>);
 

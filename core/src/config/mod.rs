@@ -36,6 +36,8 @@ pub use alerts::{Alerts, Webhook};
 pub use cookies::{CookieAttributes, Cookies, SameSite};
 pub use database::{Database, Pooler};
 pub use env::Environment;
+#[cfg(feature = "failpoints")]
+pub(crate) use env::failpoints;
 pub use example::env_example;
 pub use fault::{Fault, Faults};
 pub use generate::{new_secret_block, new_secret_block_for};

@@ -155,7 +155,7 @@ impl Db {
         lease.map_err(|_| sqlx::Error::PoolTimedOut)?
     }
 
-    /// Runs a query by itself, straight at Postgres. One that is given up leaves no connection behind that somebody else would wait at.
+    /// Runs a query by itself, straight at Postgres. The connection of one that is given up is nobody's until it has been answered or closed.
     async fn run<T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> sqlx::Result<T> {
         let (began, mut lease) = (Instant::now(), None);
         let answer = async { query(lease.insert(self.acquire().await?).connection()?).await };

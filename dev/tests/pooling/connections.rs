@@ -4,13 +4,13 @@ use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use doorbook_core::store::wake::Wakes;
 use doorbook_core::store::{Db, Patience, Pooler, query};
-use doorbook_dev::{Database, Role, Stand};
-use serde_json::json;
+use doorbook_dev::{Database, Role};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::common::cluster;
+use crate::common::{cluster, stand};
 use crate::way::Way;
 
 /// Breaks when `core/src/store/db/connections.rs`: `self.home.keep(connection, self.opened);` → `drop(connection);`.
@@ -35,12 +35,8 @@ async fn a_statement_asks_postgres_once_and_a_connection_that_is_given_back_is_n
 /// C103. Breaks when `core/src/store/db/connections.rs`: `=> self.home.distrust(),` → `=> {}`.
 #[tokio::test]
 async fn one_connection_that_is_found_dead_costs_one_request_and_those_beside_it_none() {
-    let stand = Stand::start_api(cluster().await, &[]).await.unwrap();
-    let (email, password) = ("ana@example.com", "violet harbour 73");
-    let body = json!({ "email": email, "password": password, "password_confirm": password });
-    assert_eq!(stand.client().post("/api/auth/register/", body).await.unwrap().status, 201);
-    let login = stand.client().post("/api/auth/login/", json!({ "email": email, "password": password })).await.unwrap();
-    let client = stand.client().with_token(login.text("access"));
+    let (stand, access) = stand().await;
+    let client = stand.client().with_token(&access);
     let owner = stand.database.pool(Role::Migrator).await.unwrap();
     let count = async |sql| sqlx::query_scalar::<_, i64>(sql).fetch_one(&owner).await.unwrap();
     let open = "select count(*) from pg_stat_activity where usename = 'dev_api' and datname = current_database()";
@@ -62,6 +58,18 @@ async fn one_connection_that_is_found_dead_costs_one_request_and_those_beside_it
         refused += 1;
     }
     assert!(refused <= 1, "{refused} of {ended}");
+}
+
+/// Breaks when `core/src/store/db/connections.rs`: `drop(self.next());` → `let _ = self;`.
+#[tokio::test]
+async fn a_listener_that_comes_back_finds_room_though_every_connection_is_kept() {
+    let database = Database::fresh(cluster().await).await.unwrap();
+    let db = Db::new(&database.url_for(Role::Worker), 2, Pooler::None).unwrap();
+    let slow = || sqlx::query("select pg_sleep(0.3)").execute(&db);
+    tokio::try_join!(slow(), slow()).unwrap();
+    assert_eq!(db.connections(), (2, 2, 2));
+    let listening = Wakes::listen(&db, None).await.unwrap();
+    assert!(listening.is_some() && query::now(&db).await.is_ok());
 }
 
 /// C105. Breaks when `core/src/store/db/connections.rs`: `let entry = if goes_on {` → `let entry = if true {`.

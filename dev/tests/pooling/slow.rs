@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::common::cluster;
+use crate::common::{EMAIL, PASSWORD, cluster, stand};
 use crate::way::Way;
 
 /// How much later each answer of Postgres comes, in milliseconds. A connection takes five of them, so longer than the 1.4 s that a request waits.
@@ -19,20 +19,6 @@ const USEFUL_WITHIN: Duration = Duration::from_secs(30);
 
 /// Time for a refusal. Source: bar 6.
 const REFUSED_WITHIN: Duration = Duration::from_secs(3);
-
-const EMAIL: &str = "ana@example.com";
-const PASSWORD: &str = "violet harbour 73";
-
-/// With somebody in it, and a token of his.
-async fn stand() -> (Stand, String) {
-    let stand = Stand::start_api(cluster().await, &[]).await.unwrap();
-    let client = stand.client();
-    let body = json!({ "email": EMAIL, "password": PASSWORD, "password_confirm": PASSWORD });
-    assert_eq!(client.post("/api/auth/register/", body).await.unwrap().status, 201);
-    let answer = client.post("/api/auth/login/", json!({ "email": EMAIL, "password": PASSWORD })).await.unwrap();
-    let access = answer.text("access").to_owned();
-    (stand, access)
-}
 
 /// Another api, far from Postgres.
 async fn far_api(stand: &Stand, way: Arc<Way>) -> (Program, String) {

@@ -100,14 +100,20 @@ async fn nothing_acknowledged_is_lost_or_sent_twice_when_postgres_dies_under_loa
     house.until(SOON, "select (select count(*) from events) - (select count(*) from event_seals)", 0).await;
 }
 
-/// Breaks when `worker/src/runner.rs`: `Ok(false) if !self.holds(job).await => {` → `Ok(false) if true => {`.
-#[tokio::test]
-async fn a_lock_that_holds_an_outcome_up_sends_no_mail_twice() {
-    let house = house().await;
+/// A worker, and a mail that it is handing over for a second.
+async fn under_way(house: &House) -> (Worker, Registered) {
     let worker = house.worker().await;
     house.stand.sink.fail(Stage::Body, Fault::Delay(Duration::from_secs(1)));
     let registered = house.register(0).await;
     house.until(SOON, "select count(*) from jobs where kind = 'mail' and state = 'running'", 1).await;
+    (worker, registered)
+}
+
+/// Breaks when `worker/src/runner.rs`: `Ok(false) if !self.holds(job).await => {` → `Ok(false) if true => {`.
+#[tokio::test]
+async fn a_lock_that_holds_an_outcome_up_sends_no_mail_twice() {
+    let house = house().await;
+    let (worker, registered) = under_way(&house).await;
     let mut lock = house.owner.begin().await.unwrap();
     sqlx::query("lock table deliveries in share row exclusive mode").execute(&mut *lock).await.unwrap();
     // The mail's second at the server, and longer than a statement waits for a lock.
@@ -122,10 +128,7 @@ async fn a_lock_that_holds_an_outcome_up_sends_no_mail_twice() {
 #[tokio::test]
 async fn the_outcome_of_a_mail_that_changed_while_it_was_under_way_is_written_all_the_same() {
     let house = house().await;
-    let worker = house.worker().await;
-    house.stand.sink.fail(Stage::Body, Fault::Delay(Duration::from_secs(1)));
-    let registered = house.register(0).await;
-    house.until(SOON, "select count(*) from jobs where kind = 'mail' and state = 'running'", 1).await;
+    let (worker, registered) = under_way(&house).await;
     house.execute("update streams set version = version + 1 where kind = 'notification'").await;
     house.until_settled(SOON).await;
     assert_eq!(worker.metric("jobs_lost_total").await, Some(0));
