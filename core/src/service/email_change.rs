@@ -1,9 +1,9 @@
 //! Changing the address: the new one confirms, the old one is told and may undo.
 
 use super::append::{Batch, MailOrder};
-use super::idempotent::{IdempotencyHeader, Progress};
+use super::idempotent::IdempotencyHeader;
 use super::limits::identifier_bucket;
-use super::{Context, Doorbook, EMAIL_CHANGE_EXPIRY, Refusal, UNDO_WINDOW, access::Caller, retrying};
+use super::{Context, Doorbook, EMAIL_CHANGE_EXPIRY, Refusal, UNDO_WINDOW, access::Caller};
 use crate::account::{Command, decide};
 use crate::password::PasswordPlain;
 use crate::store::keys::DataKey;
@@ -23,14 +23,25 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        if let Progress::Done = self.begin(header, context).await? {
-            return Ok(());
-        }
-        let owner = accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-        self.confirm_password(&owner, password, "password", context).await?;
-        self.count(&identifier_bucket("email_change", new_email), self.policy.reset, &context.origin).await?;
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.unless_done(header, context, async |_| {
+            let owner =
+                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+            self.confirm_password(&owner, password, "password", context).await?;
+            self.count(&identifier_bucket("email_change", new_email), self.policy.reset, &context.origin).await?;
+            self.mail_email_change(caller, new_email, header, context).await
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn mail_email_change(
+        &self,
+        caller: Caller,
+        new_email: &Email,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        self.once(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
             let data_key = owner.data_key.as_ref().ok_or(Refusal::Unauthenticated)?;
@@ -46,12 +57,11 @@ impl Doorbook {
             for cause in ids {
                 batch.mail(&order, cause, Some(data_key))?;
             }
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 202, Some(caller.session));
-            }
+            batch.write.put_idempotency(key, 202, Some(caller.session));
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 
     /// The link that went to the new address.
@@ -61,8 +71,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let lookup = self.lookup_now().await?;
             let row = self.mailed_token(TokenKind::Change, token, context).await?;
             let owner = self.owner_of(&row).await?;
@@ -93,13 +102,12 @@ impl Doorbook {
                 batch.mail(&to_old, cause, Some(data_key))?;
                 batch.mail(&MailOrder::plain("email_changed", owner.id), cause, Some(data_key))?;
             }
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 204, None);
-            }
+            batch.write.put_idempotency(key, 204, None);
             crate::failpoint!("email_change.read");
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 
     /// The link that went to the old address: it is current again, the new one is free, and every session is over.
@@ -109,8 +117,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let lookup = self.lookup_now().await?;
             let row = self.mailed_token(TokenKind::Undo, token, context).await?;
             let owner = self.owner_of(&row).await?;
@@ -134,12 +141,11 @@ impl Doorbook {
                 let told = ("email_change_undone", None);
                 self.notice_to(&mut batch, told, owner.id, (&old_email, data_key), *cause)?;
             }
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 204, None);
-            }
+            batch.write.put_idempotency(key, 204, None);
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::append::{Batch, MailOrder};
-use super::idempotent::{IdempotencyHeader, Progress};
-use super::{Context, Doorbook, Refusal, access::Caller, retrying};
+use super::idempotent::IdempotencyHeader;
+use super::password::still_proven;
+use super::{Context, Doorbook, Refusal, access::Caller};
 use crate::account::{Command, ErasureCause, Status, decide};
 use crate::audit::receipt::Receipt;
 use crate::clock::Timestamp;
@@ -41,18 +42,32 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<Timestamp, Refusal> {
-        let owner = accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-        if let Progress::Done = self.begin(header, context).await? {
-            return owner.account.erase_at.ok_or(Refusal::Unauthenticated);
-        }
-        self.confirm_password(&owner, password, "password", context).await?;
-        let (proven, epoch) = (owner.account.credential, owner.account.session_epoch);
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Err(Refusal::Unauthenticated) };
+        let asked = self.unless_done(header, context, async |_| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            if owner.account.credential != proven || owner.account.session_epoch != epoch {
-                // Somebody changed it or ended the session between our proof and this write: the proof proves nothing any more.
+            self.confirm_password(&owner, password, "password", context).await?;
+            self.begin_grace(caller, &owner, header, context).await
+        });
+        if let Some(erase_at) = asked.await?.flatten() {
+            return Ok(erase_at);
+        }
+        // Made anew from state, as every answer to a repeated request.
+        let owner = accounts::by_id(&self.db, &self.vault, caller.account).await?;
+        owner.and_then(|owner| owner.account.erase_at).ok_or(Refusal::Unauthenticated)
+    }
+
+    /// Writes what the password of `proven` allows, while that is the account's.
+    async fn begin_grace(
+        &self,
+        caller: Caller,
+        proven: &Loaded,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<Option<Timestamp>, Refusal> {
+        self.once(header, context, async |key| {
+            let owner =
+                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+            if !still_proven(proven, &owner) {
                 return Err(Refusal::Unauthenticated);
             }
             let now = self.now();
@@ -69,9 +84,7 @@ impl Doorbook {
                 batch.mail(&order, cause, owner.data_key.as_ref())?;
             }
             self.keep_an_admin(&mut batch, &owner, &after).await?;
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 202, Some(caller.session));
-            }
+            batch.write.put_idempotency(key, 202, Some(caller.session));
             crate::failpoint!("deletion.read");
             batch.commit(self).await?;
             Ok(erase_at)
@@ -86,8 +99,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let row = self.mailed_token(TokenKind::Cancel, token, context).await?;
             let owner = self.owner_of(&row).await?;
             let context = context.clone().acting(owner.id);
@@ -99,13 +111,12 @@ impl Doorbook {
             let mut batch = Batch::new(&context, self.now());
             batch.account(&owner, events, None)?;
             batch.write.use_token(row.token_id, batch.now);
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 204, None);
-            }
+            batch.write.put_idempotency(key, 204, None);
             crate::failpoint!("deletion.read");
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 
     /// Erases the account of a link whose time to take the deletion back has run out. False when it is not to be erased.

@@ -3,7 +3,7 @@
 
 use aws_lc_rs::hmac;
 
-use super::{Context, Doorbook, Refusal};
+use super::{Context, Doorbook, Refusal, retrying};
 use crate::event::Actor;
 use crate::store::project::idempotency::IdempotencyKey;
 use crate::store::query::counters;
@@ -22,19 +22,51 @@ pub struct IdempotencyHeader {
 }
 
 impl Doorbook {
-    /// `Ok(Some(key))`: go on and write the key with the command. `Ok(None)`: no key was sent. `Err(Done)`: it has happened.
-    pub(crate) async fn begin(
+    /// Runs `command` with the key that it writes beside its events, anew after a conflict; `None` when the same request has happened
+    /// already.
+    pub(crate) async fn once<T, F>(
         &self,
         header: Option<&IdempotencyHeader>,
         context: &Context,
-    ) -> Result<Progress, Refusal> {
-        let Some(header) = header else { return Ok(Progress::Go(None)) };
+        command: impl Fn(Option<IdempotencyKey>) -> F,
+    ) -> Result<Option<T>, Refusal>
+    where
+        F: Future<Output = Result<T, Refusal>>,
+    {
+        retrying(|| self.unless_done(header, context, &command)).await
+    }
+
+    /// The same for what is not to be run twice: what costs too much, or counts.
+    pub(crate) async fn unless_done<T, F>(
+        &self,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+        command: impl FnOnce(Option<IdempotencyKey>) -> F,
+    ) -> Result<Option<T>, Refusal>
+    where
+        F: Future<Output = Result<T, Refusal>>,
+    {
+        // Boxed: commands within commands would be moved about in each other's frames.
+        let Some(header) = header else { return Box::pin(command(None)).await.map(Some) };
         let key = self.idempotency_key(header, context);
-        match counters::replay(&self.db, &key).await? {
-            None => Ok(Progress::Go(Some(key))),
+        if self.is_done(&key).await? {
+            return Ok(None);
+        }
+        crate::failpoint!("command.begun");
+        match Box::pin(command(Some(key))).await {
+            Err(Refusal::Unavailable(error)) => Err(Refusal::Unavailable(error)),
+            // What refused it may be what the same request has just done, after we looked for its key.
+            Err(_) if self.is_done(&key).await? => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    async fn is_done(&self, key: &IdempotencyKey) -> Result<bool, Refusal> {
+        match counters::replay(&self.db, key).await? {
+            None => Ok(false),
             Some(replay) if !replay.same_request => Err(Refusal::IdempotencyMismatch),
             Some(replay) if replay.session_over => Err(Refusal::IdempotencySessionOver),
-            Some(_) => Ok(Progress::Done),
+            Some(_) => Ok(true),
         }
     }
 
@@ -68,10 +100,4 @@ impl Doorbook {
         bytes.copy_from_slice(tag.as_ref());
         bytes
     }
-}
-
-/// Whether there is anything to do.
-pub(crate) enum Progress {
-    Go(Option<IdempotencyKey>),
-    Done,
 }

@@ -2,8 +2,8 @@
 
 use super::append::{Batch, MailOrder};
 use super::email_change::detail;
-use super::idempotent::{IdempotencyHeader, Progress};
-use super::{Context, Doorbook, Refusal, retrying};
+use super::idempotent::IdempotencyHeader;
+use super::{Context, Doorbook, Refusal};
 use crate::account::{Command, decide};
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
@@ -25,8 +25,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let lookup = self.lookup_now().await?;
             let row = self.mailed_token(TokenKind::NotMe, token, context).await?;
             let owner = self.owner_of(&row).await?;
@@ -56,13 +55,12 @@ impl Doorbook {
                 let order = MailOrder::urgent("reset_frozen", owner.id, Some(reset));
                 batch.mail(&order, *cause, owner.data_key.as_ref())?;
             }
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 204, None);
-            }
+            batch.write.put_idempotency(key, 204, None);
             crate::failpoint!("not_me.read");
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 
     /// The link that makes the mailbox a notice went to the account's again; `None` where it still is. Refused when nobody may go back to

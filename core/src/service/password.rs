@@ -3,12 +3,12 @@
 use uuid::Uuid;
 
 use super::append::{Batch, MailOrder};
-use super::idempotent::{IdempotencyHeader, Progress};
+use super::idempotent::IdempotencyHeader;
 use super::limits::{identifier_bucket, network_bucket, per_network, wait};
-use super::{Context, Doorbook, Refusal, access::Caller, retrying};
+use super::{Context, Doorbook, Refusal, access::Caller};
 use crate::account::{AccountEvent, Command, decide};
 use crate::attempt::AttemptEvent;
-use crate::password::{PasswordPlain, PersonAttributes};
+use crate::password::{PasswordPlain, PersonAttributes, PhcString};
 use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::project::tokens::TokenKind;
@@ -26,20 +26,31 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        if let Progress::Done = self.begin(header, context).await? {
-            return Ok(());
-        }
-        let owner = accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-        self.check_password(new, "new_password", &attributes(&owner))?;
-        self.confirm_password(&owner, current, "current_password", context).await?;
-        let phc = self.hasher.hash(new).await?;
-        let (proven, epoch) = (owner.account.credential, owner.account.session_epoch);
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.unless_done(header, context, async |_| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            if owner.account.credential != proven || owner.account.session_epoch != epoch {
-                // Somebody changed or reset it between our proof and this write: the proof proves nothing any more.
+            self.check_password(new, "new_password", &attributes(&owner))?;
+            self.confirm_password(&owner, current, "current_password", context).await?;
+            let phc = self.hasher.hash(new).await?;
+            self.replace_password(caller, &owner, &phc, header, context).await
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Writes what the password of `proven` allows, while that is the account's.
+    async fn replace_password(
+        &self,
+        caller: Caller,
+        proven: &Loaded,
+        phc: &PhcString,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        self.once(header, context, async |key| {
+            let owner =
+                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+            if !still_proven(proven, &owner) {
                 return Err(Refusal::Unauthenticated);
             }
             let now = self.now();
@@ -55,12 +66,11 @@ impl Doorbook {
             for cause in ids {
                 self.notice(&mut batch, "password_changed", &owner, cause)?;
             }
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 204, Some(caller.session));
-            }
+            batch.write.put_idempotency(key, 204, Some(caller.session));
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 
     /// Always the same answer and the same work: for an address without an active account every row is written too, and the
@@ -71,21 +81,15 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        if let Progress::Done = self.begin(header, context).await? {
-            return Ok(());
-        }
         let (network, allowed) = (network_bucket("reset_network", &context.origin), per_network(self.policy.reset));
         let bucket = identifier_bucket("reset", email);
-        let requested = retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        let request = self.once(header, context, async |key| {
             let ([of_network, row], at) = counters::read_two(&self.db, &self.vault, [&network, &bucket]).await?;
             let requests = of_network.counter.clone().count(allowed, at);
             let requests = requests.map_err(|until| Refusal::Limited { retry_after: wait(until, at) })?;
             let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;
             let mut batch = Batch::new(context, self.now());
-            if let Some(key) = &key {
-                batch.write.put_idempotency(key, 202, None);
-            }
+            batch.write.put_idempotency(key, 202, None);
             let forgotten = requests.forgotten_at(allowed, at);
             let Ok(counter) = row.counter.clone().count(self.policy.reset, at) else {
                 batch.write.put_counter(&of_network, &requests, forgotten);
@@ -121,12 +125,12 @@ impl Doorbook {
             batch.write.put_counter(&of_network, &requests, forgotten);
             batch.write.put_counter(&row, &counter, counter.forgotten_at(self.policy.reset, at));
             Ok(batch.commit(self).await?)
-        })
-        .await;
+        });
+        let requested = request.await;
         if matches!(requested, Err(Refusal::Limited { .. })) {
             self.note_exceeded(&network, allowed, &context.origin).await;
         }
-        requested
+        requested.map(drop)
     }
 
     /// The account that an address without one would have, always the same: its newer link voids its older one, row for row as
@@ -143,15 +147,25 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        if let Progress::Done = self.begin(header, context).await? {
-            return Ok(());
-        }
-        let row = self.mailed_token(TokenKind::Reset, token, context).await?;
-        let owner = self.owner_of(&row).await?;
-        self.check_password(new, "new_password", &attributes(&owner))?;
-        let phc = self.hasher.hash(new).await?;
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.unless_done(header, context, async |_| {
+            let row = self.mailed_token(TokenKind::Reset, token, context).await?;
+            let owner = self.owner_of(&row).await?;
+            self.check_password(new, "new_password", &attributes(&owner))?;
+            let phc = self.hasher.hash(new).await?;
+            self.reset_password(token, &phc, header, context).await
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn reset_password(
+        &self,
+        token: &str,
+        phc: &PhcString,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        self.once(header, context, async |key| {
             let row = self.mailed_token(TokenKind::Reset, token, context).await?;
             let owner = self.owner_of(&row).await?;
             let context = context.clone().acting(owner.id);
@@ -170,12 +184,11 @@ impl Doorbook {
             if let Some(cause) = ids.first() {
                 self.notice(&mut batch, "password_reset_done", &owner, *cause)?;
             }
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 204, None);
-            }
+            batch.write.put_idempotency(key, 204, None);
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 
     /// The identifier may try again as if nothing had happened. (Known devices begin a new bucket with the new epoch.)
@@ -227,4 +240,10 @@ impl Loaded {
     pub(crate) fn email(&self) -> Option<Email> {
         self.account.profile.as_ref().and_then(|profile| Email::parse(&profile.email).ok())
     }
+}
+
+/// Whether a password that was proven for the account as it was read then is its password still, and no session has been ended
+/// since: otherwise the proof proves nothing any more.
+pub(super) fn still_proven(then: &Loaded, now: &Loaded) -> bool {
+    (now.account.credential, now.account.session_epoch) == (then.account.credential, then.account.session_epoch)
 }

@@ -1,8 +1,8 @@
 //! The account as its owner sees and edits it.
 
 use super::append::Batch;
-use super::idempotent::{IdempotencyHeader, Progress};
-use super::{Context, Doorbook, Refusal, access::Caller, retrying};
+use super::idempotent::IdempotencyHeader;
+use super::{Context, Doorbook, Refusal, access::Caller};
 use crate::account::{Command, Role, decide};
 use crate::clock::Timestamp;
 use crate::store::query::accounts::{self, Loaded};
@@ -76,8 +76,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<ProfileView, Refusal> {
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
             let command = Command::UpdateProfile {
@@ -91,11 +90,10 @@ impl Doorbook {
             if !events.is_empty() {
                 batch.account(&owner, events, Some(caller.session))?;
             }
-            match key {
-                Some(key) => batch.write.put_idempotency(&key, 200, Some(caller.session)),
-                None if batch.is_empty() => return Ok(()),
-                None => {}
+            if batch.is_empty() && key.is_none() {
+                return Ok(());
             }
+            batch.write.put_idempotency(key, 200, Some(caller.session));
             Ok(batch.commit(self).await?)
         })
         .await?;

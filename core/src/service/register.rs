@@ -1,9 +1,9 @@
 //! Registration: the same answer and the same work for a free and a taken address; who owns a taken one gets a mail instead.
 
 use super::append::{Batch, MailOrder};
-use super::idempotent::{IdempotencyHeader, Progress};
+use super::idempotent::IdempotencyHeader;
 use super::limits::{identifier_bucket, network_bucket};
-use super::{Context, Doorbook, FieldFault, Refusal, RegistrationMode, retrying};
+use super::{Context, Doorbook, FieldFault, Refusal, RegistrationMode};
 use crate::account::{Account, AccountEvent, Command, Profile, decide, evolve};
 use crate::attempt::AttemptEvent;
 use crate::limit::Rule;
@@ -37,23 +37,27 @@ impl Doorbook {
         }
         self.check_password(&registration.password, "password", &registration.attributes())?;
         self.hasher.room().await?;
-        if let Progress::Done = self.begin(registration.idempotency.as_ref(), context).await? {
-            return Ok(());
-        }
-        self.count(&network_bucket("register", &context.origin), self.policy.registration, &context.origin).await?;
-        // Hashed in every case: a taken address costs what a free one costs.
-        let phc = self.hasher.hash(&registration.password).await?;
-        retrying(async || {
-            let Progress::Go(key) = self.begin(registration.idempotency.as_ref(), context).await? else {
-                return Ok(());
-            };
+        let header = registration.idempotency.as_ref();
+        self.unless_done(header, context, async |_| {
+            self.count(&network_bucket("register", &context.origin), self.policy.registration, &context.origin).await?;
+            // Hashed in every case: a taken address costs what a free one costs.
+            let phc = self.hasher.hash(&registration.password).await?;
+            self.insert(&registration, &phc, context).await
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn insert(&self, registration: &Registration, phc: &PhcString, context: &Context) -> Result<(), Refusal> {
+        self.once(registration.idempotency.as_ref(), context, async |key| {
             let email = self.lookup_now().await?.keys_of(&registration.email);
             match accounts::by_email(&self.db, &self.vault, &email).await? {
-                Some(owner) => self.attempt_for_taken(&registration, &owner, key.as_ref(), context).await,
-                None => self.insert_account(&registration, &phc, &email, key.as_ref(), context).await,
+                Some(owner) => self.attempt_for_taken(registration, &owner, key, context).await,
+                None => self.insert_account(registration, phc, &email, key, context).await,
             }
         })
         .await
+        .map(drop)
     }
 
     async fn insert_account(
@@ -61,7 +65,7 @@ impl Doorbook {
         registration: &Registration,
         phc: &PhcString,
         email: &EmailKeys,
-        key: Option<&IdempotencyKey>,
+        key: Option<IdempotencyKey>,
         context: &Context,
     ) -> Result<(), Refusal> {
         let now = self.now();
@@ -100,9 +104,7 @@ impl Doorbook {
             let order = MailOrder::urgent("verify", account, Some(token));
             batch.mail(&order, cause, Some(&data_key.key))?;
         }
-        if let Some(key) = key {
-            batch.write.put_idempotency(key, 201, None);
-        }
+        batch.write.put_idempotency(key, 201, None);
         crate::failpoint!("register.deciding");
         Ok(batch.commit(self).await?)
     }
@@ -113,7 +115,7 @@ impl Doorbook {
         &self,
         registration: &Registration,
         owner: &accounts::Loaded,
-        key: Option<&IdempotencyKey>,
+        key: Option<IdempotencyKey>,
         context: &Context,
     ) -> Result<(), Refusal> {
         let now = self.now();
@@ -155,16 +157,14 @@ impl Doorbook {
                 batch.mail(&order, cause, owner.data_key.as_ref())?;
             }
         }
-        if let Some(key) = key {
-            batch.write.put_idempotency(key, 201, None);
-        }
+        batch.write.put_idempotency(key, 201, None);
         Ok(batch.commit(self).await?)
     }
 
     async fn attempt_for_reserved(
         &self,
         registration: &Registration,
-        key: Option<&IdempotencyKey>,
+        key: Option<IdempotencyKey>,
         context: &Context,
     ) -> Result<(), Refusal> {
         let bucket = identifier_bucket("register_taken", &registration.email);
@@ -176,9 +176,7 @@ impl Doorbook {
         let attempt = AttemptEvent::RegistrationAttemptedForTakenEmail { verified: true };
         self.attempts(&mut batch, &bucket, TAKEN_ATTEMPTS.window, None, vec![attempt]).await?;
         batch.write.put_counter(&row, &counter, counter.forgotten_at(TAKEN_ATTEMPTS, counted_at));
-        if let Some(key) = key {
-            batch.write.put_idempotency(key, 201, None);
-        }
+        batch.write.put_idempotency(key, 201, None);
         Ok(batch.commit(self).await?)
     }
 
@@ -187,10 +185,10 @@ impl Doorbook {
     async fn attempt_too_many(
         &self,
         registration: &Registration,
-        key: Option<&IdempotencyKey>,
+        key: Option<IdempotencyKey>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        if let Some(key) = key {
+        if key.is_some() {
             let mut write = Write::new();
             write.put_idempotency(key, 201, None);
             write.run(&self.db).await?;

@@ -1,7 +1,7 @@
 //! Ending and listing sessions.
 
 use super::append::{Batch, MailContext};
-use super::idempotent::{IdempotencyHeader, Progress};
+use super::idempotent::IdempotencyHeader;
 use super::{Context, Doorbook, Refusal, access::Caller, retrying};
 use crate::account::{Command, decide};
 use crate::clock::Timestamp;
@@ -87,20 +87,18 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
             let events = decide(&owner.account, Command::RevokeAllSessions { reason: "owner".to_owned() })?;
             let mut batch = Batch::new(context, self.now());
             batch.account(&owner, events, Some(caller.session))?;
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 204, Some(caller.session));
-            }
+            batch.write.put_idempotency(key, 204, Some(caller.session));
             crate::failpoint!("revoke.read");
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 
     pub async fn list_sessions(&self, caller: Caller) -> Result<Vec<SessionView>, Refusal> {

@@ -1,9 +1,9 @@
 //! Proving that a mailbox is the account's: the link of the first mail, and asking for another.
 
 use super::append::{Batch, MailOrder};
-use super::idempotent::{IdempotencyHeader, Progress};
+use super::idempotent::IdempotencyHeader;
 use super::limits::{identifier_bucket, network_bucket, per_network};
-use super::{Context, Doorbook, Refusal, retrying};
+use super::{Context, Doorbook, Refusal};
 use crate::account::{Command, Rejection, decide};
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
@@ -50,8 +50,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let row = self.mailed_token(TokenKind::Verify, token, context).await?;
             let owner = self.owner_of(&row).await?;
             let context = context.clone().acting(owner.id);
@@ -63,12 +62,11 @@ impl Doorbook {
             let mut batch = Batch::new(&context, self.now());
             batch.account(&owner, events, None)?;
             batch.write.use_token(row.token_id, batch.now);
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 204, None);
-            }
+            batch.write.put_idempotency(key, 204, None);
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 
     /// Another verification mail. Always the same answer; over the identifier's limit no mail.
@@ -78,18 +76,26 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        if let Progress::Done = self.begin(header, context).await? {
-            return Ok(());
-        }
-        self.count(&network_bucket("resend", &context.origin), per_network(self.policy.reset), &context.origin).await?;
+        let network = network_bucket("resend", &context.origin);
+        self.unless_done(header, context, async |_| {
+            self.count(&network, per_network(self.policy.reset), &context.origin).await?;
+            self.mail_verification_anew(email, header, context).await
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn mail_verification_anew(
+        &self,
+        email: &Email,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
         let bucket = identifier_bucket("resend", email);
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let (row, at) = counters::read(&self.db, &self.vault, &bucket).await?;
             let mut batch = Batch::new(context, self.now());
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 202, None);
-            }
+            batch.write.put_idempotency(key, 202, None);
             let Ok(counter) = row.counter.clone().count(self.policy.reset, at) else {
                 return if key.is_some() { Ok(batch.commit(self).await?) } else { Ok(()) };
             };
@@ -116,5 +122,6 @@ impl Doorbook {
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 }

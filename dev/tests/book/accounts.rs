@@ -80,7 +80,7 @@ async fn disable(book: &Doorbook, address: &str) {
     assert!(book.command_account(id, &order, &operator).await.unwrap());
 }
 
-/// C005. Breaks when `core/src/service/register.rs`: `Some(owner) => self.attempt_for_taken(&registration, &owner, key.as_ref(), context).await,` → `Some(_) => Err(Refusal::EmailTaken),`.
+/// C005. Breaks when `core/src/service/register.rs`: `Some(owner) => self.attempt_for_taken(registration, &owner, key, context).await,` → `Some(_) => Err(Refusal::EmailTaken),`.
 #[tokio::test]
 async fn a_taken_address_is_answered_like_a_free_one_and_its_owner_gets_one_mail() {
     let house = house().await;

@@ -79,7 +79,7 @@ async fn a_hundred_commands_on_one_account_happen_one_after_the_other() {
     house.assert_whole().await;
 }
 
-/// C083. Breaks when `core/src/service/password.rs`: `if owner.account.credential != proven || owner.account.session_epoch != epoch {` → `if false {`.
+/// C083. Breaks when `core/src/service/password.rs`: `if !still_proven(proven, &owner) {` → `if false {`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_changes_proven_by_one_password_one_happens() {
     let house = house().await;

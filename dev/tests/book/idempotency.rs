@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use doorbook_core::failpoint::Gate;
+use doorbook_core::service::access::Caller;
 use doorbook_core::service::idempotent::IdempotencyHeader;
 use doorbook_core::service::profile::ProfileChange;
 use doorbook_core::service::register::Registration;
@@ -34,7 +36,7 @@ fn network(n: usize) -> Context {
     from(&format!("198.{}.{}.{}", 18 + n / 65_536, n / 256 % 256, n % 256))
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(_) => Ok(Progress::Done),` → `Some(_) => Ok(Progress::Go(Some(key))),`.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(_) => Ok(true),` → `Some(_) => Ok(false),`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_repeated_with_its_key_happens_once_also_at_the_same_time() {
     let rounds = dose(50, 1_000);
@@ -66,7 +68,7 @@ async fn a_request_repeated_with_its_key_happens_once_also_at_the_same_time() {
     house.assert_whole().await;
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(replay) if !replay.same_request => Err(Refusal::IdempotencyMismatch),` → `Some(replay) if !replay.same_request => Ok(Progress::Done),`.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(replay) if !replay.same_request => Err(Refusal::IdempotencyMismatch),` → `Some(replay) if !replay.same_request => Ok(true),`.
 #[tokio::test]
 async fn a_key_used_for_another_request_is_refused_and_nothing_happens() {
     let house = house().await;
@@ -118,7 +120,51 @@ async fn a_repetition_after_the_end_of_its_session_is_told_so() {
     assert_eq!(house.number("select count(*) from events where type = 'PasswordChanged'").await, 1);
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `None => Ok(Progress::Go(Some(key))),` → `None => Ok(Progress::Go(None)),`.
+/// What is refused, as soon as it has happened: to what has come in between, its repetition is somebody else's request.
+#[derive(Clone, Copy, Debug)]
+enum Once {
+    Change,
+    Reset,
+}
+
+impl Once {
+    async fn run(self, book: &Doorbook, caller: Caller, link: &str) -> Result<(), Refusal> {
+        let (header, acting) = (header("a", "once", ""), anywhere().acting(caller.account));
+        let (current, new) = (password(PASSWORD), password(OTHER_PASSWORD));
+        match self {
+            Self::Change => book.change_password(caller, &current, &new, Some(&header), &acting).await,
+            Self::Reset => book.confirm_reset(link, &new, Some(&header), &anywhere()).await,
+        }
+    }
+}
+
+/// C087. Breaks when `core/src/service/idempotent.rs`: `Err(_) if self.is_done(&key).await? => Ok(None),` → ``.
+#[tokio::test]
+async fn what_comes_between_the_look_at_the_key_and_the_look_at_the_state_may_be_the_same_request() {
+    for once in [Once::Change, Once::Reset] {
+        let house = house().await;
+        let book = house.book().await;
+        register(&book, "ana@example.com").await.unwrap();
+        let caller = holder(&book, &login(&book, "ana@example.com", PASSWORD).await.unwrap()).await;
+        reset_once(&book, "ana@example.com", "b", &anywhere()).await.unwrap();
+        let link = house.link(&book, "reset").await;
+        let (gate, mut hold) = Gate::new(&["command.begun"]);
+        let (slow_book, slow_link) = (book.clone(), link.clone());
+        let slow = tokio::spawn(gate.around(async move { once.run(&slow_book, caller, &slow_link).await }));
+        assert!(hold.arrived().await.is_some(), "{once:?} has seen that its key is new");
+        once.run(&book, caller, &link).await.unwrap();
+        for _ in 0..2 {
+            hold.pass();
+        }
+        let answer = slow.await.unwrap();
+        assert!(answer.is_ok(), "{once:?}: {answer:?}");
+        let happened = house.events("PasswordChanged").await + house.events("PasswordReset").await;
+        assert_eq!(happened, 1, "{once:?}");
+        house.assert_whole().await;
+    }
+}
+
+/// C087. Breaks when `core/src/service/idempotent.rs`: `command(Some(key))` → `command(None)`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_never_got_the_answer_may_repeat_and_it_has_happened_once() {
     let rounds = dose(25, 500);

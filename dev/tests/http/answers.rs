@@ -89,7 +89,7 @@ async fn a_reset_request_looks_the_same_for_everyone_whatever_is_down() {
     }
 }
 
-/// C005. Breaks when `core/src/service/register.rs`: `Some(owner) => self.attempt_for_taken(&registration, &owner, key.as_ref(), context).await,` → `Some(_) => Err(Refusal::EmailTaken),`.
+/// C005. Breaks when `core/src/service/register.rs`: `Some(owner) => self.attempt_for_taken(registration, &owner, key, context).await,` → `Some(_) => Err(Refusal::EmailTaken),`.
 #[tokio::test]
 async fn a_taken_address_is_registered_like_a_free_one_and_only_its_owner_is_told() {
     let stand = open().await;

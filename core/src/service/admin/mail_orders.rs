@@ -5,9 +5,9 @@ use crate::event::Event;
 use crate::notification::{MailState, NotificationEvent};
 use crate::service::access::Caller;
 use crate::service::append::{Batch, Hand};
-use crate::service::idempotent::{IdempotencyHeader, Progress};
+use crate::service::idempotent::IdempotencyHeader;
 use crate::service::mail::{Need, Needed};
-use crate::service::{Context, Doorbook, Refusal, retrying};
+use crate::service::{Context, Doorbook, Refusal};
 use crate::store::StoreError;
 use crate::store::project::idempotency::IdempotencyKey;
 use crate::store::project::outbox::{NewDelivery, Priority, Recipient, Tried};
@@ -59,9 +59,7 @@ impl<'a> Order<'a> {
     }
 
     async fn commit(self, mut batch: Batch<'a>, status: u16, doorbook: &Doorbook) -> Result<(), Refusal> {
-        if let Some(key) = &self.key {
-            batch.write.put_idempotency(key, status, self.hand.map(|hand| hand.session));
-        }
+        batch.write.put_idempotency(self.key, status, self.hand.map(|hand| hand.session));
         Ok(batch.commit(doorbook).await?)
     }
 }
@@ -142,14 +140,8 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<DeliveryId, Refusal> {
-        retrying(async || {
-            let progress = self.begin(header, context).await?;
+        let sent = self.once(header, context, async |key| {
             let row = self.mail_row(mail).await?;
-            let key = match progress {
-                Progress::Go(key) => key,
-                // Made anew from state, as every answer to a repeated request: nothing of the first one is kept.
-                Progress::Done => return Ok(row.repeated_by.unwrap_or(mail)),
-            };
             let order = Order { words, hand, context, key };
             match (state_of(&row)?.is_settled(), Job::of(&row)) {
                 (_, Job::Running) => Err(MailRefusal::BeingSent.into()),
@@ -157,8 +149,12 @@ impl Doorbook {
                 (false, Job::Due(..)) => Err(MailRefusal::OnItsWay.into()),
                 (true, _) | (false, Job::Over) => self.repeat(order, &row).await,
             }
-        })
-        .await
+        });
+        match sent.await? {
+            Some(sent) => Ok(sent),
+            // Made anew from state, as every answer to a repeated request: nothing of the first one is kept.
+            None => Ok(self.mail_row(mail).await?.repeated_by.unwrap_or(mail)),
+        }
     }
 
     async fn hasten(&self, order: Order<'_>, row: &Listed, job: JobId, fence: i64) -> Result<(), Refusal> {
@@ -220,8 +216,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let row = self.mail_row(mail).await?;
             let (job, fence) = match (state_of(&row)?.is_settled(), Job::of(&row)) {
                 (false, Job::Waiting(job, fence) | Job::Due(job, fence)) => (job, fence),
@@ -239,6 +234,7 @@ impl Doorbook {
             order.commit(batch, 204, self).await
         })
         .await
+        .map(drop)
     }
 
     async fn mail_row(&self, mail: DeliveryId) -> Result<Listed, Refusal> {

@@ -7,9 +7,9 @@ use crate::clock::Timestamp;
 use crate::limit::Admission;
 use crate::service::access::Caller;
 use crate::service::append::{Batch, Hand, MailOrder};
-use crate::service::idempotent::{IdempotencyHeader, Progress};
+use crate::service::idempotent::IdempotencyHeader;
 use crate::service::login::{login_bucket, login_target};
-use crate::service::{Context, Doorbook, Refusal, retrying};
+use crate::service::{Context, Doorbook, Refusal};
 use crate::session::RevokeReason;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::project::tokens::TokenKind;
@@ -73,14 +73,15 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        if let Progress::Done = self.begin(header, context).await? {
-            return Ok(());
-        }
-        if order.what.needs_step_up() {
-            self.require_step_up(caller).await?;
-        }
-        let hand = self.hand_of(caller).await?;
-        self.carry_out(account, order, Some(&hand), header, context).await.map(drop)
+        self.unless_done(header, context, async |_| {
+            if order.what.needs_step_up() {
+                self.require_step_up(caller).await?;
+            }
+            let hand = self.hand_of(caller).await?;
+            self.carry_out(account, order, Some(&hand), header, context).await
+        })
+        .await
+        .map(drop)
     }
 
     /// Ends one session of an account by an admin's hand. A session of another account is answered like one that does not exist.
@@ -94,8 +95,7 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         let hand = self.hand_of(caller).await?;
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(()) };
+        self.once(header, context, async |key| {
             let row = sessions::by_id(&self.db, session, &[]).await?;
             let Some(row) = row.filter(|row| row.account_id == account && row.revoked_at.is_none()) else {
                 return Err(Refusal::NotFound);
@@ -103,12 +103,11 @@ impl Doorbook {
             let mut batch = Batch::new(context, self.now()).by(Some(&hand));
             let words = Some(reason.to_owned());
             batch.end_session(account, session, row.stream_version, RevokeReason::Admin, words, None)?;
-            if let Some(key) = key {
-                batch.write.put_idempotency(&key, 204, Some(caller.session));
-            }
+            batch.write.put_idempotency(key, 204, Some(caller.session));
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 
     pub(super) async fn hand_of(&self, caller: Caller) -> Result<Hand, Refusal> {
@@ -124,8 +123,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<bool, Refusal> {
-        retrying(async || {
-            let Progress::Go(key) = self.begin(header, context).await? else { return Ok(false) };
+        self.once(header, context, async |key| {
             let loaded = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
             let mut batch = Batch::new(context, self.now()).by(hand);
             let token = TokenId::new(batch.now);
@@ -140,16 +138,16 @@ impl Doorbook {
                 self.follow_up(&mut batch, &loaded, order.what, token, &causes).await?;
                 self.keep_an_admin(&mut batch, &loaded, &after).await?;
             }
-            match key {
-                Some(key) => batch.write.put_idempotency(&key, 204, hand.map(|hand| hand.session)),
-                None if !changes => return Ok(false),
-                None => {}
+            if !changes && key.is_none() {
+                return Ok(false);
             }
+            batch.write.put_idempotency(key, 204, hand.map(|hand| hand.session));
             crate::failpoint!("admin.read");
             batch.commit(self).await?;
             Ok(changes)
         })
         .await
+        .map(Option::unwrap_or_default)
     }
 
     async fn command(&self, loaded: &Loaded, order: &Order, token: TokenId) -> Result<Command, Refusal> {

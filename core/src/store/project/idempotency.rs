@@ -10,8 +10,9 @@ pub struct IdempotencyKey {
 }
 
 impl Write {
-    /// Remembers the outcome beside the write itself; conflict when the key was used in the last 24 hours.
-    pub fn put_idempotency(&mut self, key: &IdempotencyKey, status: u16, session: Option<SessionId>) {
+    /// Remembers the outcome beside the write itself, if the request came with a key; conflict when that was used in the last 24 hours.
+    pub fn put_idempotency(&mut self, key: Option<IdempotencyKey>, status: u16, session: Option<SessionId>) {
+        let Some(key) = key else { return };
         let binds = [
             self.bind(key.scope.to_vec()),
             self.bind(key.key.to_vec()),
