@@ -13,10 +13,12 @@ use crate::event::Event;
 use crate::limit::Admission;
 use crate::password::PasswordPlain;
 use crate::session::{LoginMethod, RevokeReason, SessionEvent};
+use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
 use crate::store::project::sessions::NewSession;
 use crate::store::query::accounts::Loaded;
+use crate::store::query::counters::{Beginning, Entry};
 use crate::store::query::{accounts, counters, sessions};
 use crate::store::write::Write;
 use crate::token::keys::Use;
@@ -62,13 +64,11 @@ impl Doorbook {
         let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(&login.email)).await?;
         let owner_id = owner.as_ref().map(|owner| owner.id);
         let known_device = self.known_device(login.device_token.as_deref(), owner_id).await?;
-        if known_device.is_none() {
-            self.network_may_fail(context).await?;
-        }
         let epoch = owner.as_ref().map_or(0, |owner| owner.account.session_epoch);
         let bucket = login_bucket(&login.email, known_device, epoch);
         let guess = guess(&login.email, bucket, known_device);
-        self.reserve(&guess).await?;
+        let network = network_bucket("login_network", &context.origin);
+        self.reserve(&guess, known_device.is_none().then_some(&network)).await?;
         crate::failpoint!("login.reserved");
         let secret = owner.as_ref().and_then(|owner| owner.secret.as_deref());
         let verified = match self.hasher.verify(secret, &login.password).await {
@@ -101,7 +101,7 @@ impl Doorbook {
     ) -> Result<(), Refusal> {
         let email = owner.email().ok_or(Refusal::Unauthenticated)?;
         let guess = guess(&email, identifier_bucket("login", &email), None);
-        self.reserve(&guess).await?;
+        self.reserve(&guess, None).await?;
         let verified = match self.hasher.verify(owner.secret.as_deref(), password).await {
             Ok(verified) => verified,
             Err(error) => {
@@ -160,19 +160,16 @@ impl Doorbook {
         Ok((genuine && Some(row.account_id) == owner).then_some(device))
     }
 
-    async fn network_may_fail(&self, context: &Context) -> Result<(), Refusal> {
-        let bucket = network_bucket("login_network", &context.origin);
-        let since = self.now().minus(self.policy.login.window);
-        if counters::members(&self.db, &self.vault, &bucket, since).await? >= i64::from(self.policy.login_address_max) {
-            return Err(Refusal::Limited { retry_after: self.policy.login.window });
-        }
-        Ok(())
-    }
-
-    async fn reserve(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
+    /// Takes one of the guesses that are left, unless too many addresses were guessed at from the `network`.
+    async fn reserve(&self, guess: &Guess<'_>, network: Option<&Bucket>) -> Result<(), Refusal> {
         let rule = self.policy.login;
         retrying(async || {
-            let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
+            let since = self.now().minus(rule.window);
+            let Entry { row, guessed, now } =
+                counters::entry(&self.db, &self.vault, &guess.bucket, network, since).await?;
+            if guessed >= i64::from(self.policy.login_address_max) {
+                return Err(Refusal::Limited { retry_after: rule.window });
+            }
             crate::failpoint!("login.read");
             match row.counter.clone().reserve(rule, now, guess.reservation, row.target(&guess.target)) {
                 Admission::Blocked { until } => Err(Refusal::Blocked { retry_after: wait(until, now) }),
@@ -256,6 +253,11 @@ impl Doorbook {
         remember: bool,
         context: &Context,
     ) -> Result<Tokens, Refusal> {
+        // As it was read before hashing: the write finds out whether it is so still.
+        match self.begin_session(guess, read, remember, context).await {
+            Err(Refusal::Unavailable(StoreError::Conflict)) => {}
+            other => return other,
+        }
         retrying(async || {
             let owner = accounts::by_id(&self.db, &self.vault, read.id).await?.ok_or(Refusal::InvalidCredentials)?;
             // The password was right for what was read before hashing. What has changed since then decides.
@@ -280,14 +282,15 @@ impl Doorbook {
         let data_key = owner.data_key.as_ref().ok_or(Refusal::InvalidCredentials)?;
         let context = context.clone().acting(owner.id);
         let buckets = [&guess.bucket, &notices::place(owner.id, &context)];
-        let ([row, place], counted_at) = counters::read_two(&self.db, &self.vault, buckets).await?;
-        let live = sessions::live(&self.db, owner.id, i64::from(self.policy.sessions_max) + 10).await?;
+        let limit = i64::from(self.policy.sessions_max) + 10;
+        let Beginning { rows: [row, place], live, now: counted_at } =
+            counters::beginning(&self.db, &self.vault, buckets, owner.id, limit).await?;
         let now = self.now();
         let session = SessionId::new(now);
         let absolute_end = now.plus(self.policy.refresh_lifetime);
         let mut batch = Batch::new(&context, now);
         let (device, device_token) = self.device(&mut batch, guess, owner.id, remember);
-        batch.write.begin_session(owner.id, owner.account.session_epoch, owner.logins);
+        batch.write.begin_session(owner.id, owner.version, owner.logins);
         batch.write.open_stream(StreamId(session.0), StreamKind::Session, Some(owner.id), 1);
         let event = SessionEvent::LoggedIn {
             method: LoginMethod::Password,
@@ -303,17 +306,9 @@ impl Doorbook {
             Event::Session(event),
             Some(data_key),
         )?;
-        for surplus in
-            live.iter().skip(usize::try_from(self.policy.sessions_max.saturating_sub(1)).unwrap_or(usize::MAX))
-        {
-            batch.end_session(
-                owner.id,
-                surplus.session_id,
-                surplus.stream_version,
-                RevokeReason::Surplus,
-                None,
-                Some(data_key),
-            )?;
+        let kept = usize::try_from(self.policy.sessions_max.saturating_sub(1)).unwrap_or(usize::MAX);
+        for (surplus, version) in live.into_iter().skip(kept) {
+            batch.end_session(owner.id, surplus, version, RevokeReason::Surplus, None, Some(data_key))?;
         }
         let (known_device, failures) = (guess.known_device.is_some(), row.counter.run(row.target(&guess.target)));
         let arrival = Arrival { owner, known_device, failures, place: &place, at: counted_at, cause };

@@ -109,14 +109,14 @@ impl Write {
         );
     }
 
-    /// Guard: one more session of the account, if its epoch and the number of sessions ever begun are as they were read.
-    pub fn begin_session(&mut self, account: AccountId, epoch: i64, logins: i64) {
-        let (id, epoch, logins) = (self.bind(account.0), self.bind(epoch), self.bind(logins));
+    /// Guard: one more session of the account, if its stream and the number of sessions ever begun are as they were read.
+    pub fn begin_session(&mut self, account: AccountId, expected: i64, logins: i64) {
+        let (id, expected, logins) = (self.bind(account.0), self.bind(expected), self.bind(logins));
         self.guard(
             "begin_session",
             &format!(
                 "update streams set logins = logins + 1
-                 where stream_id = {id} and session_epoch = {epoch} and logins = {logins} and {{after}} returning 1"
+                 where stream_id = {id} and logins = {logins} and version = {expected} and {{after}} returning 1"
             ),
         );
     }

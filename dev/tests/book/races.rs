@@ -132,25 +132,25 @@ impl House {
     }
 }
 
-/// C030. Breaks when `core/src/store/log.rs`: `session_epoch = {epoch} and logins = {logins}` → `logins = {logins}`.
+/// C030. Breaks when `core/src/store/log.rs`: `logins = {logins} and version = {expected}` → `logins = {logins}`.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_session_begun_with_the_old_password_outlives_its_change() {
     no_session_outlives(End::Change).await;
 }
 
-/// C030. Breaks when `core/src/store/log.rs`: `session_epoch = {epoch} and logins = {logins}` → `logins = {logins}`.
+/// C030. Breaks when `core/src/store/log.rs`: `logins = {logins} and version = {expected}` → `logins = {logins}`.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_session_outlives_the_disabling_of_its_account() {
     no_session_outlives(End::Disable).await;
 }
 
-/// C030. Breaks when `core/src/store/log.rs`: `session_epoch = {epoch} and logins = {logins}` → `logins = {logins}`.
+/// C030. Breaks when `core/src/store/log.rs`: `logins = {logins} and version = {expected}` → `logins = {logins}`.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_session_outlives_a_logout_from_everywhere() {
     no_session_outlives(End::LogoutAll).await;
 }
 
-/// C031. Breaks when `core/src/store/log.rs`: `session_epoch = {epoch} and logins = {logins}` → `session_epoch = {epoch}`.
+/// C031. Breaks when `core/src/store/log.rs`: `logins = {logins} and version = {expected}` → `version = {expected}`.
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_sessions_as_allowed_remain_after_many_logins_at_once() {
     let house = house().await;

@@ -258,7 +258,7 @@ impl Scene for Revoke {
     }
 }
 
-/// C030. Breaks when `core/src/store/log.rs`: `session_epoch = {epoch} and logins = {logins}` → `logins = {logins}`.
+/// C030. Breaks when `core/src/store/log.rs`: `logins = {logins} and version = {expected}` → `logins = {logins}`.
 #[tokio::test]
 async fn a_login_a_refresh_and_a_logout_from_everywhere_in_any_order_leave_nothing_behind_that_should_be_over() {
     let scene = Revoke { street: Street::new(|_| {}).await };

@@ -164,7 +164,7 @@ async fn an_idle_session_ends_and_one_in_use_does_not() {
     assert_eq!(alive(&book, &newest).await, (false, false));
 }
 
-/// C031. Breaks when `core/src/service/login.rs`: `            live.iter().skip(usize::try_from(self.policy.sessions_max.saturating_sub(1))` → `            live.iter().skip(usize::try_from(self.policy.sessions_max)`.
+/// C031. Breaks when `core/src/service/login.rs`: `let kept = usize::try_from(self.policy.sessions_max.saturating_sub(1))` → `let kept = usize::try_from(self.policy.sessions_max)`.
 #[tokio::test]
 async fn one_session_too_many_ends_the_oldest_with_an_event() {
     let house = house().await;

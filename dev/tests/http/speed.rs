@@ -114,6 +114,31 @@ async fn a_profile_is_read_with_one_statement_at_the_bar_s_rate() {
     assert_statements(&cluster, stand, &outcome, 1.0).await;
 }
 
+/// Logs the same person in again and again.
+fn logging_in(stand: &Stand, email: &str) -> impl Script + use<> {
+    let host = stand.base.strip_prefix("http://").unwrap();
+    let body = serde_json::json!({ "email": email, "password": PASSWORD }).to_string();
+    let head = format!("POST /api/auth/login/ HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n");
+    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes();
+    move |_: &[u8]| Ok(request.clone())
+}
+
+/// Who it is, whether the password may be tried, that it is tried; what decides on the session, and that it has begun.
+///
+/// Breaks when `core/src/service/login.rs`: `match self.begin_session(guess, read, remember, context).await {` → `match Err(StoreError::Conflict.into()) {`.
+#[tokio::test]
+async fn a_login_takes_five_statements() {
+    let (cluster, stand) = durable().await;
+    let mut scripts = Vec::new();
+    for _ in 0..CLIENTS {
+        let email = registered(&stand).await;
+        scripts.push(logging_in(&stand, &email));
+    }
+    let outcome = Load::closed(Until::Requests(FEW / 4)).run(&stand.base, scripts).await.unwrap();
+    println!("figure: login, {CLIENTS} connections: {outcome}");
+    assert_statements(&cluster, stand, &outcome, 5.0).await;
+}
+
 /// Breaks when `cli/src/import/mod.rs`: `while let Some(page) = source.page(2 * self.options.batch).await? {` → `while let Some(page) = source.page(2).await? {`.
 /// Release: it is to bring two thousand accounts a second.
 #[tokio::test]

@@ -9,15 +9,49 @@ use crate::store::keys::{KeyError, Vault};
 use crate::store::project::counters::CounterRow;
 use crate::store::project::idempotency::IdempotencyKey;
 use crate::store::{Db, StoreError};
-use crate::value::{SessionId, StreamId};
+use crate::value::{AccountId, SessionId, StreamId};
 
 /// A read finds the keys changed at most this often before it gives up: they change once in years.
 const CHANGES_MAX: u32 = 3;
 
-/// A bucket and the database's time.
-pub async fn read(db: &Db, vault: &Vault, bucket: &Bucket) -> Result<(CounterRow, Timestamp), KeyError> {
+/// Asks by the names that buckets have, anew when the answer says that the keys to these names have been changed.
+async fn by_name<T, F>(db: &Db, vault: &Vault, ask: impl Fn(Arc<Identifiers>) -> F) -> Result<T, KeyError>
+where
+    F: Future<Output = Result<(i64, T), StoreError>>,
+{
     let mut keys = vault.identifiers();
     for _ in 0..CHANGES_MAX {
+        let (version, answer) = ask(Arc::clone(&keys)).await?;
+        if version == keys.version {
+            return Ok(answer);
+        }
+        keys = vault.reread_identifiers(db).await?;
+    }
+    Err(StoreError::Conflict.into())
+}
+
+/// What a counter's row holds, as it is read.
+struct Found {
+    state: Option<Json<Counter>>,
+    name: Option<(Vec<u8>, i64)>,
+    target_key_id: Option<String>,
+}
+
+impl Found {
+    fn at(self, bucket: &Bucket, keys: &Arc<Identifiers>) -> CounterRow {
+        CounterRow {
+            counter: self.state.map(|state| state.0).unwrap_or_default(),
+            bucket: bucket.clone(),
+            keys: Arc::clone(keys),
+            found: self.name,
+            target_key_id: self.target_key_id,
+        }
+    }
+}
+
+/// A bucket and the database's time.
+pub async fn read(db: &Db, vault: &Vault, bucket: &Bucket) -> Result<(CounterRow, Timestamp), KeyError> {
+    by_name(db, vault, async |keys| {
         // One row at most: whoever writes under the active key takes away what stood under an earlier one.
         let row = sqlx::query!(
             r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
@@ -28,19 +62,10 @@ pub async fn read(db: &Db, vault: &Vault, bucket: &Bucket) -> Result<(CounterRow
         )
         .fetch_one(db)
         .await?;
-        if row.keys_version == keys.version {
-            let counter = CounterRow {
-                counter: row.state.map(|state| state.0).unwrap_or_default(),
-                bucket: bucket.clone(),
-                keys,
-                found: row.bucket.zip(row.version),
-                target_key_id: row.target_key_id,
-            };
-            return Ok((counter, row.now));
-        }
-        keys = vault.reread_identifiers(db).await?;
-    }
-    Err(StoreError::Conflict.into())
+        let found = Found { state: row.state, name: row.bucket.zip(row.version), target_key_id: row.target_key_id };
+        Ok((row.keys_version, (found.at(bucket, &keys), row.now)))
+    })
+    .await
 }
 
 /// Two buckets and the database's time, in one read.
@@ -49,8 +74,7 @@ pub async fn read_two(
     vault: &Vault,
     [first, second]: [&Bucket; 2],
 ) -> Result<([CounterRow; 2], Timestamp), KeyError> {
-    let mut keys = vault.identifiers();
-    for _ in 0..CHANGES_MAX {
+    by_name(db, vault, async |keys| {
         let row = sqlx::query!(
             r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
                       c.version as "version?", c.state as "state?: Json<Counter>", c.target_key_id, d.bucket as "other_bucket?",
@@ -62,44 +86,96 @@ pub async fn read_two(
         )
         .fetch_one(db)
         .await?;
-        if row.keys_version == keys.version {
-            let made = |bucket: &Bucket, state: Option<Json<Counter>>, found, target_key_id| CounterRow {
-                counter: state.map(|state| state.0).unwrap_or_default(),
-                bucket: bucket.clone(),
-                keys: Arc::clone(&keys),
-                found,
-                target_key_id,
-            };
-            let rows = [
-                made(first, row.state, row.bucket.zip(row.version), row.target_key_id),
-                made(second, row.other_state, row.other_bucket.zip(row.other_version), row.other_target_key_id),
-            ];
-            return Ok((rows, row.now));
-        }
-        keys = vault.reread_identifiers(db).await?;
-    }
-    Err(StoreError::Conflict.into())
+        let one = Found { state: row.state, name: row.bucket.zip(row.version), target_key_id: row.target_key_id };
+        let name = row.other_bucket.zip(row.other_version);
+        let other = Found { state: row.other_state, name, target_key_id: row.other_target_key_id };
+        Ok((row.keys_version, ([one.at(first, &keys), other.at(second, &keys)], row.now)))
+    })
+    .await
 }
 
-/// How many distinct members of a set were seen after `since`, counted up to 1,000.
-pub async fn members(db: &Db, vault: &Vault, bucket: &Bucket, since: Timestamp) -> Result<i64, KeyError> {
-    let mut keys = vault.identifiers();
-    for _ in 0..CHANGES_MAX {
+/// What decides whether a password may be tried.
+pub struct Entry {
+    pub row: CounterRow,
+    /// Distinct members of the set of guessed addresses, counted up to 1,000.
+    pub guessed: i64,
+    pub now: Timestamp,
+}
+
+/// The bucket of a guess, and how many members of a set were seen after `since`: none where there is no set.
+pub async fn entry(
+    db: &Db,
+    vault: &Vault,
+    bucket: &Bucket,
+    set: Option<&Bucket>,
+    since: Timestamp,
+) -> Result<Entry, KeyError> {
+    by_name(db, vault, async |keys| {
         let row = sqlx::query!(
-            r#"select g.version,
-                      (select count(*) from (select 1 from counter_members where bucket = any($1) and at > $2 limit 1000) m) as "count!"
-               from key_guards g where g.purpose = 'identifier'"#,
+            r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
+                      c.version as "version?", c.state as "state?: Json<Counter>", c.target_key_id,
+                      (select count(*) from (select 1 from counter_members where bucket = any($2) and at > $3 limit 1000) m) as "guessed!"
+               from key_guards g left join counters c on c.bucket = any($1)
+               where g.purpose = 'identifier' limit 1"#,
             &keys.names(bucket),
+            &set.map(|set| keys.names(set)).unwrap_or_default(),
             since as Timestamp
         )
         .fetch_one(db)
         .await?;
-        if row.version == keys.version {
-            return Ok(row.count);
-        }
-        keys = vault.reread_identifiers(db).await?;
-    }
-    Err(StoreError::Conflict.into())
+        let found = Found { state: row.state, name: row.bucket.zip(row.version), target_key_id: row.target_key_id };
+        Ok((row.keys_version, Entry { row: found.at(bucket, &keys), guessed: row.guessed, now: row.now }))
+    })
+    .await
+}
+
+/// What decides on a session that begins.
+pub struct Beginning {
+    pub rows: [CounterRow; 2],
+    /// Sessions of the account that are still refreshable, newest first, with the versions of their streams.
+    pub live: Vec<(SessionId, i64)>,
+    pub now: Timestamp,
+}
+
+/// Two buckets, and at most `limit` sessions of an account, in one read.
+pub async fn beginning(
+    db: &Db,
+    vault: &Vault,
+    [first, second]: [&Bucket; 2],
+    account: AccountId,
+    limit: i64,
+) -> Result<Beginning, KeyError> {
+    by_name(db, vault, async |keys| {
+        let row = sqlx::query!(
+            r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
+                      c.version as "version?", c.state as "state?: Json<Counter>", c.target_key_id, d.bucket as "other_bucket?",
+                      d.version as "other_version?", d.state as "other_state?: Json<Counter>", d.target_key_id as other_target_key_id,
+                      l.sessions as "sessions!", l.versions as "versions!"
+               from key_guards g left join counters c on c.bucket = any($1) left join counters d on d.bucket = any($2)
+               cross join lateral (
+                   select coalesce(array_agg(r.session_id), '{}') as sessions, coalesce(array_agg(r.version), '{}') as versions
+                   from (select s.session_id, t.version from sessions s join streams t on t.stream_id = s.session_id
+                         join streams a on a.stream_id = s.account_id and a.session_epoch = s.session_epoch
+                         where s.account_id = $3 and s.revoked_at is null and s.absolute_end > clock_timestamp()
+                           and (s.idle_end is null or s.idle_end > clock_timestamp())
+                         order by s.created_at desc, s.session_id desc limit $4) r
+               ) l
+               where g.purpose = 'identifier' limit 1"#,
+            &keys.names(first),
+            &keys.names(second),
+            account.0,
+            limit
+        )
+        .fetch_one(db)
+        .await?;
+        let one = Found { state: row.state, name: row.bucket.zip(row.version), target_key_id: row.target_key_id };
+        let name = row.other_bucket.zip(row.other_version);
+        let other = Found { state: row.other_state, name, target_key_id: row.other_target_key_id };
+        let live = row.sessions.into_iter().map(SessionId).zip(row.versions).collect();
+        let rows = [one.at(first, &keys), other.at(second, &keys)];
+        Ok((row.keys_version, Beginning { rows, live, now: row.now }))
+    })
+    .await
 }
 
 /// The keys that buckets are named by, as they are now.
