@@ -25,13 +25,13 @@ use crate::ending::{Ending, conclude};
 use crate::jobs::{self as work, Outlets, Told, Verdict};
 use crate::metrics::Metrics;
 use crate::stop::Stop;
+use crate::trouble::Trouble;
 
 /// Pause between two renewals of a lease: three may fail before it ends.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 /// Pause between two tries of a statement while Postgres is away.
 const STORE_PAUSE: Duration = Duration::from_millis(500);
-/// An outcome that is known is offered to an absent Postgres for this long. Longer than the lease: nobody can take the job over
-/// while the database is away, and the fence decides when it is back.
+/// An outcome that Postgres does not take, though it is there, is offered for this long.
 const SETTLE_PATIENCE: Duration = Duration::from_mins(1);
 /// A ticket is kept for this long while Postgres is away; then the sweep offers its job anew.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(10);
@@ -134,7 +134,8 @@ impl Runner {
         tracing::error!(starts = job.starts, "set aside: its worker died at every start");
         let answer = "quarantined: its worker died at every start".to_owned();
         let ending = match job.kind.as_str() {
-            job::MAIL => Ending::Mail(Handover::Failed { answer }),
+            // Each of them may have died behind the server's answer.
+            job::MAIL => Ending::Mail(Handover::Unheard { answer, at: None }),
             _ => Ending::Job(Outcome::Dead { error: answer }),
         };
         self.settle(job, &ending, None).await;
@@ -178,27 +179,33 @@ impl Runner {
         }
     }
 
-    /// `delivery` is what the job has read of its mail; once that was not right, it is read anew.
+    /// Writes an outcome for as long as Postgres is away: what is known here would be lost otherwise, and a mail sent again. Nobody can
+    /// take the job over meanwhile, and the fence decides when Postgres is back. `delivery` is what the job has read of its mail; once
+    /// that was not right, it is read anew.
     async fn settle(&self, job: &Claimed, ending: &Ending, mut delivery: Option<DeliveryRow>) {
         let deadline = Instant::now() + SETTLE_PATIENCE;
+        let mut trouble = Trouble::new("writing an outcome");
         loop {
-            let error = match self.write(job, ending, delivery.take()).await {
-                Ok(true) => return self.count(ending),
+            let (error, is_away) = match self.write(job, ending, delivery.take()).await {
+                Ok(true) => {
+                    trouble.worked();
+                    return self.count(ending);
+                }
                 // A row or table that was locked for too long is a conflict too; then the job is still ours.
                 Ok(false) if !self.holds(job).await => {
                     self.metrics.lost.add(1);
                     return tracing::warn!("another worker has the job by now: its outcome counts, not ours");
                 }
-                Ok(false) => "something is locked".to_owned(),
-                Err(Refusal::Unavailable(error)) => error.to_string(),
+                Ok(false) => ("something is locked".to_owned(), false),
+                Err(Refusal::Unavailable(error)) => (error.to_string(), matches!(error, StoreError::Unavailable(_))),
                 Err(error) => {
                     return tracing::error!(%error, "the outcome could not be written; the job will run again");
                 }
             };
-            if Instant::now() >= deadline {
+            if !is_away && Instant::now() >= deadline {
                 return tracing::error!(error, "the outcome could not be written for long; the job will run again");
             }
-            tracing::warn!(error, "the outcome could not be written yet");
+            trouble.failed(&error);
             sleep(STORE_PAUSE).await;
         }
     }
@@ -233,6 +240,10 @@ impl Runner {
             Ending::Held { .. } => {
                 self.metrics.held.add(1);
                 tracing::debug!("its destination takes no mails now");
+            }
+            Ending::Mail(Handover::Unheard { answer, at: None }) => {
+                self.metrics.dead.add(1);
+                tracing::error!(answer, "given up; nobody heard whether the server has the mail");
             }
             Ending::Mail(Handover::Unheard { answer, .. }) => {
                 tracing::warn!(answer, "nobody heard whether the server has the mail");

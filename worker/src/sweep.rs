@@ -20,6 +20,10 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// not turn every job around for ever.
 const IMPATIENT_EVERY: Duration = Duration::from_secs(10);
 
+/// Leases are left alone for this long after Postgres was away: whoever holds one has not been able to renew it or to write what has
+/// become of its job, and comes to that now. Longer than a statement and the pause before the next.
+const RETURNS_WITHIN: Duration = Duration::from_secs(5);
+
 /// Mails of one destination that one statement makes due.
 const RELEASE_BATCH: i64 = 1_000;
 
@@ -27,14 +31,19 @@ const RELEASE_BATCH: i64 = 1_000;
 pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metrics>, stop: Stop) {
     let (mut trouble, mut releasing) = (Trouble::new("sweeping jobs"), Trouble::new("releasing mails"));
     let mut lost = true;
-    let mut impatient_at = Instant::now();
+    let (mut impatient_at, mut sweep_at) = (Instant::now(), Instant::now());
     loop {
+        let released = release(&doorbook, &stop).await;
+        releasing.observe(&released);
+        let mut is_away = matches!(released, Err(StoreError::Unavailable(_)));
         lost |= queue.take_lost();
         let impatient = lost && Instant::now() >= impatient_at;
-        let patience = if impatient { Duration::ZERO } else { PATIENCE };
-        match jobs::sweep(&doorbook.db, patience).await {
-            Ok(offered) => {
-                trouble.worked();
+        if !is_away && Instant::now() >= sweep_at {
+            let patience = if impatient { Duration::ZERO } else { PATIENCE };
+            let swept = jobs::sweep(&doorbook.db, patience).await;
+            trouble.observe(&swept);
+            is_away = matches!(swept, Err(StoreError::Unavailable(_)));
+            if let Ok(offered) = swept {
                 if impatient {
                     lost = false;
                     impatient_at = Instant::now() + IMPATIENT_EVERY;
@@ -44,11 +53,9 @@ pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metric
                     tracing::info!(offered, impatient, "jobs offered again");
                 }
             }
-            Err(error) => trouble.failed(&error),
         }
-        match release(&doorbook, &stop).await {
-            Ok(()) => releasing.worked(),
-            Err(error) => releasing.failed(&error),
+        if is_away {
+            sweep_at = Instant::now() + RETURNS_WITHIN;
         }
         if !stop.pause(SWEEP_EVERY).await {
             return;

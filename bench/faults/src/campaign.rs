@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use crate::check::{Verdict, judge};
 use crate::figures::{Answers, beyond_in_flight, recovery};
-use crate::ledger::{Entry, Ledger};
+use crate::ledger::{Attempt, Entry, Ledger};
 use crate::load::{Load, settle};
 use crate::nemesis::{Fault, Step, Strike, schedule, strike};
 use crate::people::{People, Person};
@@ -36,6 +36,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What a campaign does.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Of its row.
+    pub name: &'static str,
     pub seed: u64,
     pub setup: Setup,
     pub people: usize,
@@ -68,7 +70,7 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let mut rig = Rig::start(plan.setup).await?;
     let report = on(plan, &mut rig).await;
     if report.as_ref().map_or(true, |report| !report.faults().is_empty()) {
-        let folder = Path::new(ROOT).join("target/faults").join(plan.seed.to_string());
+        let folder = Path::new(ROOT).join("target/faults").join(format!("{}-{}", plan.name, plan.seed));
         rig.keep(&folder)?;
         println!("logs and ledger: {}", folder.display());
     }
@@ -198,12 +200,15 @@ async fn seal_lag(rig: &Rig) -> Result<f64> {
 }
 
 impl Report {
-    /// Answers while faults lasted of which this holds.
+    /// Answers to requests that were under way while faults lasted of which this holds, and during no others: who waits for a process that
+    /// stands still, and meets the next fault when it goes on, tells nothing of that.
     pub fn during(&self, is_meant: impl Fn(Fault) -> bool) -> Answers {
-        let meant = self.strikes.iter().filter(|strike| is_meant(strike.fault));
-        meant.fold(Answers::default(), |all, strike| {
-            all.and(&Answers::between(&self.entries, strike.began, strike.healed))
-        })
+        let (meant, others): (Vec<&Strike>, Vec<&Strike>) =
+            self.strikes.iter().partition(|strike| is_meant(strike.fault));
+        let met = |attempt: &Attempt, strikes: &[&Strike]| {
+            strikes.iter().any(|strike| attempt.was_under_way(strike.began, strike.healed))
+        };
+        Answers::of(&self.entries, |attempt| met(attempt, &meant) && !met(attempt, &others))
     }
 
     /// Longest time until a write worked again.

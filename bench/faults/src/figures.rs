@@ -26,11 +26,10 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Of all requests that were under way between the two.
-    pub fn between(entries: &[Entry], from: Duration, to: Duration) -> Self {
+    /// Of all requests of which this holds.
+    pub fn of(entries: &[Entry], is_meant: impl Fn(&Attempt) -> bool) -> Self {
         let mut answers = Self::default();
-        let attempts = entries.iter().flat_map(|entry| &entry.attempts);
-        for attempt in attempts.filter(|attempt| attempt.begun < to && attempt.ended() > from) {
+        for attempt in entries.iter().flat_map(|entry| &entry.attempts).filter(|attempt| is_meant(attempt)) {
             answers.note(attempt);
         }
         answers.times.sort_unstable();
@@ -38,20 +37,9 @@ impl Answers {
         answers
     }
 
-    /// Both together.
-    #[must_use]
-    pub fn and(mut self, other: &Self) -> Self {
-        self.done += other.done;
-        self.refused += other.refused;
-        self.told += other.told;
-        self.internal += other.internal;
-        self.other += other.other;
-        self.silent += other.silent;
-        self.times.extend_from_slice(&other.times);
-        self.refusals.extend_from_slice(&other.refusals);
-        self.times.sort_unstable();
-        self.refusals.sort_unstable();
-        self
+    /// Of all requests that were under way between the two.
+    pub fn between(entries: &[Entry], from: Duration, to: Duration) -> Self {
+        Self::of(entries, |attempt| attempt.was_under_way(from, to))
     }
 
     pub fn all(&self) -> usize {

@@ -75,6 +75,10 @@ impl Attempt {
     pub fn ended(&self) -> Duration {
         self.begun + self.took
     }
+
+    pub fn was_under_way(&self, from: Duration, to: Duration) -> bool {
+        self.begun < to && self.ended() > from
+    }
 }
 
 /// What an operation is about.

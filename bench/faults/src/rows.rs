@@ -222,6 +222,7 @@ impl Row {
         let lasts =
             Lasts { minute: seconds(5, 60), half: seconds(4, 30), ten: seconds(10, 600), soak: seconds(20, 7_200) };
         Plan {
+            name: self.name,
             seed,
             setup: self.setup,
             people: if is_full { 400 } else { 24 },

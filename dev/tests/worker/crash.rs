@@ -118,6 +118,24 @@ async fn a_job_that_kills_its_worker_at_every_start_is_set_aside_after_three_and
     assert_eq!(house.copies(&[poison]).await[0].len(), 1);
 }
 
+/// C094. Breaks when `worker/src/runner.rs`: `job::MAIL => Ending::Mail(Handover::Unheard { answer, at: None }),` → `job::MAIL => Ending::Mail(Handover::Failed { answer }),`.
+#[tokio::test]
+async fn a_mail_whose_workers_all_died_behind_the_servers_answer_is_told_to_have_been_tried_unheard() {
+    let house = house().await;
+    house.register(0).await;
+    for _ in 0..3 {
+        let mut worker = house.launch_worker(&[("DOORBOOK_FAILPOINTS", "mail.sent=kill")]).await;
+        assert_eq!(worker.program.ended(SOON).await.unwrap().signal(), Some(ABORTED));
+        assert_eq!(house.let_leases_end().await, 1);
+    }
+    let worker = house.worker().await;
+    let told = "select count(*) from events e join deliveries d on d.delivery_id = e.stream_id
+                where e.type = 'MailFailed' and e.payload->>'unheard' = 'true' and d.state = 'failed' and d.unheard = 1";
+    house.until(SOON, told, 1).await;
+    assert_eq!(worker.metric("jobs_dead_total").await, Some(1));
+    assert_eq!(house.stand.sink.mails().len(), 3);
+}
+
 /// C094. Breaks when `core/src/store/jobs.rs`: `where job_id = {id} and fence = {fence} and state = 'running' and` → `where job_id = {id} and {fence} > 0 and`.
 #[tokio::test]
 async fn a_worker_that_stood_still_for_longer_than_its_lease_does_not_settle_what_another_has_done() {
