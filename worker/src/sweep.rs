@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const IMPATIENT_EVERY: Duration = Duration::from_secs(10);
 
 /// Leases are left alone for this long after Postgres was away: whoever holds one has not been able to renew it or to write what has
-/// become of its job, and comes to that now. Longer than a statement and the pause before the next.
-const RETURNS_WITHIN: Duration = Duration::from_secs(5);
+/// become of its job, and comes to that now. Some times as long as that takes.
+const RETURNS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Mails of one destination that one statement makes due.
 const RELEASE_BATCH: i64 = 1_000;
@@ -30,19 +30,23 @@ const RELEASE_BATCH: i64 = 1_000;
 /// Sweeps until `stop`: without patience at the start and when Redis has lost something.
 pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metrics>, stop: Stop) {
     let (mut trouble, mut releasing) = (Trouble::new("sweeping jobs"), Trouble::new("releasing mails"));
-    let mut lost = true;
+    let (mut lost, mut was_away) = (true, false);
     let (mut impatient_at, mut sweep_at) = (Instant::now(), Instant::now());
     loop {
         let released = release(&doorbook, &stop).await;
         releasing.observe(&released);
-        let mut is_away = matches!(released, Err(StoreError::Unavailable(_)));
+        let is_away = matches!(released, Err(StoreError::Unavailable(_)));
+        if was_away && !is_away {
+            sweep_at = Instant::now() + RETURNS_WITHIN;
+        }
+        was_away = is_away;
         lost |= queue.take_lost();
         let impatient = lost && Instant::now() >= impatient_at;
         if !is_away && Instant::now() >= sweep_at {
             let patience = if impatient { Duration::ZERO } else { PATIENCE };
             let swept = jobs::sweep(&doorbook.db, patience).await;
             trouble.observe(&swept);
-            is_away = matches!(swept, Err(StoreError::Unavailable(_)));
+            was_away = matches!(swept, Err(StoreError::Unavailable(_)));
             if let Ok(offered) = swept {
                 if impatient {
                     lost = false;
@@ -53,9 +57,6 @@ pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metric
                     tracing::info!(offered, impatient, "jobs offered again");
                 }
             }
-        }
-        if is_away {
-            sweep_at = Instant::now() + RETURNS_WITHIN;
         }
         if !stop.pause(SWEEP_EVERY).await {
             return;
