@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use doorbook_core::clock::Timestamp;
+use doorbook_core::copies;
 use doorbook_core::job;
 use doorbook_core::service::mail::Handover;
 use doorbook_core::store::jobs::{Claimed, Outcome};
 use doorbook_core::store::pacing::Destination;
+use doorbook_core::store::query::deliveries::DeliveryRow;
 
 use crate::jobs::Verdict;
 use crate::schedule;
@@ -39,8 +41,9 @@ impl Ending {
     }
 }
 
-/// From what the work said to what is written: all rules about trying again are here. `chance` spreads the tries.
-pub fn conclude(job: &Claimed, verdict: Verdict, now: Timestamp, chance: u8) -> Ending {
+/// From what the work said, of a mail about this delivery, to what is written: all rules about trying again are here. `chance` spreads
+/// the tries.
+pub fn conclude(job: &Claimed, verdict: Verdict, delivery: Option<&DeliveryRow>, now: Timestamp, chance: u8) -> Ending {
     let again_at = now.plus(job::back_off(u32::try_from(job.attempt).unwrap_or(0), chance));
     let too_late = again_at > job.created_at.plus(job::LIFE);
     match verdict {
@@ -50,7 +53,8 @@ pub fn conclude(job: &Claimed, verdict: Verdict, now: Timestamp, chance: u8) -> 
         Verdict::Deferred { answer } if too_late => Ending::Mail(Handover::Failed { answer }),
         Verdict::Deferred { answer } => Ending::Mail(Handover::Deferred { answer, at: again_at }),
         Verdict::Unheard { answer } => {
-            Ending::Mail(Handover::Unheard { answer, at: Some(again_at).filter(|_| !too_late) })
+            let may_go_again = delivery.is_none_or(|row| copies::may_send_again(&row.template, row.unheard));
+            Ending::Mail(Handover::Unheard { answer, at: Some(again_at).filter(|_| may_go_again && !too_late) })
         }
         Verdict::Held { .. } if now > job.created_at.plus(job::LIFE) => {
             Ending::Mail(Handover::Failed { answer: "its server or domain took no mails for a day".to_owned() })
@@ -104,7 +108,7 @@ mod tests {
         for (attempt, pause) in [(0, 10), (1, 20), (3, 80), (30, 3_600)] {
             let verdict = Verdict::Deferred { answer: "451 later".into() };
             let Ending::Mail(Handover::Deferred { at, answer }) =
-                conclude(&claimed(job::MAIL, attempt), verdict, CREATED, 0)
+                conclude(&claimed(job::MAIL, attempt), verdict, None, CREATED, 0)
             else {
                 panic!("not deferred");
             };
@@ -119,7 +123,7 @@ mod tests {
             [Verdict::Deferred { answer: "451 later".into() }, Verdict::Retry { error: "panicked: index".into() }]
         {
             assert!(matches!(
-                conclude(&claimed(job::MAIL, 0), verdict, late, 0),
+                conclude(&claimed(job::MAIL, 0), verdict, None, late, 0),
                 Ending::Mail(Handover::Failed { .. })
             ));
         }
@@ -128,22 +132,22 @@ mod tests {
     #[test]
     fn a_refused_mail_fails_at_once() {
         let verdict = Verdict::Refused { answer: "550 no such user".into() };
-        let ending = conclude(&claimed(job::MAIL, 0), verdict, CREATED, 0);
+        let ending = conclude(&claimed(job::MAIL, 0), verdict, None, CREATED, 0);
         assert!(matches!(ending, Ending::Mail(Handover::Failed { answer }) if answer == "550 no such user"));
     }
 
     #[test]
     fn a_recurring_job_is_tried_again_until_its_next_tick_takes_over() {
         let failed = || Verdict::Retry { error: "no connection".into() };
-        let ending = conclude(&claimed(job::PURGE, 0), failed(), CREATED, 0);
+        let ending = conclude(&claimed(job::PURGE, 0), failed(), None, CREATED, 0);
         assert!(matches!(ending, Ending::Job(Outcome::Retry { at, .. }) if at == CREATED.plus(seconds(10))));
-        let ending = conclude(&claimed(job::PURGE, 0), failed(), CREATED.plus(seconds(3_595)), 0);
+        let ending = conclude(&claimed(job::PURGE, 0), failed(), None, CREATED.plus(seconds(3_595)), 0);
         assert!(matches!(ending, Ending::Job(Outcome::Done)));
     }
 
     #[test]
     fn an_unknown_kind_waits_for_an_operator() {
-        let ending = conclude(&claimed("dance", 0), Verdict::Dead { error: "unknown kind".into() }, CREATED, 0);
+        let ending = conclude(&claimed("dance", 0), Verdict::Dead { error: "unknown kind".into() }, None, CREATED, 0);
         assert!(matches!(ending, Ending::Job(Outcome::Dead { .. })));
     }
 }

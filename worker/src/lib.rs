@@ -92,7 +92,7 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
         let ops = Arc::clone(&ops);
         async move { ops.page().await }
     });
-    let Some(doorbook) = open(settings, &stop).await? else { return Ok(()) };
+    let Some((doorbook, was_away)) = open(settings, &stop).await? else { return Ok(()) };
     let _ = opened.set(Arc::clone(&doorbook));
     tracing::info!(worker = process, "the worker works");
     let runner = Arc::new(Runner::new(Arc::clone(&doorbook), outlets, Arc::clone(&metrics), stop.clone()));
@@ -100,7 +100,8 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
     let direct = settings.database.direct_url.as_ref().map(secret);
     let signing = settings.watching.checkpoints.private_key.as_ref().map(secret);
     let (queue, stop_parts) = (Arc::new(queue), stop.clone());
-    begin(&mut parts, Parts { doorbook, direct, signing, sink, queue, runner, metrics, process, stop: stop_parts });
+    let with = Parts { doorbook, was_away, direct, signing, sink, queue, runner, metrics, process, stop: stop_parts };
+    begin(&mut parts, with);
     let ended = tokio::select! {
         () = stop.wait() => Ok(()),
         // At the end all parts return, and the first of them may be seen before the wish to end is.
@@ -117,16 +118,17 @@ pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), 
     ended
 }
 
-/// Waits for a database that is away or not migrated yet. `None` when the process is to end before it is there.
-async fn open(settings: &Settings, stop: &Stop) -> Result<Option<Arc<Doorbook>>, SettingsError> {
+/// Waits for a database that is away or not migrated yet, and tells whether it had to. `None` when the process is to end before it is there.
+async fn open(settings: &Settings, stop: &Stop) -> Result<Option<(Arc<Doorbook>, bool)>, SettingsError> {
     let mut trouble = Trouble::new("opening the database");
     loop {
         match start::start(settings).await {
             Ok(doorbook) => match doorbook.health().await {
                 Health::Ready | Health::Degraded => {
+                    let was_away = trouble.persists();
                     trouble.worked();
                     doorbook.note_settings("worker", settings).await;
-                    return Ok(Some(Arc::new(doorbook)));
+                    return Ok(Some((Arc::new(doorbook), was_away)));
                 }
                 Health::Outdated => trouble.failed(&OUTDATED),
                 Health::Unavailable => {
@@ -144,6 +146,8 @@ async fn open(settings: &Settings, stop: &Stop) -> Result<Option<Arc<Doorbook>>,
 
 struct Parts {
     doorbook: Arc<Doorbook>,
+    /// Postgres could not be used a moment ago.
+    was_away: bool,
     /// Where word of due jobs comes from, if not from the pool.
     direct: Option<Secret>,
     /// CHECKPOINT_PRIVATE_KEY.
@@ -158,14 +162,14 @@ struct Parts {
 
 /// Starts every loop of the process; each ends by itself when `stop` is requested.
 fn begin(parts: &mut JoinSet<()>, with: Parts) {
-    let Parts { doorbook, direct, signing, sink, queue, runner, metrics, process, stop } = with;
+    let Parts { doorbook, was_away, direct, signing, sink, queue, runner, metrics, process, stop } = with;
     let wake = Arc::new(Notify::new());
     let (local, mut local_tasks) = Local::start(&runner, Arc::clone(&metrics));
     parts.spawn(async move { while local_tasks.join_next().await.is_some() {} });
     let relay = Relay::new(Arc::clone(&doorbook), Arc::clone(&queue), local, Arc::clone(&metrics), Arc::clone(&wake));
     parts.spawn(relay.run(stop.clone()));
     parts.spawn(relay::listen(Arc::clone(&doorbook), direct, wake, stop.clone()));
-    parts.spawn(sweep::run(Arc::clone(&doorbook), Arc::clone(&queue), Arc::clone(&metrics), stop.clone()));
+    parts.spawn(sweep::run(Arc::clone(&doorbook), Arc::clone(&queue), Arc::clone(&metrics), was_away, stop.clone()));
     parts.spawn(schedule::run(Arc::clone(&doorbook), stop.clone()));
     parts.spawn(sealer::run(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));
     parts.spawn(sealer::watch(Arc::clone(&doorbook), Arc::clone(&metrics), stop.clone()));

@@ -161,7 +161,7 @@ impl Runner {
             }
         };
         let [chance] = random();
-        let ending = conclude(job, verdict, self.doorbook.clock.now(), chance);
+        let ending = conclude(job, verdict, delivery.as_ref(), self.doorbook.clock.now(), chance);
         self.settle(job, &ending, delivery).await;
     }
 
@@ -179,40 +179,50 @@ impl Runner {
         }
     }
 
-    /// Writes an outcome for as long as Postgres is away: what is known here would be lost otherwise, and a mail sent again. Nobody can
-    /// take the job over meanwhile, and the fence decides when Postgres is back. `delivery` is what the job has read of its mail; once
-    /// that was not right, it is read anew.
+    /// Writes an outcome for as long as Postgres is away: what is known here would be lost otherwise, and a mail sent again. Whoever has
+    /// taken the job over meanwhile is known by the fence. `delivery` is what the job has read of its mail; once that was not right, it is
+    /// read anew.
     async fn settle(&self, job: &Claimed, ending: &Ending, mut delivery: Option<DeliveryRow>) {
-        let deadline = Instant::now() + SETTLE_PATIENCE;
+        let mut deadline = Instant::now() + SETTLE_PATIENCE;
         let mut trouble = Trouble::new("writing an outcome");
         loop {
-            let (error, is_away) = match self.write(job, ending, delivery.take()).await {
+            let error = match self.write(job, ending, delivery.take()).await {
                 Ok(true) => {
                     trouble.worked();
                     return self.count(ending);
                 }
-                // A row or table that was locked for too long is a conflict too; then the job is still ours.
-                Ok(false) if !self.holds(job).await => {
-                    self.metrics.lost.add(1);
-                    return tracing::warn!("another worker has the job by now: its outcome counts, not ours");
-                }
-                Ok(false) => ("something is locked".to_owned(), false),
-                Err(Refusal::Unavailable(error)) => (error.to_string(), matches!(error, StoreError::Unavailable(_))),
+                Ok(false) => StoreError::Conflict,
+                Err(Refusal::Unavailable(error)) => error,
                 Err(error) => {
                     return tracing::error!(%error, "the outcome could not be written; the job will run again");
                 }
             };
-            if !is_away && Instant::now() >= deadline {
-                return tracing::error!(error, "the outcome could not be written for long; the job will run again");
+            let Some(error) = self.keep(job, error).await else {
+                self.metrics.lost.add(1);
+                return tracing::warn!("another worker has the job by now: its outcome counts, not ours");
+            };
+            if matches!(error, StoreError::Unavailable(_)) {
+                deadline = Instant::now() + SETTLE_PATIENCE;
+            } else if Instant::now() >= deadline {
+                return tracing::error!(%error, "the outcome could not be written for long; the job will run again");
             }
             trouble.failed(&error);
             sleep(STORE_PAUSE).await;
         }
     }
 
-    /// Whether the job is this worker's, as far as anybody knows; its lease is renewed.
-    async fn holds(&self, job: &Claimed) -> bool {
-        !matches!(jobs::renew(&self.doorbook.db, job).await, Ok(false))
+    /// Keeps the lease while an outcome waits, as a database that answers with an error may answer others better. What is in the way;
+    /// `None` when another worker has the job.
+    async fn keep(&self, job: &Claimed, error: StoreError) -> Option<StoreError> {
+        if !error.is_answer() {
+            return Some(error);
+        }
+        match jobs::renew(&self.doorbook.db, job).await {
+            Ok(false) => None,
+            // A row or table that was locked for too long is a conflict too; then the job is still ours.
+            Ok(true) | Err(StoreError::Conflict) => Some(error),
+            Err(other) => Some(other),
+        }
     }
 
     async fn write(&self, job: &Claimed, ending: &Ending, delivery: Option<DeliveryRow>) -> Result<bool, Refusal> {

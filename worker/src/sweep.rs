@@ -27,10 +27,10 @@ const RETURNS_WITHIN: Duration = Duration::from_secs(10);
 /// Mails of one destination that one statement makes due.
 const RELEASE_BATCH: i64 = 1_000;
 
-/// Sweeps until `stop`: without patience at the start and when Redis has lost something.
-pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metrics>, stop: Stop) {
+/// Sweeps until `stop`: without patience at the start and when Redis has lost something. `was_away`: Postgres could not be used a moment ago.
+pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metrics>, mut was_away: bool, stop: Stop) {
     let (mut trouble, mut releasing) = (Trouble::new("sweeping jobs"), Trouble::new("releasing mails"));
-    let (mut lost, mut was_away) = (true, false);
+    let mut lost = true;
     let (mut impatient_at, mut sweep_at) = (Instant::now(), Instant::now());
     loop {
         let released = release(&doorbook, &stop).await;

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::check::{Verdict, judge};
-use crate::figures::{Answers, beyond_in_flight, recovery};
+use crate::figures::{Answers, REFUSED_WITHIN, beyond_in_flight, recovery};
 use crate::ledger::{Attempt, Entry, Ledger};
 use crate::load::{Load, settle};
 use crate::nemesis::{Fault, Step, Strike, schedule, strike};
@@ -200,15 +200,17 @@ async fn seal_lag(rig: &Rig) -> Result<f64> {
 }
 
 impl Report {
-    /// Answers to requests that were under way while faults lasted of which this holds, and during no others: who waits for a process that
-    /// stands still, and meets the next fault when it goes on, tells nothing of that.
+    /// Answers to requests that were under way while faults lasted of which this holds. Not of those that an earlier fault had met, nor of
+    /// those that met a later one before their answer was due.
     pub fn during(&self, is_meant: impl Fn(Fault) -> bool) -> Answers {
         let (meant, others): (Vec<&Strike>, Vec<&Strike>) =
             self.strikes.iter().partition(|strike| is_meant(strike.fault));
-        let met = |attempt: &Attempt, strikes: &[&Strike]| {
-            strikes.iter().any(|strike| attempt.was_under_way(strike.began, strike.healed))
+        let met = |attempt: &Attempt, strike: &Strike| attempt.was_under_way(strike.began, strike.healed);
+        let spoilt = |attempt: &Attempt| {
+            let due = attempt.begun + REFUSED_WITHIN;
+            others.iter().any(|other| other.began < due && met(attempt, other))
         };
-        Answers::of(&self.entries, |attempt| met(attempt, &meant) && !met(attempt, &others))
+        Answers::of(&self.entries, |attempt| meant.iter().any(|strike| met(attempt, strike)) && !spoilt(attempt))
     }
 
     /// Longest time until a write worked again.

@@ -9,6 +9,9 @@ use crate::nemesis::Strike;
 /// Time in which a proxy in front finds out that an api is gone.
 const IN_FLIGHT: Duration = Duration::from_millis(300);
 
+/// A refusal while Postgres is away, and what a busy machine adds. Source: bar 6.
+pub const REFUSED_WITHIN: Duration = Duration::from_millis(3_500);
+
 /// Answers in a stretch of time.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {

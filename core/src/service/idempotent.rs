@@ -53,11 +53,17 @@ impl Doorbook {
             return Ok(None);
         }
         crate::failpoint!("command.begun");
-        match Box::pin(command(Some(key))).await {
-            Err(Refusal::Unavailable(error)) => Err(Refusal::Unavailable(error)),
-            // What refused it may be what the same request has just done, after we looked for its key.
-            Err(_) if self.is_done(&key).await? => Ok(None),
-            other => other.map(Some),
+        let refusal = match Box::pin(command(Some(key))).await {
+            Ok(done) => return Ok(Some(done)),
+            Err(Refusal::Unavailable(error)) => return Err(error.into()),
+            Err(refusal) => refusal,
+        };
+        // What refused it may be what the same request has just done, after we looked for its key. What that has cost, such as a guess,
+        // stays counted.
+        match self.is_done(&key).await {
+            Ok(true) => Ok(None),
+            Ok(false) | Err(Refusal::Unavailable(_)) => Err(refusal),
+            Err(mismatch) => Err(mismatch),
         }
     }
 

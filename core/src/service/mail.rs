@@ -5,7 +5,6 @@ use super::append::{Batch, MailContext};
 use super::{Context, Doorbook, Refusal};
 use crate::account::{Profile, Status};
 use crate::clock::Timestamp;
-use crate::copies;
 use crate::event::Event;
 use crate::notification::{MailState, NotificationEvent};
 use crate::store::StoreError;
@@ -203,15 +202,14 @@ impl Doorbook {
                 (MailState::Failed, answer.as_str(), outcome, event)
             }
             Handover::Unheard { answer, at } => {
-                let again = at.filter(|_| copies::may_send_again(&template, row.unheard));
-                let (state, event) = if again.is_some() {
+                let (state, event) = if at.is_some() {
                     (MailState::Deferred, NotificationEvent::MailDeferred { template, attempts, unheard: true })
                 } else {
                     (MailState::Failed, NotificationEvent::MailFailed { template, attempts, unheard: true })
                 };
                 let error = answer.clone();
                 let dead = || Outcome::Dead { error: answer.clone() };
-                (state, answer.as_str(), again.map_or_else(dead, |at| Outcome::Retry { at, error }), event)
+                (state, answer.as_str(), at.map_or_else(dead, |at| Outcome::Retry { at, error }), event)
             }
             Handover::Suppressed { reason, unheard } => {
                 let (reason_of, unheard) = ((*reason).to_owned(), *unheard || row.unheard > 0);

@@ -42,13 +42,13 @@ impl Doorbook {
             self.count(&network_bucket("register", &context.origin), self.policy.registration, &context.origin).await?;
             // Hashed in every case: a taken address costs what a free one costs.
             let phc = self.hasher.hash(&registration.password).await?;
-            self.insert(&registration, &phc, context).await
+            self.enter(&registration, &phc, context).await
         })
         .await
         .map(drop)
     }
 
-    async fn insert(&self, registration: &Registration, phc: &PhcString, context: &Context) -> Result<(), Refusal> {
+    async fn enter(&self, registration: &Registration, phc: &PhcString, context: &Context) -> Result<(), Refusal> {
         self.once(registration.idempotency.as_ref(), context, async |key| {
             let email = self.lookup_now().await?.keys_of(&registration.email);
             match accounts::by_email(&self.db, &self.vault, &email).await? {

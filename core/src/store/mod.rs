@@ -50,6 +50,13 @@ pub enum StoreError {
     Inconsistent(String),
 }
 
+impl StoreError {
+    /// Whether the database has answered, if only that it cannot: it may answer others better.
+    pub const fn is_answer(&self) -> bool {
+        !matches!(self, Self::Unavailable(error) if !matches!(error, sqlx::Error::Database(_)))
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use doorbook_core::failpoint::Gate;
 use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::{Context, Doorbook};
 
@@ -112,6 +113,26 @@ async fn the_hundredth_failure_in_a_row_locks_the_account_until_its_owner_resets
     reset(&house, &book, OTHER_PASSWORD).await;
     assert_eq!(word(&login(&book, ANA, OTHER_PASSWORD).await), "ok");
     assert_eq!(house.events("AccountUnlocked").await, 1);
+}
+
+/// C010. Breaks when `core/src/service/login.rs`: `                || owner.account.locked_at.is_some()` → ``.
+#[tokio::test]
+async fn a_right_password_that_was_verified_before_the_lock_does_not_get_in_behind_it() {
+    let house = house().await;
+    let book = house.book_with(policy_with(|policy| policy.login.max = 200), &secrets()).await;
+    register(&book, ANA).await.unwrap();
+    let device = login(&book, ANA, PASSWORD).await.unwrap().device.unwrap().expose().to_owned();
+    // On a device of the owner's, which the lock of the address does not hold up before.
+    let (gate, mut hold) = Gate::new(&["login.verified"]);
+    let (slow_book, origin) = (Arc::clone(&book), anywhere());
+    let slow = gate.around(async move { login_from(&slow_book, ANA, PASSWORD, Some(device), &origin).await });
+    let slow = tokio::spawn(slow);
+    assert!(hold.arrived().await.is_some());
+    fails(&book, ANA, 100).await;
+    assert_eq!(house.events("AccountLocked").await, 1);
+    hold.pass();
+    assert_eq!(word(&slow.await.unwrap()), "wrong");
+    assert_eq!(house.number("select count(*) from sessions where revoked_at is null").await, 1);
 }
 
 /// C016. Breaks when `core/src/service/admin/order.rs`: `                    batch.write.clear_counter(&keys, &bucket);` → `                    let _ = (&keys, &bucket);`.

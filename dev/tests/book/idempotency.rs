@@ -138,7 +138,7 @@ impl Once {
     }
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `Err(_) if self.is_done(&key).await? => Ok(None),` → ``.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `Ok(true) => Ok(None),` → `Ok(true) => Err(refusal),`.
 #[tokio::test]
 async fn what_comes_between_the_look_at_the_key_and_the_look_at_the_state_may_be_the_same_request() {
     for once in [Once::Change, Once::Reset] {

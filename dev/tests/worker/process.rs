@@ -56,7 +56,7 @@ async fn a_worker_that_starts_before_its_database_lives_waits_and_serves_when_it
     house.assert_each_sent_once(&[registered]).await;
 }
 
-/// C103. Breaks when `worker/src/runner.rs`: `if Instant::now() >= deadline {` → `if Instant::now() < deadline {`.
+/// C103. Breaks when `worker/src/runner.rs`: `deadline = Instant::now() + SETTLE_PATIENCE;\n            } else` → `return;\n            } else`.
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_or_sent_twice_when_postgres_dies_under_load() {
     let cluster = own_cluster().await;
@@ -101,6 +101,7 @@ async fn nothing_acknowledged_is_lost_or_sent_twice_when_postgres_dies_under_loa
     house.until(SOON, "select (select count(*) from events) - (select count(*) from event_seals)", 0).await;
 }
 
+/// Breaks when `worker/src/lib.rs`: `let was_away = trouble.persists();` → `let was_away = false;`.
 /// Breaks when `worker/src/sweep.rs`: `if !is_away && Instant::now() >= sweep_at {` → `if !is_away && sweep_at.elapsed() < Duration::MAX {`.
 #[tokio::test]
 async fn what_became_of_mails_is_known_still_when_postgres_was_away_for_longer_than_their_leases() {
@@ -119,7 +120,9 @@ async fn what_became_of_mails_is_known_still_when_postgres_was_away_for_longer_t
     other.program.resume().unwrap();
     // In the whole dose for longer than an outcome is offered to a Postgres that is there.
     sleep(dose(LEASE + Duration::from_secs(3), Duration::from_secs(90))).await;
-    // The other one is back first, by more than it waits between two sweeps.
+    let _begun_meanwhile = house.launch_worker(&[]).await;
+    sleep(Duration::from_secs(1)).await;
+    // The others are back first, by more than they wait between two sweeps.
     holder.program.pause().unwrap();
     cluster.postgres().start().await.unwrap();
     sleep(Duration::from_secs(5)).await;
@@ -138,7 +141,7 @@ async fn under_way(house: &House) -> (Worker, Registered) {
     (worker, registered)
 }
 
-/// Breaks when `worker/src/runner.rs`: `Ok(false) if !self.holds(job).await => {` → `Ok(false) if true => {`.
+/// Breaks when `worker/src/runner.rs`: `Ok(true) | Err(StoreError::Conflict) => Some(error),` → `Ok(true) | Err(StoreError::Conflict) => None,`.
 #[tokio::test]
 async fn a_lock_that_holds_an_outcome_up_sends_no_mail_twice() {
     let house = house().await;

@@ -13,9 +13,6 @@ static TURN: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 /// The first write after a fault. Source: bar 6.
 pub const WRITES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
-/// A refusal while Postgres is away, and what a busy machine adds. Source: bar 6.
-pub const REFUSED_WITHIN: Duration = Duration::from_millis(3_500);
-
 /// Whether the whole dose is asked for.
 pub fn is_full() -> bool {
     std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full")

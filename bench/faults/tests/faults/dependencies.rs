@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use doorbook_faults::campaign::Report;
+use doorbook_faults::figures::REFUSED_WITHIN;
 use doorbook_faults::nemesis::Fault;
 
-use crate::common::{REFUSED_WITHIN, WRITES_AGAIN_WITHIN, row};
+use crate::common::{WRITES_AGAIN_WITHIN, row};
 
 /// How much longer than before requests may take while a dependency that they do not need is away. Source: bar 6; and what a
 /// busy machine adds to a few milliseconds.

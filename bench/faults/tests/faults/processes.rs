@@ -1,8 +1,9 @@
 //! Workers that die, processes that stand still, clocks that are wrong.
 
+use doorbook_faults::figures::REFUSED_WITHIN;
 use doorbook_faults::nemesis::Fault;
 
-use crate::common::{REFUSED_WITHIN, WRITES_AGAIN_WITHIN, row};
+use crate::common::{WRITES_AGAIN_WITHIN, row};
 
 /// C094. Breaks when `worker/src/jobs/mail.rs`: `message_id(mail.delivery, &mail.template, host)` → `message_id(mail.delivery, &mail.template, &std::process::id().to_string())`.
 #[tokio::test(flavor = "multi_thread")]

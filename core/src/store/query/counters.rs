@@ -153,8 +153,9 @@ pub async fn beginning(
                       l.sessions as "sessions!", l.versions as "versions!"
                from key_guards g left join counters c on c.bucket = any($1) left join counters d on d.bucket = any($2)
                cross join lateral (
-                   select coalesce(array_agg(r.session_id), '{}') as sessions, coalesce(array_agg(r.version), '{}') as versions
-                   from (select s.session_id, t.version from sessions s join streams t on t.stream_id = s.session_id
+                   select coalesce(array_agg(r.session_id order by r.created_at desc, r.session_id desc), '{}') as sessions,
+                          coalesce(array_agg(r.version order by r.created_at desc, r.session_id desc), '{}') as versions
+                   from (select s.session_id, s.created_at, t.version from sessions s join streams t on t.stream_id = s.session_id
                          join streams a on a.stream_id = s.account_id and a.session_epoch = s.session_epoch
                          where s.account_id = $3 and s.revoked_at is null and s.absolute_end > clock_timestamp()
                            and (s.idle_end is null or s.idle_end > clock_timestamp())
