@@ -8,7 +8,7 @@ use doorbook_dev::memory::resident;
 use tokio::time::sleep;
 
 use crate::common::*;
-use crate::speed::{reading, refreshing};
+use crate::speed::{logging_in, reading, refreshing};
 
 /// Clients that log in, each into an account of its own.
 const CLIENTS: usize = 64;
@@ -29,13 +29,6 @@ const OTHERS_WITHIN: Duration = Duration::from_millis(150);
 const SURPLUS_WITHIN: Duration = Duration::from_secs(2);
 /// Everything is as before so long after it. Source: bar 6.
 const OVER_WITHIN: Duration = Duration::from_secs(2);
-
-fn logging_in(stand: &Stand, email: &str) -> impl Script + use<> {
-    let (host, body) = (stand.base.strip_prefix("http://").unwrap(), credentials(email, PASSWORD).to_string());
-    let head = format!("POST /api/auth/login/ HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n");
-    let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes();
-    move |_: &[u8]| Ok(request.clone())
-}
 
 /// Requests that are due so often a second, whatever becomes of them.
 async fn due<S: Script>(stand: &Stand, rate: f64, lasting: Duration, scripts: Vec<S>) -> Outcome {

@@ -115,9 +115,8 @@ async fn a_profile_is_read_with_one_statement_at_the_bar_s_rate() {
 }
 
 /// Logs the same person in again and again.
-fn logging_in(stand: &Stand, email: &str) -> impl Script + use<> {
-    let host = stand.base.strip_prefix("http://").unwrap();
-    let body = serde_json::json!({ "email": email, "password": PASSWORD }).to_string();
+pub fn logging_in(stand: &Stand, email: &str) -> impl Script + use<> {
+    let (host, body) = (stand.base.strip_prefix("http://").unwrap(), credentials(email, PASSWORD).to_string());
     let head = format!("POST /api/auth/login/ HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n");
     let request = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes();
     move |_: &[u8]| Ok(request.clone())

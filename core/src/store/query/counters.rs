@@ -132,7 +132,7 @@ pub async fn entry(
 /// What decides on a session that begins.
 pub struct Beginning {
     pub rows: [CounterRow; 2],
-    /// Sessions of the account that are still refreshable, newest first, with the versions of their streams.
+    /// Sessions of the account that `sessions::live` would list, newest first, with the versions of their streams.
     pub live: Vec<(SessionId, i64)>,
     pub now: Timestamp,
 }
