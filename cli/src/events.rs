@@ -4,6 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Subcommand;
+use doorbook_core::store::follow;
 use doorbook_core::store::log::{self, SealedEvent, StoredEvent};
 use doorbook_core::value::EventId;
 use uuid::Uuid;
@@ -42,7 +43,7 @@ async fn tail(last: i64, follow: bool, out: &mut impl Write) -> anyhow::Result<O
     let mut after = log::last_position(&pool).await?.saturating_sub(last).max(0);
     loop {
         // No connection is held during the pause.
-        let events = log::sealed_after(&pool, after, PAGE).await?;
+        let events = follow::read_on(&pool, after, PAGE).await?;
         for event in &events {
             after = event.position;
             line(event, out)?;

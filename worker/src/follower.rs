@@ -14,7 +14,7 @@ use crate::trouble::Trouble;
 
 /// Pause when all that is sealed has been taken in.
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
-/// So many events at once have more behind them.
+/// So many positions at once have more behind them.
 const MANY: usize = 100;
 /// Pause after an error.
 const ERROR_PAUSE: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ impl View {
         }
     }
 
-    /// One batch; how many events.
+    /// One batch; how many positions it has come on.
     async fn go_on(self, doorbook: &Doorbook, metrics: &Metrics) -> Result<usize, Refusal> {
         match self {
             Self::Search => Ok(doorbook.follow_search().await?),
@@ -51,7 +51,7 @@ impl View {
                 for rule in followed.raised {
                     told(rule, metrics);
                 }
-                Ok(followed.events)
+                Ok(followed.come)
             }
         }
     }

@@ -36,7 +36,7 @@ impl Doorbook {
             let mut tx = self.db.begin().await.map_err(StoreError::from)?;
             let ahead = follow::read(&mut tx, &self.db, &self.vault, after, PAGE, is_opened).await?;
             tx.rollback().await.map_err(StoreError::from)?;
-            if ahead.events.is_empty() {
+            if ahead.position == after {
                 if let Some(stop) = ahead.stop {
                     return Err(stop.into());
                 }

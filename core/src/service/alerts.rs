@@ -12,6 +12,7 @@ use crate::alert::{Alert, Evidence, Fact, Key, Rule, SecurityEvent, State, Subje
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::store::alerts::{self, FOLLOWER};
+use crate::store::db::bounded;
 use crate::store::follow::{self, Read};
 use crate::store::log::{self, StreamKind};
 use crate::store::{StoreError, Tx};
@@ -62,7 +63,8 @@ impl Raised {
 /// What one step of the follower has done.
 #[derive(Debug, Default)]
 pub struct Step {
-    pub events: usize,
+    /// How many positions it has come on.
+    pub come: usize,
     pub raised: Vec<Rule>,
 }
 
@@ -87,13 +89,17 @@ pub(super) fn fact(read: Read) -> Fact {
 impl Doorbook {
     /// Takes in what was sealed since, and appends the alerts that it raises. For the worker; only one at a time gets to work.
     pub async fn follow_alerts(&self) -> Result<Step, Refusal> {
+        bounded(self.judge_sealed()).await
+    }
+
+    async fn judge_sealed(&self) -> Result<Step, Refusal> {
         let mut tx = self.db.begin().await.map_err(StoreError::from)?;
         let Some(place) = follow::take(&mut tx, FOLLOWER).await? else {
             tx.commit().await.map_err(StoreError::from)?;
             return Ok(Step::default());
         };
         let read = follow::read(&mut tx, &self.db, &self.vault, place.position, BATCH, is_opened).await?;
-        if read.events.is_empty() {
+        if read.position == place.position {
             tx.commit().await.map_err(StoreError::from)?;
             return read.stop.map_or_else(|| Ok(Step::default()), |error| Err(error.into()));
         }
@@ -102,7 +108,7 @@ impl Doorbook {
         follow::moved(&mut tx, FOLLOWER, read.position).await?;
         crate::failpoint!("alerts.raised");
         tx.commit().await.map_err(StoreError::from)?;
-        Ok(Step { events: facts.len(), raised })
+        Ok(Step { come: usize::try_from(read.position - place.position).unwrap_or(usize::MAX), raised })
     }
 
     /// What the rules say of these facts is appended, and what they remember is kept.

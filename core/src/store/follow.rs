@@ -1,6 +1,8 @@
 //! Views that follow the log. A follower reads sealed events by position and moves its checkpoint in the transaction of its effect:
 //! killed anywhere, it goes on where its effect ends. It never skips: what it cannot read stops it, and the stop is an alarm.
 
+use sqlx::PgExecutor;
+
 use super::keys::Vault;
 use super::log::{self, SealedEvent};
 use super::{Db, StoreError, Tx};
@@ -116,7 +118,7 @@ pub(crate) struct Read {
 /// What lies ahead of a follower.
 pub(crate) struct Ahead {
     pub events: Vec<Read>,
-    /// The last of them, or where it was.
+    /// The last of them or, behind events that retention has dropped, of those; else where it was.
     pub position: i64,
     /// Why there are no more for now.
     pub stop: Option<StoreError>,
@@ -132,14 +134,28 @@ pub(crate) async fn read(
     limit: i64,
     opened: fn(&str) -> bool,
 ) -> Result<Ahead, StoreError> {
-    let sealed = log::sealed_after(&mut *tx, after, limit).await?;
+    let mut ahead = Ahead { events: Vec::new(), position: after, stop: None };
+    let mut sealed = log::sealed_after(&mut *tx, after, limit).await?;
+    if sealed.is_empty() {
+        let Some(window) = window(&mut *tx, after).await? else { return Ok(ahead) };
+        if window.is_retired {
+            ahead.position = window.last;
+            return Ok(ahead);
+        }
+        // Sealed a moment ago, or missing.
+        sealed = log::sealed_after(&mut *tx, after, limit).await?;
+        if sealed.is_empty() {
+            ahead.stop = Some(missing(after + 1));
+            return Ok(ahead);
+        }
+    }
     let keys = sealed.iter().filter(|event| opened(&event.kind)).filter_map(|event| event.pii_key_id);
     let keys = vault.keys_of(db, keys).await?;
-    let mut ahead = Ahead { events: Vec::with_capacity(sealed.len()), position: after, stop: None };
+    ahead.events.reserve(sealed.len());
     for stored in sealed {
         let next = ahead.position + 1;
         if stored.position != next && !are_retired(tx, ahead.position, stored.position).await? {
-            ahead.stop = Some(StoreError::Inconsistent(format!("position {next} is missing from the log")));
+            ahead.stop = Some(missing(next));
             break;
         }
         match stored.read(&keys) {
@@ -154,6 +170,45 @@ pub(crate) async fn read(
         }
     }
     Ok(ahead)
+}
+
+fn missing(position: i64) -> StoreError {
+    StoreError::Inconsistent(format!("position {position} is missing from the log"))
+}
+
+/// Sealed events behind `after`, in order, at most `limit`: past those that retention has dropped, however many they are. For who only reads.
+pub async fn read_on(db: &Db, mut after: i64, limit: i64) -> Result<Vec<SealedEvent>, StoreError> {
+    loop {
+        let sealed = log::sealed_after(db, after, limit).await?;
+        match if sealed.is_empty() { window(db, after).await? } else { None } {
+            Some(Window { last, is_retired: true }) => after = last,
+            _ => return Ok(sealed),
+        }
+    }
+}
+
+/// The next thousand positions, as far as [`log::sealed_after`] looks.
+struct Window {
+    last: i64,
+    /// All of them belong to events that retention has dropped.
+    is_retired: bool,
+}
+
+async fn window<'c>(db: impl PgExecutor<'c>, after: i64) -> Result<Option<Window>, StoreError> {
+    let found = sqlx::query!(
+        r#"select max(p.position) as last,
+                  coalesce(bool_and(p.retention_class = 'expire' and not exists (
+                      select 1 from events e where e.retention_class = 'expire' and e.event_id = p.event_id
+                  )) and count(*) = max(p.position) - $1, false) as "is_retired!"
+           from (
+               select s.position, s.event_id, s.retention_class from event_seals s
+               where s.log_id = 1 and s.position > $1 order by s.position limit 1000
+           ) p"#,
+        after
+    )
+    .fetch_one(db)
+    .await?;
+    Ok(found.last.map(|last| Window { last, is_retired: found.is_retired }))
 }
 
 /// Whether all positions between the two were sealed and belong to events that retention has dropped since.

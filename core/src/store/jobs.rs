@@ -238,7 +238,10 @@ pub async fn backlog(db: &Db) -> Result<Backlog, StoreError> {
     Ok(sqlx::query_as!(
         Backlog,
         r#"select (select count(*) from (select 1 from jobs where state = 'due' limit 100000) j) as "due!",
-                  coalesce((select extract(epoch from clock_timestamp() - min(run_at)) * 1000 from jobs where state = 'due' and run_at <= clock_timestamp()), 0)::bigint as "oldest_due_ms!",
+                  coalesce((select extract(epoch from clock_timestamp() - min(o.run_at)) * 1000
+                            from unnest(array[0, 1, 2]::smallint[]) as p(priority) cross join lateral (
+                                select run_at from jobs where state = 'due' and priority = p.priority and run_at <= now() order by run_at limit 1
+                            ) o), 0)::bigint as "oldest_due_ms!",
                   (select count(*) from jobs where state in ('dispatched', 'running')) as "outstanding!",
                   (select count(*) from jobs where state = 'dead') as "dead!""#
     )

@@ -144,9 +144,10 @@ pub async fn release(db: &Db, batch: i64) -> Result<u64, StoreError> {
 
 /// Forgets trouble that is a day old, at most `limit` of it. Nothing waits for it: a held mail is tried within the hour in any case.
 pub async fn purge(db: &Db, limit: i64) -> Result<u64, StoreError> {
+    // now(), not clock_timestamp(): only what is stable within the statement can bound the index scan.
     let gone = sqlx::query!(
         "delete from mail_destinations where destination in
-             (select destination from mail_destinations where failed_at < clock_timestamp() - interval '1 day' limit $1)",
+             (select destination from mail_destinations where failed_at < now() - interval '1 day' limit $1)",
         limit
     )
     .execute(db)

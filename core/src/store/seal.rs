@@ -7,6 +7,7 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::db::bounded;
 use super::{Db, StoreError, Tx};
 use crate::audit::leaf::Leaf;
 use crate::clock::Timestamp;
@@ -70,6 +71,10 @@ impl Unsealed {
 
 /// Seals one batch; how many events it took. 0 also when another sealer is at work.
 pub async fn seal_batch(db: &Db) -> Result<usize, StoreError> {
+    bounded(seal_settled(db)).await
+}
+
+async fn seal_settled(db: &Db) -> Result<usize, StoreError> {
     let mut transaction = db.begin().await?;
     let locked = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "locked!""#, LOCK)
         .fetch_one(&mut transaction)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::db::bounded;
 use super::follow::Read;
 use super::keys::search::SearchKey;
 use super::keys::{Vault, erasure};
@@ -61,9 +62,13 @@ impl Rows {
     }
 }
 
-/// Takes in one batch; how many events. 0 also when another process is at work. An event that cannot be read ends the batch before
+/// Takes in one batch; how many positions it has come on, dropped ones among them. 0 also when another process is at work. An event that cannot be read ends the batch before
 /// it; when it is the first, it is the error.
 pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
+    bounded(go_on(db, vault)).await
+}
+
+async fn go_on(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
     let mut tx = db.begin().await?;
     let Some(place) = follow::take(&mut tx, FOLLOWER).await? else {
         tx.commit().await?;
@@ -72,10 +77,8 @@ pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
     // Who changes it waits for this transaction.
     let key = vault.search_key(db).await?;
     let ahead = follow::read(&mut tx, db, vault, place.position, BATCH, |_| true).await?;
-    if ahead.events.is_empty() {
-        if ahead.stop.is_none() {
-            tx.commit().await?;
-        }
+    if ahead.position == place.position {
+        tx.commit().await?;
         return ahead.stop.map_or(Ok(0), Err);
     }
     let mut rows = Rows::default();
@@ -92,7 +95,7 @@ pub async fn follow(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
     }
     follow::moved(&mut tx, FOLLOWER, ahead.position).await?;
     tx.commit().await?;
-    Ok(ahead.events.len())
+    Ok(usize::try_from(ahead.position - place.position).unwrap_or(usize::MAX))
 }
 
 /// Empties the view; followers fill it again from the first event on, under whatever key is in force after this transaction. Nobody

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use doorbook_core::store::follow;
 use doorbook_dev::{Cluster, Role, Stand, aged};
 use sqlx::PgPool;
 
@@ -22,7 +23,7 @@ async fn house_with_an_old_month() -> House {
     house.sign().await;
     house.seal().await;
     while house.book.follow_search().await.unwrap() > 0 {}
-    while house.book.follow_alerts().await.unwrap().events > 0 {}
+    while house.book.follow_alerts().await.unwrap().come > 0 {}
     house.tamper("update checkpoint_sink set written_size = (select max(size) from checkpoints)").await;
     house
 }
@@ -146,4 +147,37 @@ async fn what_is_kept_for_ever_goes_with_no_month() {
     house.tamper(&format!("update event_seals set event_id = {moved} where position = {kept}")).await;
     let event = house.event(kept).await;
     assert_eq!(house.verify(&[]).await, [("deleted".to_owned(), Some(kept), None, Some(event))]);
+}
+
+/// Breaks when `core/src/store/follow.rs`: `        if window.is_retired {` → `        if false && window.is_retired {`.
+#[tokio::test]
+async fn who_begins_anew_gets_past_more_events_that_are_gone_than_are_looked_at_at_once() {
+    let house = house_with_an_old_month().await;
+    let ran = house.run(&["retention", "apply", "--folder", "."]).await;
+    assert_eq!(ran.status, 0, "{ran:?}");
+    house.seal().await;
+    // As when the key of the search view is changed.
+    house.tamper("update followers set position = 0; truncate event_search").await;
+    while house.book.follow_search().await.unwrap() > 0 {}
+    while house.book.follow_alerts().await.unwrap().come > 0 {}
+    let last = house.number("select max(position) from event_seals").await;
+    let (all, behind) = (
+        "select count(*) from followers",
+        "select count(*) from followers where position < (select max(position) from event_seals) or fault is not null",
+    );
+    assert_eq!((house.number(all).await, house.number(behind).await), (2, 0), "the last is {last}");
+    let read = follow::read_on(&house.book.db, 0, 1_000).await.unwrap();
+    let first_live = read.first().unwrap().position;
+    let over = follow::read_on(&house.book.db, first_live + 19, 1).await.unwrap();
+    assert!(over.first().unwrap().position > first_live + EVENTS, "and so does who only reads");
+}
+
+/// Breaks when `core/src/store/follow.rs`: `            ahead.stop = Some(missing(after + 1));` → `            ahead.stop = None;`.
+#[tokio::test]
+async fn a_thousand_events_that_were_deleted_hold_up_who_follows() {
+    let house = house_with_an_old_month().await;
+    // Nobody has said that the month is gone.
+    house.tamper("update followers set position = 20; update event_seals set retention_class = 'keep' where position = 1000; truncate events_expire_202501").await;
+    let error = house.book.follow_search().await.unwrap_err();
+    assert!(error.to_string().contains("position 21 is missing"), "{error}");
 }

@@ -9,8 +9,8 @@ use doorbook_core::password::PasswordPlain;
 use doorbook_core::service::login::Login;
 use doorbook_core::service::register::Registration;
 use doorbook_core::service::{Context, Doorbook, Refusal, start};
-use doorbook_core::store::{Db, Pooler, seal};
-use doorbook_core::value::{ClientOrigin, Email, PersonName};
+use doorbook_core::store::{Db, Pooler, log, seal};
+use doorbook_core::value::{ClientOrigin, Email, EventId, PersonName};
 use doorbook_dev::{Cluster, Database, Role, Stand};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinSet;
@@ -162,36 +162,77 @@ async fn a_login_and_an_account_take_the_room_that_the_arithmetic_counts_on() {
     assert!((500..=most).contains(&log), "{log} bytes of log a login");
 }
 
-/// Breaks when `core/src/store/seal.rs`: `uuid7_floor(now() - interval '6 minutes')` → `uuid7_floor(clock_timestamp() - interval '6 minutes')`.
-#[tokio::test]
-async fn how_far_the_sealer_is_behind_is_told_without_reading_the_month() {
-    const EVENTS: i64 = 50_000;
-    const READ: &str = "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables where relname like 'events\\_%'";
-    let cluster = Cluster::start(options()).await.unwrap();
-    let database = Database::fresh(&cluster).await.unwrap();
+/// A month of so many sealed events.
+const MONTH: i64 = 50_000;
+
+async fn database_with_a_month(cluster: &Cluster) -> Database {
+    let database = Database::fresh(cluster).await.unwrap();
     let superuser = PgPool::connect(&cluster.superuser_url(database.name())).await.unwrap();
     let id = "overlay(uuid7_floor(now() - interval '1 hour')::text placing lpad(to_hex(n), 12, '0') from 25)::uuid";
     let old = format!(
-        "insert into streams (stream_id, kind, version) select {id}, 'session', 1 from generate_series(1, {EVENTS}) n;
+        "insert into streams (stream_id, kind, version) select {id}, 'session', 1 from generate_series(1, {MONTH}) n;
          insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind, recorded_at)
-             select {id}, 'keep', {id}, 1, 'LoggedOut', '{{}}', 'account', now() - interval '1 hour' from generate_series(1, {EVENTS}) n;
+             select {id}, 'keep', {id}, 1, 'LoggedOut', '{{}}', 'account', now() - interval '1 hour' from generate_series(1, {MONTH}) n;
          insert into event_seals (position, event_id, retention_class, epoch, xid, seq, leaf_hash)
              select row_number() over (order by seq), event_id, 'keep', epoch, xid, seq, sha256(event_id::text::bytea) from events;
          analyze"
     );
     sqlx::raw_sql(AssertSqlSafe(old)).execute(&superuser).await.unwrap();
     superuser.close().await;
+    database
+}
+
+/// What a question reads of the month, by a number that Postgres counts.
+async fn read_by<T>(
+    cluster: &Cluster,
+    database: &Database,
+    counted: &'static str,
+    ask: impl Future<Output = T>,
+) -> (T, i64) {
     let read = async || -> i64 {
         let db = PgPool::connect(&cluster.superuser_url(database.name())).await.unwrap();
-        sqlx::query_scalar(READ).fetch_one(&db).await.unwrap()
+        sqlx::query_scalar(counted).fetch_one(&db).await.unwrap()
     };
     let before = read().await;
-    let worker = Db::open(&database.url_for(Role::Worker), 1, Pooler::None).await.unwrap();
-    let lag = seal::lag(&worker).await.unwrap();
-    assert_eq!((lag.waiting, lag.overdue), (0, 0), "{lag:?}");
+    let answer = ask.await;
     // What a connection has read is counted by its end at the latest.
-    drop(worker);
     sleep(Duration::from_secs(2)).await;
-    let read = read().await - before;
-    assert!(read < EVENTS / 10, "{read} rows were read");
+    (answer, read().await - before)
+}
+
+/// Breaks when `core/src/store/seal.rs`: `uuid7_floor(now() - interval '6 minutes')` → `uuid7_floor(clock_timestamp() - interval '6 minutes')`.
+#[tokio::test]
+async fn how_far_the_sealer_is_behind_is_told_without_reading_the_month() {
+    const ROWS: &str = "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables where relname like 'events\\_%'";
+    let cluster = Cluster::start(options()).await.unwrap();
+    let database = database_with_a_month(&cluster).await;
+    let ask = async {
+        let worker = Db::open(&database.url_for(Role::Worker), 1, Pooler::None).await.unwrap();
+        seal::lag(&worker).await.unwrap()
+    };
+    let (lag, read) = read_by(&cluster, &database, ROWS, ask).await;
+    assert_eq!((lag.waiting, lag.overdue), (0, 0), "{lag:?}");
+    assert!(read < MONTH / 10, "{read} rows were read");
+}
+
+/// Breaks when `core/src/store/log.rs`: `where e.retention_class in ('keep', 'expire') and e.event_id = $1"#,` → `where e.event_id = $1"#,`.
+#[tokio::test]
+async fn an_event_is_found_by_its_id_without_reading_the_month() {
+    const PAGES: &str =
+        "select sum(idx_blks_read + idx_blks_hit)::bigint from pg_statio_user_indexes where relname like 'events\\_%'";
+    let cluster = Cluster::start(options()).await.unwrap();
+    let database = database_with_a_month(&cluster).await;
+    let superuser = PgPool::connect(&cluster.superuser_url(database.name())).await.unwrap();
+    let event: uuid::Uuid = sqlx::query_scalar("select event_id from event_seals where position = 30000")
+        .fetch_one(&superuser)
+        .await
+        .unwrap();
+    superuser.close().await;
+    let ask = async {
+        let worker = Db::open(&database.url_for(Role::Worker), 1, Pooler::None).await.unwrap();
+        log::by_id(&worker, EventId(event)).await.unwrap()
+    };
+    let (found, read) = read_by(&cluster, &database, PAGES, ask).await;
+    assert_eq!(found.unwrap().event_id.0, event);
+    assert!(read < 100, "{read} pages were read");
 }

@@ -248,7 +248,7 @@ impl Doorbook {
     }
 
     async fn sealed_since(&self, position: i64) -> Result<Vec<Arc<Told>>, Refusal> {
-        let events = log::sealed_after(&self.db, position, PAGE).await?;
+        let events = follow::read_on(&self.db, position, PAGE).await?;
         let keys = self.vault.keys_of(&self.db, events.iter().filter_map(|event| event.pii_key_id)).await?;
         let mut page = Vec::with_capacity(events.len());
         for event in events {

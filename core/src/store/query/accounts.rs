@@ -112,9 +112,13 @@ pub async fn by_email(db: &Db, vault: &Vault, email: &EmailKeys) -> Result<Optio
 /// of nobody is opened: how long it takes must not tell whether there is one.
 async fn find(db: &Db, vault: &Vault, email_keys: &[Vec<u8>], account: Uuid) -> Result<Option<Loaded>, StoreError> {
     let nobody = vault.nobody();
+    // Materialized, or the planner looks the address up anew for each of the four tables.
     let row = sqlx::query_as!(
         Row,
-        r#"select a.account_id is not null as "found!", coalesce(a.account_id, $3) as "account_id!",
+        r#"with w as materialized (
+               select coalesce((select e.account_id from account_emails e where e.email_key = any($1) and e.state = 'current' limit 1), $2) as id
+           )
+           select a.account_id is not null as "found!", coalesce(a.account_id, $3) as "account_id!",
                   coalesce(s.version, 0) as "stream_version!", coalesce(s.session_epoch, 0) as "session_epoch!",
                   coalesce(s.logins, 0) as "logins!", case when a.account_id is null then $4 else a.profile end as profile,
                   coalesce(a.locale, 'en') as "locale!", coalesce(a.status, 'active') as "status!",
@@ -127,7 +131,7 @@ async fn find(db: &Db, vault: &Vault, email_keys: &[Vec<u8>], account: Uuid) -> 
                   case when a.account_id is null then $5 else k.wrapped end as wrapped,
                   case when a.account_id is null then $6 else k.wrapped_by end as wrapped_by,
                   clock_timestamp() as "now!: Timestamp"
-           from (select coalesce((select e.account_id from account_emails e where e.email_key = any($1) and e.state = 'current' limit 1), $2) as id) w
+           from w
            left join accounts a on a.account_id = w.id
            left join streams s on s.stream_id = w.id
            left join credentials c on c.account_id = w.id and c.kind = 'password'
