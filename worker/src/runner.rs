@@ -193,9 +193,8 @@ impl Runner {
                 }
                 Ok(false) => StoreError::Conflict,
                 Err(Refusal::Unavailable(error)) => error,
-                Err(error) => {
-                    return tracing::error!(%error, "the outcome could not be written; the job will run again");
-                }
+                // An error that nobody knows may be over in a moment, too.
+                Err(error) => StoreError::Inconsistent(error.to_string()),
             };
             let Some(error) = self.keep(job, error).await else {
                 self.metrics.lost.add(1);

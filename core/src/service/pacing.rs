@@ -45,18 +45,22 @@ impl Doorbook {
     /// Asks whether a mail may go. At a closed destination one mail at a time may, to find out whether it still is.
     pub async fn may_go(&self, to: Destinations) -> Result<Admission, StoreError> {
         let known = pacing::known(&self.db, [to.server, to.domain]).await?;
-        let mut troubled = Vec::new();
-        for destination in [to.server, to.domain] {
-            let Some(known) = known.iter().find(|known| known.destination == destination.0) else { continue };
-            let closed = known.weight >= CLOSED_FROM;
-            if closed && !(known.may_be_tried && pacing::take_probe(&self.db, destination).await?) {
+        let of = |destination: Destination| known.iter().find(|known| known.destination == destination.0);
+        let closed = |destination: &Destination| of(*destination).is_some_and(|known| known.weight >= CLOSED_FROM);
+        let [server, domain] = [to.server, to.domain];
+        for destination in [server, domain].into_iter().filter(closed) {
+            if !of(destination).is_some_and(|known| known.may_be_tried) {
                 return Ok(Admission::Held(destination));
             }
-            if known.weight > 0 {
-                troubled.push(destination);
+        }
+        // The server's last: whoever has it must go, or nobody may before it runs out.
+        for destination in [domain, server].into_iter().filter(closed) {
+            if !pacing::take_probe(&self.db, destination).await? {
+                return Ok(Admission::Held(destination));
             }
         }
-        Ok(Admission::Go { troubled })
+        let troubled = [server, domain].into_iter().filter(|it| of(*it).is_some_and(|known| known.weight > 0));
+        Ok(Admission::Go { troubled: troubled.collect() })
     }
 
     /// Notes how it went: `None` when the server has spoken for good, one way or the other. `job` is the one to try anew when the

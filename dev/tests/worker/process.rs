@@ -166,3 +166,18 @@ async fn the_outcome_of_a_mail_that_changed_while_it_was_under_way_is_written_al
     assert_eq!(worker.metric("jobs_lost_total").await, Some(0));
     house.assert_each_sent_once(&[registered]).await;
 }
+
+/// Breaks when `worker/src/runner.rs`: `Err(error) => StoreError::Inconsistent(error.to_string()),` → `Err(error) => return tracing::error!(%error, "not written"),`.
+#[tokio::test]
+async fn an_outcome_that_meets_an_error_nobody_knows_is_offered_anew() {
+    let house = house().await;
+    let (worker, registered) = under_way(&house).await;
+    house.execute("create function fails() returns trigger language plpgsql as $$ begin raise exception 'io error' using errcode = '58030'; end $$").await;
+    house.execute("create trigger fails before update on deliveries for each row when (new.state = 'sent') execute function fails()").await;
+    // The mail's second at the server, and some tries.
+    sleep(Duration::from_secs(3)).await;
+    house.execute("drop trigger fails on deliveries").await;
+    house.until_settled(SOON).await;
+    assert_eq!(worker.metric("jobs_lost_total").await, Some(0));
+    house.assert_each_sent_once(&[registered]).await;
+}
