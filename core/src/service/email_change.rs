@@ -2,11 +2,13 @@
 
 use super::append::{Batch, MailOrder};
 use super::idempotent::IdempotencyHeader;
-use super::limits::identifier_bucket;
+use super::limits::{identifier_bucket, network_bucket, per_network};
+use super::password::still_proven;
 use super::{Context, Doorbook, EMAIL_CHANGE_EXPIRY, Refusal, UNDO_WINDOW, access::Caller};
 use crate::account::{Command, decide};
 use crate::password::PasswordPlain;
 use crate::store::keys::DataKey;
+use crate::store::keys::identifiers::Bucket;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts;
 use crate::store::query::accounts::Loaded;
@@ -27,16 +29,25 @@ impl Doorbook {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
             self.confirm_password(&owner, password, "password", context).await?;
-            self.count(&identifier_bucket("email_change", new_email), self.policy.reset, &context.origin).await?;
-            self.mail_email_change(caller, new_email, header, context).await
+            let rule = self.policy.reset;
+            self.count(&identifier_bucket("email_change", new_email), rule, &context.origin).await?;
+            // Nobody writes to strangers in our name: neither one account to many, nor many accounts from one network.
+            let by_account = Bucket::new("email_change_by", &[caller.account.0.as_bytes()]);
+            self.count(&by_account, per_network(rule), &context.origin).await?;
+            let network = network_bucket("email_change_network", &context.origin);
+            self.count(&network, per_network(rule), &context.origin).await?;
+            crate::failpoint!("email_change.proven");
+            self.mail_email_change(caller, &owner, new_email, header, context).await
         })
         .await
         .map(drop)
     }
 
+    /// `proven`: the account as it was read before its password was checked.
     async fn mail_email_change(
         &self,
         caller: Caller,
+        proven: &Loaded,
         new_email: &Email,
         header: Option<&IdempotencyHeader>,
         context: &Context,
@@ -44,6 +55,10 @@ impl Doorbook {
         self.once(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+            // Whoever was refused a moment ago must not have a link mailed for the password he had.
+            if !still_proven(proven, &owner) {
+                return Err(Refusal::Unauthenticated);
+            }
             let data_key = owner.data_key.as_ref().ok_or(Refusal::Unauthenticated)?;
             let now = self.now();
             let token = TokenId::new(now);

@@ -2,7 +2,7 @@
 
 use doorbook_core::failpoint::Gate;
 use doorbook_core::service::access::Caller;
-use doorbook_core::service::{Doorbook, Refusal};
+use doorbook_core::service::{Context, Doorbook, Refusal};
 
 use crate::common::*;
 
@@ -158,4 +158,55 @@ async fn a_changed_address_makes_links_in_the_old_mailbox_worthless() {
     let confirmed = book.confirm_reset(&reset, &password(OTHER_PASSWORD), None, &anywhere()).await;
     assert!(matches!(confirmed, Err(Refusal::InvalidToken)));
     login(&book, NEW, PASSWORD).await.unwrap();
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `            if !still_proven(proven, &owner) {` → `            if false && !still_proven(proven, &owner) {`.
+#[tokio::test]
+async fn a_password_that_was_replaced_a_moment_ago_has_no_link_mailed() {
+    let house = house().await;
+    let book = house.book().await;
+    let thief = ana(&book).await;
+    let (gate, mut hold) = Gate::new(&["email_change.proven"]);
+    let slow = std::sync::Arc::clone(&book);
+    let asked = tokio::spawn(gate.around(async move {
+        let context = anywhere().acting(thief.account);
+        slow.request_email_change(thief, &password(PASSWORD), &email(NEW), None, &context).await
+    }));
+    assert!(hold.arrived().await.is_some());
+    book.request_reset(&email(ANA), None, &anywhere()).await.unwrap();
+    book.confirm_reset(&house.reset_link().await, &password(OTHER_PASSWORD), None, &anywhere()).await.unwrap();
+    hold.pass();
+    assert_eq!(word(&asked.await.unwrap()), "unauthenticated");
+    assert_eq!(house.number("select count(*) from deliveries where template = 'email_change_confirm'").await, 0);
+    assert_eq!(house.number("select count(*) from tokens where kind = 'change' and closed_at is null").await, 0);
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `            self.count(&by_account, per_network(rule), &context.origin).await?;` → `            let _ = by_account;`.
+/// Breaks when `core/src/service/email_change.rs`: `            self.count(&network, per_network(rule), &context.origin).await?;` → `            let _ = network;`.
+#[tokio::test]
+async fn neither_an_account_nor_a_network_writes_to_more_than_thirty_strangers_an_hour() {
+    let house = house().await;
+    let book = house.book().await;
+    let ana = ana(&book).await;
+    let asked = async |caller: Caller, number: usize, origin: &Context| {
+        let context = origin.clone().acting(caller.account);
+        let address = email(&format!("stranger{number}@example.com"));
+        word(&book.request_email_change(caller, &password(PASSWORD), &address, None, &context).await)
+    };
+    for number in 0..30 {
+        assert_eq!(asked(ana, number, &from(&format!("198.51.100.{number}"))).await, "ok");
+    }
+    assert_eq!(asked(ana, 30, &from("198.51.100.30")).await, "limited", "one account from ever other networks");
+    for (number, name) in (31..61).zip(0..) {
+        let address = format!("person{}@example.com", name / 10);
+        if name % 10 == 0 {
+            register_from(&book, &address, &from(&format!("203.0.113.{name}"))).await.unwrap();
+        }
+        let tokens = login(&book, &address, PASSWORD).await.unwrap();
+        let caller = book.authenticate(&tokens.access).await.unwrap();
+        assert_eq!(asked(caller, number, &from("192.0.2.77")).await, "ok");
+        if number == 60 {
+            assert_eq!(asked(caller, 61, &from("192.0.2.77")).await, "limited", "ever other accounts from one network");
+        }
+    }
 }
