@@ -33,7 +33,7 @@ async fn let_closures_pass(house: &House) {
     house.execute("update mail_destinations set open_at = clock_timestamp(), probe_until = null").await;
 }
 
-/// C097. Breaks when `core/src/service/pacing.rs`: `let closed = known.weight >= CLOSED_FROM;` → `let closed = known.weight >= 100 * CLOSED_FROM;`.
+/// C097. Breaks when `core/src/service/pacing.rs`: `is_some_and(|known| known.weight >= CLOSED_FROM);` → `is_some_and(|known| known.weight >= 100 * CLOSED_FROM);`.
 #[tokio::test]
 async fn domains_that_are_dead_slow_or_busy_hold_nobody_up_and_get_their_mails_when_they_are_well() {
     let house = house().await;
