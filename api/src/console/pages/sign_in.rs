@@ -8,6 +8,7 @@ use maud::html;
 use poem::http::HeaderValue;
 use poem::{Request, Response};
 
+use crate::command::refused_on_the_grid;
 use crate::console::visit::{Keys, Stranger, Visit, with_cookies};
 use crate::console::{HOME, layout, see_other};
 use crate::cookie::CLEAR_SITE_DATA;
@@ -32,7 +33,7 @@ pub async fn sign_in(stranger: Stranger) -> Result<Response, Problem> {
     let (Ok(email), Ok(password)) = (Email::parse(&written), password) else {
         return Ok(again(&next, &written, &Problem::invalid_credentials()));
     };
-    let entered = command(async move {
+    let entered = Box::pin(refused_on_the_grid(command(async move {
         let login = Login { email, password, remember_device: false, device_token: None };
         let tokens = doorbook.login(&login, &context).await?;
         let caller = doorbook.authenticate(&tokens.access).await?;
@@ -41,7 +42,7 @@ pub async fn sign_in(stranger: Stranger) -> Result<Response, Problem> {
             return Err(refused);
         }
         Ok(keys.hand(&tokens))
-    })
+    })))
     .await;
     match entered {
         Ok(cookies) => Ok(with_cookies(see_other(&next), &cookies)),
