@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Event, Evidence, Verdict};
+use super::{Event, Evidence, Verdict, millis};
 use crate::ledger::{Action, Entry, Outcome};
 
 /// Reset links of one account in an hour; beyond it 202 is answered without one. Source: settings contract.
@@ -16,7 +16,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     for event in evidence.events.iter().filter(|event| event.r#type == "PasswordResetRequested") {
         resets.entry(event.subject_id).or_default().push(event);
     }
-    let (mut count, mut over, mut findings) = (0, 0, Vec::new());
+    let (begun, mut count, mut over, mut findings) = (evidence.begun(), 0, 0, Vec::new());
     for entry in evidence.done() {
         let Some(event) = entry.intent.action.event() else { continue };
         count += 1;
@@ -25,7 +25,8 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         }
         // Beyond the limit the answer is the same, and nothing follows.
         let account = accounts.get(&entry.intent.person).copied();
-        let is_limited = resets.get(&account).is_some_and(|events| is_over(events));
+        let answered = begun + millis(entry.ended.unwrap_or(entry.begun));
+        let is_limited = resets.get(&account).is_some_and(|events| is_over(events, answered));
         // Who registers again, not knowing that it was done, is told the same.
         let is_again = account.is_some() && evidence.entries.iter().any(|other| is_earlier_try(other, entry));
         if entry.intent.action == Action::Reset && is_limited {
@@ -44,7 +45,30 @@ fn is_earlier_try(other: &Entry, entry: &Entry) -> bool {
     both && other.intent.person == entry.intent.person && other.outcome == Outcome::Unknown && other.begun < entry.begun
 }
 
-/// Whether there is an hour with as many as there may be.
-fn is_over(events: &[&Event]) -> bool {
-    events.windows(RESETS_MAX).any(|window| window[RESETS_MAX - 1].at - window[0].at <= HOUR)
+/// Whether the hour before this moment has as many as it may have.
+fn is_over(events: &[&Event], at: i64) -> bool {
+    events.iter().filter(|event| (at - HOUR..=at).contains(&event.at)).count() >= RESETS_MAX
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reset_is_excused_by_three_in_the_hour_before_it_and_by_no_others() {
+        let reset = |at| Event {
+            event_id: uuid::Uuid::nil(),
+            r#type: "PasswordResetRequested".to_owned(),
+            stream_id: uuid::Uuid::nil(),
+            subject_id: None,
+            actor_kind: "stranger".to_owned(),
+            trace_id: None,
+            at,
+        };
+        let events = [reset(0), reset(1_000), reset(2_000)];
+        let events: Vec<_> = events.iter().collect();
+        assert!(is_over(&events, 2_500));
+        assert!(!is_over(&events, 1_500), "two of them came later");
+        assert!(!is_over(&events, HOUR + 500), "one of them is too old");
+    }
 }

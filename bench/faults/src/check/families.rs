@@ -43,7 +43,7 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
     }
     for entries in people.values() {
         for entry in entries.iter().filter(|entry| entry.intent.action == Action::Refresh) {
-            let reason = entries.iter().find(|other| ends(other, entry));
+            let reason = entries.iter().find(|other| ends(entries, other, entry));
             match (is_turned_away(entry), reason) {
                 (true, None) => findings.push(format!("a session is lost: {}", Evidence::describe(entry))),
                 (true, Some(_)) => refused += 1,
@@ -63,16 +63,19 @@ fn is_turned_away(entry: &Entry) -> bool {
     entry.attempts.last().is_some_and(|attempt| attempt.status == Some(401))
 }
 
-/// Whether `other` explains that the session of `entry` is over: it may have ended it, or have spent the token for longer than the
-/// grace.
-fn ends(other: &Entry, entry: &Entry) -> bool {
+/// Whether `other` explains that the session of `entry` is over: it may have ended it, which had begun by then, or have spent the token for
+/// longer than the grace.
+fn ends(entries: &[&Entry], other: &Entry, entry: &Entry) -> bool {
     let (session, came_first) = (entry.intent.session, other.begun < entry.ended.unwrap_or(Duration::MAX));
     let may_have = came_first && (other.outcome != Outcome::Refused);
     let is_own = other.intent.session == session;
+    // What nobody heard the end of may have happened at any time since.
+    let latest = other.ended.filter(|_| other.outcome == Outcome::Done).unwrap_or(Duration::MAX);
+    let had_begun = entries.iter().any(|login| login.began.is_some() && login.began == session && login.begun < latest);
     match other.intent.action {
         Action::Logout => may_have && is_own,
-        Action::Confirm => may_have,
-        Action::Change => may_have && !is_own,
+        Action::Confirm => may_have && had_begun,
+        Action::Change => may_have && had_begun && !is_own,
         Action::Refresh if is_own => {
             let (Some(first), Some(last)) = (other.attempts.first(), entry.attempts.last()) else { return false };
             let was_open = first.status.is_none_or(|status| status >= 500);

@@ -10,6 +10,7 @@ mod phantoms;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use doorbook_dev::{Mail, Role};
@@ -88,6 +89,12 @@ impl Evidence {
         registered.filter_map(|event| Some((self.entry(event)?.intent.person, event.subject_id?))).collect()
     }
 
+    /// When the ledger was begun, in the database's milliseconds since the Unix epoch: no event is older than its operation.
+    fn begun(&self) -> i64 {
+        let ages = self.events.iter().filter_map(|event| Some(event.at - millis(self.entry(event)?.begun)));
+        ages.min().unwrap_or_default()
+    }
+
     /// What is told of an operation that was judged.
     fn describe(entry: &Entry) -> String {
         let last = entry.attempts.last();
@@ -103,6 +110,10 @@ impl Evidence {
     async fn number(&self, sql: &'static str) -> Result<i64> {
         sqlx::query_scalar(sql).fetch_one(&self.owner).await.with_context(|| format!("cannot ask: {sql}"))
     }
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// All judges, one after the other. The service must be at rest.
