@@ -87,14 +87,16 @@ impl House {
         Ok(())
     }
 
-    /// Waits until the worker has sealed all events.
+    /// Waits until the worker has sealed all events, and all that follows the log has come to its end.
     async fn sealed(&self, within: Duration) -> Result<()> {
+        let behind = "select count(*) from followers where position < (select max(position) from event_seals)";
         let (db, begun) = (Db::from(self.superuser.clone()), Instant::now());
         loop {
-            if seal::lag(&db).await?.waiting == 0 {
+            let is_sealed = seal::lag(&db).await?.waiting == 0;
+            if is_sealed && sqlx::query_scalar::<_, i64>(behind).fetch_one(&self.superuser).await? == 0 {
                 return Ok(());
             }
-            ensure!(begun.elapsed() < within, "the log is not sealed within {within:?}");
+            ensure!(begun.elapsed() < within, "the log is not sealed and followed within {within:?}");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

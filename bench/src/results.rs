@@ -83,15 +83,24 @@ impl Results {
         median(rounds.iter().filter_map(|figures| figures.get(figure).copied()).collect())
     }
 
-    /// Figure, or ratio of figures, of a goal.
+    /// Figure of a goal, or the middle of its rounds' ratios: what was measured side by side is compared, as the machine's pace changes.
     fn against(&self, goal: &Goal) -> Option<f64> {
-        let own = self.median(goal.scenario, DOORBOOK, goal.figure)?;
         let other = match goal.against {
-            Against::Nothing(_) => return Some(own),
-            Against::Floor => self.median(goal.scenario, FLOOR, goal.figure)?,
-            Against::Peer(peer) => self.median(goal.scenario, peer, goal.figure)?,
+            Against::Nothing(_) => return self.median(goal.scenario, DOORBOOK, goal.figure),
+            Against::Floor => FLOOR,
+            Against::Peer(peer) => peer,
         };
-        (other > 0.0).then_some(own / other)
+        let rounds = |side: &str| {
+            let rounds = self.measured.get(&(goal.scenario, side.to_owned()));
+            rounds.into_iter().flatten().filter_map(|figures| figures.get(goal.figure).copied())
+        };
+        median(
+            rounds(DOORBOOK)
+                .zip(rounds(other))
+                .filter(|(_, other)| *other > 0.0)
+                .map(|(own, other)| own / other)
+                .collect(),
+        )
     }
 
     pub fn judged<'a>(&self, goals: &'a [Goal]) -> Vec<Judged<'a>> {
@@ -138,7 +147,7 @@ mod tests {
 
     pub fn results() -> Results {
         let mut results = Results::new(Machine::here(2, "15".to_owned()), "2026-01-02".to_owned(), 3, 5);
-        for (own, floor) in [(9.0, 10.0), (8.0, 12.0), (11.0, 8.0)] {
+        for (own, floor) in [(9.0, 10.0), (8.0, 12.0), (11.0, 10.5)] {
             results.add(Scenario::Login, DOORBOOK, Ok(Figures::from([("rate", own)])));
             results.add(Scenario::Login, FLOOR, Ok(Figures::from([("rate", floor)])));
         }
@@ -146,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_of_medians_and_what_was_not_measured_is_not_judged() {
+    fn a_ratio_is_the_middle_of_the_rounds_ratios_and_what_was_not_measured_is_not_judged() {
         let (results, goals) = (results(), goals::all(200.0));
         let judged = results.judged(&goals);
         assert_eq!(judged[0].measured, Some(0.9));

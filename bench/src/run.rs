@@ -168,8 +168,7 @@ fn finish(arguments: &Arguments, results: &Results, cores: usize) -> Result<Endi
         goals::all(f64::from(permits) * f64::from(doorbook_core::password::HashCost::default().memory_kib) / 1024.0);
     let tables = report::tables(results, &goals);
     println!("\n{tables}");
-    let is_whole =
-        !arguments.quick && arguments.only.is_empty() && arguments.results.is_none() && arguments.engine == "argon2";
+    let is_whole = arguments.is_by_default() && arguments.only.is_empty() && results.errors.is_empty();
     if let Some(folder) = &arguments.results {
         write(folder, results, &goals)?;
     } else if is_whole && cfg!(debug_assertions) {

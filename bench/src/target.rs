@@ -15,6 +15,9 @@ use serde_json::Value;
 /// Password of every account of the load.
 pub const PASSWORD: &str = "violet harbour 73";
 
+/// From one account to the next in turn: a prime, so that all have their turn, and that those of a moment lie anywhere among all.
+const STRIDE: u64 = 7_368_787;
+
 /// Logins at once when users are logged in before a measurement.
 const LOGINS_AT_ONCE: usize = 4;
 
@@ -157,7 +160,8 @@ impl Target {
         }
         let mut text = text.replace("{password}", &self.mapping.password);
         if text.contains("{email}") {
-            let account = number % self.accounts.load(Ordering::Relaxed).max(1) + 1;
+            let accounts = u64::from(self.accounts.load(Ordering::Relaxed).max(1));
+            let account = u64::from(number) * STRIDE % accounts + 1;
             text = text.replace("{email}", &self.mapping.email.replace("{n}", &account.to_string()));
         }
         if text.contains("{fresh}") {
