@@ -162,7 +162,7 @@ mod table {
     SESSION_COOKIE_SECURE = flag(Value("True"), "Cookies of sessions go over https only, under a name with __Host-; False only when DEBUG is True.");
     SESSION_COOKIE_HTTPONLY = flag(Value("True"), "No script can read them; False only when DEBUG is True.");
     SESSION_COOKIE_SAMESITE = text(Value("Strict"), "Strict or Lax", "Whether they go with requests that other sites cause.");
-    CSRF_COOKIE_SECURE = flag(Value("True"), "The same for the console's token against forged requests.");
+    CSRF_COOKIE_SECURE = flag(Value("True"), "Taken over from Django and checked like the session's. No such cookie is set: tokens against forged requests stand in forms and answers.");
     CSRF_COOKIE_HTTPONLY = flag(Value("True"), "The same for it.");
     CSRF_COOKIE_SAMESITE = text(Value("Strict"), "Strict or Lax", "The same for it.");
     SECURITY_CONTACT = text(Empty, "an e-mail address, mailto:address or an https URL", "Whom finders of a hole write to: makes /.well-known/security.txt.");
