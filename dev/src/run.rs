@@ -6,8 +6,11 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context, Result, bail};
+use doorbook_core::token;
 
 use crate::guard::{self, Ending, Guard};
 use crate::marked::MARK;
@@ -92,10 +95,15 @@ pub(crate) fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-/// A loopback port that was free a moment ago. Whoever binds it must be ready to find it taken.
+/// A loopback port that nobody uses, given out once by this process. It lies below those that the kernel gives to connections (from 32768
+/// on under Linux): one of them would take it now and then before its server does.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot bind a loopback port")?;
-    Ok(listener.local_addr().context("cannot read a port")?.port())
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 22_000;
+    // Other processes begin elsewhere.
+    static NEXT: LazyLock<AtomicU16> = LazyLock::new(|| AtomicU16::new(u16::from_be_bytes(token::random())));
+    let mut ports = (0..COUNT).map(|_| FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT);
+    ports.find(|port| is_free(*port)).context("no port of loopback is free")
 }
 
 /// Whether `port` of loopback can be bound now.
