@@ -28,7 +28,7 @@ const MOST: [(&str, &str, &str, f64); 3] =
     [("p50_ms", "p50", "ms", 1.2), ("p99_ms", "p99", "ms", 1.5), ("mib", "resident", "MiB", 1.2)];
 
 /// When the memory of the hashes is given back, and a little more.
-const IDLE_AFTER: Duration = Duration::from_secs(35);
+const GIVEN_BACK_AFTER: Duration = Duration::from_secs(35);
 
 pub const MARKS: &str = "bench-growth";
 
@@ -42,7 +42,7 @@ struct Row {
 }
 
 impl Row {
-    /// Each figure of both, with its ratio and whether that is not too much.
+    /// The figures that it has, each of both services.
     fn lines(&self) -> Vec<Line> {
         let line = |(figure, title, unit, most)| {
             let (small, large) = (*self.small.get(figure)?, self.large.get(figure).copied().unwrap_or(f64::NAN));
@@ -122,7 +122,7 @@ async fn rows(house: &House, auditor: &User, dose: Dose) -> Result<Vec<(&'static
     }
     house.settle().await?;
     rows.push(("a page of the trail, 1 connection", pages(&house.doorbook, auditor, dose).await?));
-    tokio::time::sleep(IDLE_AFTER).await;
+    tokio::time::sleep(GIVEN_BACK_AFTER).await;
     let worker = house.stand.worker.as_ref().context("a stand without a worker")?;
     for (name, program) in [("memory of the api afterwards", &house.stand.api), ("memory of the worker", worker)] {
         rows.push((name, Figures::from([("mib", flood::mib(memory::resident(program.pid())?))])));

@@ -342,13 +342,17 @@ mod tests {
         base
     }
 
+    /// A hundred requests a second to that server, by one client.
+    async fn asked_for(lasting: Duration) -> Outcome {
+        let script = |_: &[u8]| Ok(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec());
+        let load = Load { pace: Pace::Open(100.0), ..Load::closed(Until::Elapsed(lasting)) };
+        load.run(&halting_server().await, vec![script]).await.unwrap()
+    }
+
     /// Were the time counted from the sending, one request alone would have waited.
     #[tokio::test]
     async fn an_open_loop_counts_what_waits_behind_a_server_that_stands_still() {
-        let base = halting_server().await;
-        let script = |_: &[u8]| Ok(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec());
-        let load = Load { pace: Pace::Open(100.0), ..Load::closed(Until::Elapsed(Duration::from_secs(2))) };
-        let outcome = load.run(&base, vec![script]).await.unwrap();
+        let outcome = asked_for(Duration::from_secs(2)).await;
         // A hundred requests were due within the second; their mean wait is half of it.
         assert!(outcome.percentile(75) > Duration::from_millis(200), "{outcome}");
         assert_eq!(outcome.requests(), 200, "{outcome}");
@@ -357,10 +361,7 @@ mod tests {
     /// Were the time over with the last answer, nobody would see what had to wait for it.
     #[tokio::test]
     async fn an_open_loop_counts_what_was_due_and_could_not_be_sent_any_more() {
-        let base = halting_server().await;
-        let script = |_: &[u8]| Ok(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec());
-        let load = Load { pace: Pace::Open(100.0), ..Load::closed(Until::Elapsed(Duration::from_millis(500))) };
-        let outcome = load.run(&base, vec![script]).await.unwrap();
+        let outcome = asked_for(Duration::from_millis(500)).await;
         assert_eq!(outcome.requests(), 50, "{outcome}");
         assert!(outcome.percentile(50) > Duration::from_millis(500), "{outcome}");
     }

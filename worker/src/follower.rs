@@ -51,7 +51,7 @@ impl View {
                 for rule in followed.raised {
                     told(rule, metrics);
                 }
-                Ok(followed.come)
+                Ok(followed.positions)
             }
         }
     }

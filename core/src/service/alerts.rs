@@ -63,8 +63,8 @@ impl Raised {
 /// What one step of the follower has done.
 #[derive(Debug, Default)]
 pub struct Step {
-    /// How many positions it has come on.
-    pub come: usize,
+    /// How many positions it has come on, dropped ones among them.
+    pub positions: usize,
     pub raised: Vec<Rule>,
 }
 
@@ -105,10 +105,10 @@ impl Doorbook {
         }
         let facts: Vec<Fact> = read.events.into_iter().map(fact).collect();
         let raised = self.weigh(&mut tx, &facts).await?;
-        follow::moved(&mut tx, FOLLOWER, read.position).await?;
+        let positions = follow::moved(&mut tx, FOLLOWER, &place, read.position).await?;
         crate::failpoint!("alerts.raised");
         tx.commit().await.map_err(StoreError::from)?;
-        Ok(Step { come: usize::try_from(read.position - place.position).unwrap_or(usize::MAX), raised })
+        Ok(Step { positions, raised })
     }
 
     /// What the rules say of these facts is appended, and what they remember is kept.

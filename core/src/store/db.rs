@@ -19,7 +19,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::log::LevelFilter;
 
-use super::StoreError;
 use super::self_test::PoolerError;
 use crate::telemetry::metrics::POOL_SLOW;
 use connections::{Connections, Lease};
@@ -27,15 +26,13 @@ use patience::{ANSWER_TIMEOUT, SHORTEST, answered};
 use unnamed::Unnamed;
 
 pub use patience::Patience;
+pub(crate) use patience::bounded;
 
 /// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
 
 /// A wait for a connection that is longer is counted: the pool is too small or a statement too slow.
 const ACQUIRE_SLOW: Duration = Duration::from_millis(100);
-
-/// Longest that a batch of the sealer or a follower takes: 1,000 events of 2 KB need 16 s at 1 Mbit/s.
-const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Time for a connection to be opened, which is longer than a request waits.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -224,12 +221,6 @@ impl Db {
         };
         answered(self.answers_within, work).await.unwrap_or_else(|| Err(unheard()))
     }
-}
-
-/// Gives a batch of several statements up when it takes too long. Its statements wait without a clock of their own, and a server that has
-/// vanished ends none of them; its transaction is dropped with its connection.
-pub(crate) async fn bounded<T, E: From<StoreError>>(batch: impl IntoFuture<Output = Result<T, E>>) -> Result<T, E> {
-    timeout(BATCH_TIMEOUT, batch).await.unwrap_or_else(|_| Err(StoreError::Unavailable(unheard()).into()))
 }
 
 /// The error of a statement that was given up: it may have been done.

@@ -64,8 +64,8 @@ pub(super) async fn from_the_start(tx: &mut Tx, name: &str) -> Result<(), StoreE
     Ok(())
 }
 
-/// Everything up to `position` has had its effect.
-pub(crate) async fn moved(tx: &mut Tx, name: &str, position: i64) -> Result<(), StoreError> {
+/// Everything up to `position` has had its effect; how many positions that are.
+pub(crate) async fn moved(tx: &mut Tx, name: &str, from: &Place, position: i64) -> Result<usize, StoreError> {
     sqlx::query!(
         "update followers set position = $2, counted = greatest(counted, $2), fault = null, moved_at = clock_timestamp()
          where follower = $1",
@@ -74,7 +74,7 @@ pub(crate) async fn moved(tx: &mut Tx, name: &str, position: i64) -> Result<(), 
     )
     .execute(tx)
     .await?;
-    Ok(())
+    Ok(usize::try_from(position - from.position).unwrap_or_default())
 }
 
 /// Notes why a follower stands still; it tries again at every look, since a later build may be able to read on.
@@ -180,8 +180,12 @@ fn missing(position: i64) -> StoreError {
 pub async fn read_on(db: &Db, mut after: i64, limit: i64) -> Result<Vec<SealedEvent>, StoreError> {
     loop {
         let sealed = log::sealed_after(db, after, limit).await?;
-        match if sealed.is_empty() { window(db, after).await? } else { None } {
+        if !sealed.is_empty() {
+            return Ok(sealed);
+        }
+        match window(db, after).await? {
             Some(Window { last, is_retired: true }) => after = last,
+            // The end, or sealed a moment ago: the next look has it.
             _ => return Ok(sealed),
         }
     }

@@ -93,9 +93,9 @@ async fn go_on(db: &Db, vault: &Vault) -> Result<usize, StoreError> {
     for (account, data_key) in shredded {
         forget(&mut tx, &key, account, data_key).await?;
     }
-    follow::moved(&mut tx, FOLLOWER, ahead.position).await?;
+    let positions = follow::moved(&mut tx, FOLLOWER, &place, ahead.position).await?;
     tx.commit().await?;
-    Ok(usize::try_from(ahead.position - place.position).unwrap_or(usize::MAX))
+    Ok(positions)
 }
 
 /// Empties the view; followers fill it again from the first event on, under whatever key is in force after this transaction. Nobody

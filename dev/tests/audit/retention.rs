@@ -23,7 +23,7 @@ async fn house_with_an_old_month() -> House {
     house.sign().await;
     house.seal().await;
     while house.book.follow_search().await.unwrap() > 0 {}
-    while house.book.follow_alerts().await.unwrap().come > 0 {}
+    while house.book.follow_alerts().await.unwrap().positions > 0 {}
     house.tamper("update checkpoint_sink set written_size = (select max(size) from checkpoints)").await;
     house
 }
@@ -159,7 +159,7 @@ async fn who_begins_anew_gets_past_more_events_that_are_gone_than_are_looked_at_
     // As when the key of the search view is changed.
     house.tamper("update followers set position = 0; truncate event_search").await;
     while house.book.follow_search().await.unwrap() > 0 {}
-    while house.book.follow_alerts().await.unwrap().come > 0 {}
+    while house.book.follow_alerts().await.unwrap().positions > 0 {}
     let last = house.number("select max(position) from event_seals").await;
     let (all, behind) = (
         "select count(*) from followers",

@@ -34,7 +34,7 @@ async fn follow(worker: &Doorbook) -> Vec<Rule> {
     loop {
         let step = worker.follow_alerts().await.unwrap();
         raised.extend(step.raised);
-        if step.come == 0 {
+        if step.positions == 0 {
             return raised;
         }
     }
@@ -204,7 +204,7 @@ async fn the_rules_stop_before_an_event_that_they_cannot_read_and_lose_nothing_b
     house.alter(strange).await;
     fail(&book, ANA, 20).await;
     house.seal().await;
-    assert!(worker.follow_alerts().await.unwrap().come > 0, "what comes before it is taken in");
+    assert!(worker.follow_alerts().await.unwrap().positions > 0, "what comes before it is taken in");
     let error = worker.follow_alerts().await.unwrap_err();
     assert!(error.to_string().contains("FromAnotherTime"), "{error}");
     house.alter("alter table events disable trigger events_insert_only; update events set type = 'AllSessionsRevoked', payload = '{\"reason\": \"x\"}' where type = 'FromAnotherTime'").await;

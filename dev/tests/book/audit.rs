@@ -133,7 +133,7 @@ async fn a_search_by_any_combination_finds_what_holds_and_nothing_else() {
     }
 }
 
-/// C068. Breaks when `core/src/store/search.rs`: `follow::moved(&mut tx, FOLLOWER, ahead.position).await?;` → `follow::moved(&mut tx, FOLLOWER, ahead.position + 1).await?;`.
+/// C068. Breaks when `core/src/store/search.rs`: `follow::moved(&mut tx, FOLLOWER, &place, ahead.position).await?;` → `follow::moved(&mut tx, FOLLOWER, &place, ahead.position + 1).await?;`.
 #[tokio::test]
 async fn walks_while_the_log_grows_see_every_sealed_event_once_and_in_order() {
     let house = house().await;

@@ -261,7 +261,7 @@ async fn a_roll_up_is_found_by_its_network_counted_in_the_overview_and_heard_by_
     loop {
         let step = worker.follow_alerts().await.unwrap();
         raised.extend(step.raised);
-        if step.come == 0 {
+        if step.positions == 0 {
             break;
         }
     }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
+use super::unheard;
+use crate::store::StoreError;
+
 /// A statement whose answer has not come by then, counted from the wait for its connection, is given up with its connection: a server
 /// that is not heard of any more ends no statement for us. A request has no more for all its statements: half a second less than the 3 s
 /// of bar 6, within which it must be refused.
@@ -13,6 +16,9 @@ pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// With less than this left nothing is sent: it would cost a connection that is well.
 pub(super) const SHORTEST: Duration = Duration::from_millis(20);
+
+/// Longest that a batch of the sealer or a follower takes: 1,000 events of 2 KB need 16 s at 1 Mbit/s.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 tokio::task_local! {
     static OF_REQUEST: Patience;
@@ -93,9 +99,27 @@ pub(super) async fn answered<T>(most: Duration, answer: impl Future<Output = T>)
     answer
 }
 
+/// Gives a batch of several statements up when it takes too long. Its statements wait without a clock of their own, and a server that has
+/// vanished ends none of them; its transaction is dropped with its connection.
+pub(crate) async fn bounded<T, E: From<StoreError>>(batch: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    timeout(BATCH_TIMEOUT, batch).await.unwrap_or_else(|_| Err(StoreError::Unavailable(unheard()).into()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Breaks when `core/src/store/db/patience.rs`: `timeout(BATCH_TIMEOUT, batch).await` → `timeout(Duration::MAX, batch).await`.
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_that_hears_nothing_is_given_up_after_a_minute_and_one_that_takes_its_time_is_not() {
+        let slow = async {
+            sleep(Duration::from_secs(59)).await;
+            Ok::<_, StoreError>(())
+        };
+        assert!(bounded(slow).await.is_ok());
+        let unheard = timeout(Duration::from_secs(61), bounded::<(), StoreError>(std::future::pending())).await;
+        assert!(matches!(unheard, Ok(Err(StoreError::Unavailable(_)))), "{unheard:?}");
+    }
 
     const MOST: Duration = Duration::from_secs(2);
 
