@@ -8,6 +8,7 @@ use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::{Context, Doorbook};
 use doorbook_core::store::Db;
 use doorbook_core::store::rebuild::Report;
+use tokio::sync::Barrier;
 use uuid::Uuid;
 
 use crate::common::*;
@@ -172,9 +173,12 @@ async fn a_rebuild_under_load_takes_nothing_back_and_makes_nobody_fail() {
         register(&book, &format!("user{n}@example.com")).await.unwrap();
     }
     let done = Arc::new(AtomicBool::new(false));
+    // Before the first login of all there is nothing to ruin, and a fast machine has done every round by then.
+    let under_way = Arc::new(Barrier::new(people + 1));
     let clients: Vec<_> = (0..people)
         .map(|n| {
             let (book, done, address) = (book.clone(), done.clone(), format!("user{n}@example.com"));
+            let under_way = under_way.clone();
             tokio::spawn(async move {
                 let mut visits = 0;
                 while !done.load(Ordering::Relaxed) {
@@ -182,6 +186,9 @@ async fn a_rebuild_under_load_takes_nothing_back_and_makes_nobody_fail() {
                     let caller = holder(&book, &tokens).await;
                     book.logout_all(caller, None, &anywhere().acting(caller.account)).await.unwrap();
                     visits += 1;
+                    if visits == 1 {
+                        under_way.wait().await;
+                    }
                     // A rebuild reads the whole log: it shall grow with the rounds, not with the machine.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
@@ -189,6 +196,7 @@ async fn a_rebuild_under_load_takes_nothing_back_and_makes_nobody_fail() {
             })
         })
         .collect();
+    under_way.wait().await;
     let mut rebuilt = 0;
     for round in 0..dose(20, 100) {
         // What does not differ is not held: a column that nobody decides on gives the rebuild something to do every other time.
