@@ -207,9 +207,7 @@ impl<'a> Batch<'a> {
         } else {
             self.write.end_epoch(loaded.id, loaded.version, count, after.session_epoch, loaded.logins);
         }
-        if after != *before {
-            self.write.update_account(loaded.id, &after, loaded.data_key.as_ref())?;
-        }
+        self.write.update_account(loaded.id, (before, &after), loaded.data_key.as_ref())?;
         // Of several the first: a row is written once in a statement.
         if let Some((event, spared)) = events.iter().find_map(|event| Some((event, event.ends_sessions()?))) {
             let (name, _) = Event::Account(event.clone()).stored();

@@ -34,31 +34,48 @@ impl Write {
         Ok(())
     }
 
-    /// Writes the derived columns of an account as its events have made them.
+    /// Writes the derived columns that its events have changed, and no other: what was loaded may have been mended by a rebuild since,
+    /// and must not come back.
     pub fn update_account(
         &mut self,
         id: AccountId,
-        account: &Account,
+        (before, after): (&Account, &Account),
         data_key: Option<&DataKey>,
     ) -> Result<(), SealError> {
-        let profile = match (&account.profile, data_key) {
-            (Some(profile), Some(key)) => Some(key.key.seal_json(id.0, profile)?),
-            _ => None,
-        };
-        let roles: Vec<String> = account.roles.iter().map(|role| role.as_str().to_owned()).collect();
+        let mut set = Vec::new();
+        if after.profile != before.profile {
+            let profile = match (&after.profile, data_key) {
+                (Some(profile), Some(key)) => Some(key.key.seal_json(id.0, profile)?),
+                _ => None,
+            };
+            set.push(("profile", self.bind(profile)));
+        }
+        if after.locale != before.locale {
+            set.push(("locale", self.bind(after.locale.map_or("en", crate::value::Locale::as_str))));
+        }
+        if after.status != before.status {
+            set.push(("status", self.bind(after.status.as_str())));
+        }
+        if after.roles != before.roles {
+            let roles: Vec<String> = after.roles.iter().map(|role| role.as_str().to_owned()).collect();
+            set.push(("roles", self.bind(roles)));
+        }
+        for (column, was, is) in [
+            ("email_verified_at", before.email_verified_at, after.email_verified_at),
+            ("locked_at", before.locked_at, after.locked_at),
+            ("password_changed_at", before.password_changed_at, after.password_changed_at),
+            ("reset_required_at", before.reset_required_at, after.reset_required_at),
+            ("erase_at", before.erase_at, after.erase_at),
+        ] {
+            if is != was {
+                set.push((column, self.bind(is)));
+            }
+        }
+        if set.is_empty() {
+            return Ok(());
+        }
+        let set: Vec<String> = set.into_iter().map(|(column, bind)| format!("{column} = {bind}")).collect();
         let id = self.bind(id.0);
-        let columns = [
-            ("profile", self.bind(profile)),
-            ("locale", self.bind(account.locale.map_or("en", crate::value::Locale::as_str))),
-            ("status", self.bind(account.status.as_str())),
-            ("roles", self.bind(roles)),
-            ("email_verified_at", self.bind(account.email_verified_at)),
-            ("locked_at", self.bind(account.locked_at)),
-            ("password_changed_at", self.bind(account.password_changed_at)),
-            ("reset_required_at", self.bind(account.reset_required_at)),
-            ("erase_at", self.bind(account.erase_at)),
-        ];
-        let set: Vec<String> = columns.iter().map(|(column, bind)| format!("{column} = {bind}")).collect();
         self.step(
             "update_account",
             Expect::Rows(1),
