@@ -96,6 +96,7 @@ pub async fn run(arguments: &Arguments) -> Result<Ending> {
     // The token of before has ended meanwhile.
     let auditor = house.doorbook.logged_in(1).await?.pop().context("nobody is logged in")?;
     let large = rows(&house, &auditor, dose).await?;
+    house.check().await?;
     let rows: Vec<Row> =
         small.into_iter().zip(large).map(|((name, small), (_, large))| Row { name, small, large }).collect();
     drop(house);

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use doorbook_core::password::HashCost;
 use doorbook_core::store::{Db, seal};
-use doorbook_dev::{Cluster, Launch, Options, Program, Stand, aged, ensure_binaries, free_port};
+use doorbook_dev::{Cluster, Launch, Options, Program, Stand, ensure_binaries, free_port};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::target::{Mapping, PASSWORD, Target};
-use crate::{floor, hashing};
+use crate::{floor, hashing, lives};
 
 /// Time for a program of the bench to be ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -54,6 +54,9 @@ impl House {
         let house = Self { stand, doorbook, floor, superuser, cost, engine, encoded, _floor: program, cluster };
         house.bring_accounts(1, accounts).await?;
         house.bring_events(events).await?;
+        if events > 0 {
+            house.check().await?;
+        }
         Ok(house)
     }
 
@@ -72,13 +75,23 @@ impl House {
         self.analyzed().await
     }
 
-    /// Appends events that accounts leave behind in the course of years.
+    /// Brings what the accounts leave behind in the course of years: so many events.
     pub async fn bring_events(&self, events: i64) -> Result<()> {
         if events > 0 {
-            aged::append_life(&self.superuser, events, 1_000).await?;
+            let is_secret = |(name, _): &&(String, String)| name == "SECRET_KEY";
+            let (_, secret_key) = self.stand.environment().iter().find(is_secret).context("a stand without a key")?;
+            lives::bring(&self.superuser, secret_key, events).await?;
             self.sealed(SEALED_WITHIN).await?;
             self.analyzed().await?;
         }
+        Ok(())
+    }
+
+    /// That what was generated is true: all that is derived from the log is as the log tells.
+    pub async fn check(&self) -> Result<()> {
+        let begun = Instant::now();
+        let told = self.stand.doorbook(&["projections", "check"]).await.context("what was generated is not true")?;
+        println!("{} ({:.0} s)", told.trim(), begun.elapsed().as_secs_f64());
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod goals;
 mod growth;
 mod hashing;
 mod house;
+mod lives;
 mod machine;
 mod peer;
 mod plot;

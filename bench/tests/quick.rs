@@ -9,7 +9,9 @@ use serde_json::Value;
 fn a_quick_run_measures_doorbook_and_its_floor_and_writes_both_down() {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("quick");
     let mut command = Command::new(env!("CARGO_BIN_EXE_doorbook-bench"));
-    command.args(["--quick", "--only", "profile,append", "--accounts", "50", "--results"]).arg(&folder);
+    command
+        .args(["--quick", "--only", "profile,append", "--accounts", "50", "--events", "999", "--results"])
+        .arg(&folder);
     let output = command.output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     // A goal may be missed, in this profile: 1. That something could not be measured would be 2.
