@@ -118,7 +118,7 @@ async fn on(plan: &Plan, rig: &mut Rig) -> Result<Report> {
     rig.settled(RECOVERS_WITHIN).await?;
     last_round(&town, people).await?;
     let drained = drain(rig, plan.drains_within).await?;
-    let verdicts = judge(rig, &town).await?;
+    let verdicts = judge(rig, &town, &strikes).await?;
     let (entries, sealed, readings) = (town.ledger.entries(), seal_lag(rig).await?, std::mem::take(&mut rig.readings));
     Ok(Report { strikes, verdicts, entries, before, drained, sealed, readings })
 }

@@ -128,6 +128,10 @@ impl Ledger {
         &self.path
     }
 
+    pub const fn started(&self) -> Instant {
+        self.started
+    }
+
     /// The time since its beginning, which all its times are.
     pub fn now(&self) -> Duration {
         self.started.elapsed()

@@ -1,6 +1,7 @@
 //! 5: each mail that was promised went out, or is told not to have; under one Message-ID and with one link, however often.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use doorbook_dev::Mail;
@@ -8,6 +9,11 @@ use mail_parser::MessageParser;
 use uuid::Uuid;
 
 use super::{Evidence, Verdict};
+use crate::nemesis::{Dependency, Fault, Strike};
+use crate::rig::Process;
+
+/// How long an outcome may be on its way to the books: twice what an answer of Postgres is waited for.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
 /// A mail of the books.
 #[derive(sqlx::FromRow)]
@@ -35,6 +41,8 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
         }
         let sent = copies.remove(&format!("{}.{}@localhost", delivery.id, delivery.template)).unwrap_or_default();
         again += sent.len().saturating_sub(1);
+        let without = sent.iter().rev().skip(1).filter(|mail| !is_excused(&evidence.strikes, evidence.arrived(mail)));
+        findings.extend(without.map(|_| format!("delivery {} went out again without need", delivery.id)));
         if sent.iter().any(|mail| mail.text != sent[0].text) {
             findings.push(format!("copies of delivery {} that differ", delivery.id));
         }
@@ -54,6 +62,33 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
     Ok(Verdict { name: "mails", figure, findings })
 }
 
+/// Whether a fault may have taken away what became of the mail that arrived then. Only that lets it go out again.
+fn is_excused(strikes: &[Strike], arrived: Duration) -> bool {
+    let overlaps = |strike: &Strike| {
+        (strike.began.saturating_sub(SETTLES_WITHIN)..=strike.healed + SETTLES_WITHIN).contains(&arrived)
+    };
+    strikes.iter().any(|strike| takes_outcomes(strike.fault) && overlaps(strike))
+}
+
+/// Whether it comes between the mail server, a worker and Postgres. A worker that is told to end settles what it has sent.
+const fn takes_outcomes(fault: Fault) -> bool {
+    match fault {
+        Fault::Kill(process) | Fault::Freeze(process) => matches!(process, Process::Worker(_)),
+        Fault::Network(dependency, _) | Fault::Cut(dependency) => {
+            matches!(dependency, Dependency::Postgres | Dependency::Smtp)
+        }
+        Fault::BackendKill | Fault::PostgresCrash | Fault::PostgresFreeze | Fault::DiskFull | Fault::NoConnections => {
+            true
+        }
+        Fault::Nothing
+        | Fault::Terminate(_)
+        | Fault::Clock(..)
+        | Fault::RedisKill
+        | Fault::RedisFlush
+        | Fault::RedisFreeze => false,
+    }
+}
+
 /// Events that promise a mail and led to none.
 async fn unpromised(evidence: &Evidence) -> Result<Vec<String>> {
     let missing = "select e.type || ' ' || e.event_id from events e
@@ -67,4 +102,24 @@ async fn unpromised(evidence: &Evidence) -> Result<Vec<String>> {
 fn message_id(mail: &Mail) -> Result<String> {
     let message = MessageParser::default().parse(&*mail.raw).context("a mail that cannot be read")?;
     Ok(message.message_id().context("a mail without Message-ID")?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mail_goes_out_again_only_after_a_fault_at_its_time_that_took_its_outcome() {
+        let strike = |fault| {
+            let (began, healed) = (Duration::from_secs(60), Duration::from_secs(62));
+            [Strike { fault, began, healed, took: None }]
+        };
+        let at = |second| Duration::from_secs(second);
+        let killed = strike(Fault::Kill(Process::Worker(1)));
+        assert!(is_excused(&killed, at(58)) && is_excused(&killed, at(61)));
+        assert!(!is_excused(&killed, at(40)) && !is_excused(&killed, at(80)), "at another time");
+        for fault in [Fault::RedisFlush, Fault::Kill(Process::Api(0)), Fault::Terminate(Process::Worker(0))] {
+            assert!(!is_excused(&strike(fault), at(61)), "{fault}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What must hold after everything that has happened: eight judges of the ledger, the database and the mails.
+//! What must hold after everything that has happened: nine judges of the ledger, the database and the mails.
 
 mod acknowledged;
 mod families;
@@ -7,10 +7,11 @@ mod log;
 mod mails;
 mod passwords;
 mod phantoms;
+mod refusals;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use doorbook_dev::{Mail, Role};
@@ -18,6 +19,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::ledger::{Action, Entry, Outcome};
+use crate::nemesis::Strike;
 use crate::rig::Rig;
 use crate::visit::Town;
 
@@ -58,19 +60,22 @@ pub struct Evidence {
     pub entries: Vec<Entry>,
     pub events: Vec<Event>,
     pub mails: Vec<Mail>,
+    pub strikes: Vec<Strike>,
     pub owner: PgPool,
+    started: Instant,
     by_trace: HashMap<Uuid, usize>,
 }
 
 impl Evidence {
-    async fn gather(rig: &Rig, town: &Town) -> Result<Self> {
+    async fn gather(rig: &Rig, town: &Town, strikes: &[Strike]) -> Result<Self> {
         let owner = rig.database.pool(Role::Migrator).await?;
         let events = "select event_id, type, stream_id, subject_id, actor_kind, trace_id,
             (extract(epoch from recorded_at) * 1000)::bigint as at from events order by event_id";
         let events = sqlx::query_as(events).fetch_all(&owner).await.context("cannot read the log")?;
         let entries = town.ledger.entries();
         let by_trace = entries.iter().enumerate().map(|(number, entry)| (entry.trace, number)).collect();
-        Ok(Self { entries, events, mails: town.sink.mails_from(0), owner, by_trace })
+        let (mails, strikes) = (town.sink.mails_from(0), strikes.to_vec());
+        Ok(Self { entries, events, mails, strikes, started: town.ledger.started(), owner, by_trace })
     }
 
     /// The operation that an event names.
@@ -95,6 +100,11 @@ impl Evidence {
         ages.min().unwrap_or_default()
     }
 
+    /// When a mail came, by the ledger's clock.
+    fn arrived(&self, mail: &Mail) -> Duration {
+        mail.at.saturating_duration_since(self.started)
+    }
+
     /// What is told of an operation that was judged.
     fn describe(entry: &Entry) -> String {
         let last = entry.attempts.last();
@@ -117,8 +127,8 @@ fn millis(time: Duration) -> i64 {
 }
 
 /// All judges, one after the other. The service must be at rest.
-pub async fn judge(rig: &Rig, town: &Town) -> Result<Vec<Verdict>> {
-    let evidence = Evidence::gather(rig, town).await?;
+pub async fn judge(rig: &Rig, town: &Town, strikes: &[Strike]) -> Result<Vec<Verdict>> {
+    let evidence = Evidence::gather(rig, town, strikes).await?;
     Ok(vec![
         acknowledged::judge(&evidence),
         phantoms::judge(&evidence),
@@ -128,6 +138,7 @@ pub async fn judge(rig: &Rig, town: &Town) -> Result<Vec<Verdict>> {
         log::projections(rig).await?,
         log::judge(rig, &evidence).await?,
         limits::judge(&evidence).await?,
+        refusals::judge(&evidence),
     ])
 }
 
