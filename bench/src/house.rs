@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use doorbook_core::password::HashCost;
 use doorbook_core::store::{Db, seal};
-use doorbook_dev::{Cluster, Launch, Options, Program, Stand, ensure_binaries, free_port};
+use doorbook_dev::{Cluster, Launch, Options, Program, Stand, ensure_binaries, free_port, lives};
 use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::target::{Mapping, PASSWORD, Target};
-use crate::{floor, hashing, lives};
+use crate::{floor, hashing};
 
 /// Time for a program of the bench to be ready.
 pub const READY_WITHIN: Duration = Duration::from_secs(30);

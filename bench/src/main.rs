@@ -7,7 +7,6 @@ mod goals;
 mod growth;
 mod hashing;
 mod house;
-mod lives;
 mod machine;
 mod peer;
 mod plot;

@@ -15,6 +15,7 @@ pub mod full;
 pub mod guard;
 pub mod halves;
 mod install;
+pub mod lives;
 pub mod load;
 mod marked;
 pub mod memory;
