@@ -1,5 +1,6 @@
 //! One campaign: the service under load, faults by schedule, rest, judges.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::rig::{Disk, Rig, Setup};
 use crate::soak::{Reading, growths};
 use crate::visit::Town;
 
-/// Load before the first fault, to compare with, and after the last.
+/// Load before the first fault and after the last.
 const CALM: Duration = Duration::from_secs(3);
 
 /// Longest time for a write to work again; a bound that a row sets is judged by its test.
@@ -55,7 +56,8 @@ pub struct Report {
     pub strikes: Vec<Strike>,
     pub verdicts: Vec<Verdict>,
     pub entries: Vec<Entry>,
-    pub before: Answers,
+    /// From the beginning of the load to its end.
+    pub loaded: Range<Duration>,
     /// From rest to the last mail that was sent.
     pub drained: Duration,
     /// 99 of 100 events were sealed within this many milliseconds.
@@ -108,19 +110,19 @@ async fn on(plan: &Plan, rig: &mut Rig) -> Result<Report> {
     let load = Load::begin(&town, people, plan.rate, plan.seed).await?;
     let from = town.ledger.now();
     sleep(CALM).await;
-    let before = Answers::between(&town.ledger.entries(), from, town.ledger.now());
     let mut strikes = Vec::new();
     for step in &steps {
         strikes.push(one(rig, &town, step).await?);
     }
     sleep(CALM).await;
+    let loaded = from..town.ledger.now();
     let people = load.end().await?;
     rig.settled(RECOVERS_WITHIN).await?;
     last_round(&town, people).await?;
     let drained = drain(rig, plan.drains_within).await?;
     let verdicts = judge(rig, &town, &strikes).await?;
     let (entries, sealed, readings) = (town.ledger.entries(), seal_lag(rig).await?, std::mem::take(&mut rig.readings));
-    Ok(Report { strikes, verdicts, entries, before, drained, sealed, readings })
+    Ok(Report { strikes, verdicts, entries, loaded, drained, sealed, readings })
 }
 
 /// One fault, until a write works again.
@@ -213,6 +215,15 @@ impl Report {
         Answers::of(&self.entries, |attempt| meant.iter().any(|strike| met(attempt, strike)) && !spoilt(attempt))
     }
 
+    /// Answers to requests that met no fault: before the first, between them and after the last, so that what else the machine does is in
+    /// these as in the others.
+    pub fn calm(&self) -> Answers {
+        let Range { start, end } = self.loaded;
+        let is_met =
+            |attempt: &Attempt| self.strikes.iter().any(|strike| attempt.was_under_way(strike.began, strike.healed));
+        Answers::of(&self.entries, |attempt| attempt.begun >= start && attempt.ended() <= end && !is_met(attempt))
+    }
+
     /// Longest time until a write worked again.
     pub fn recovery(&self) -> Duration {
         let each = self.strikes.iter().map(|strike| recovery(&self.entries, strike).unwrap_or(Duration::MAX));
@@ -236,7 +247,7 @@ impl Report {
 
     /// Everything, line by line.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("before: {}", self.before)];
+        let mut lines = vec![format!("no fault: {}", self.calm())];
         let mut kinds: Vec<String> = Vec::new();
         for strike in &self.strikes {
             let kind = kind(strike.fault);

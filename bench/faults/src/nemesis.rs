@@ -77,7 +77,7 @@ pub struct Strike {
     pub took: Option<Duration>,
 }
 
-/// Each fault `times` times, in an order and with pauses that follow from the seed.
+/// Each fault `times` times, in an order and with pauses that follow from the seed. A long fault has a longer one, to compare with.
 pub fn schedule(seed: u64, faults: &[(Fault, Duration)], times: usize) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
     let mut steps = Vec::new();
@@ -85,7 +85,7 @@ pub fn schedule(seed: u64, faults: &[(Fault, Duration)], times: usize) -> Vec<St
         let mut round = faults.to_vec();
         rng.shuffle(&mut round);
         steps.extend(round.into_iter().map(|(fault, lasts)| Step {
-            pause: Duration::from_millis(rng.u64(100..700)),
+            pause: Duration::from_millis(rng.u64(100..700)) + lasts / 20,
             fault: elsewhere(fault, &mut rng),
             lasts,
         }));

@@ -22,7 +22,11 @@ const READ_MAX: usize = 128 * 1024;
 const GROWTH_MAX: u64 = 5 * 1024 * 1024;
 
 async fn connect(stand: &Stand) -> TcpStream {
-    TcpStream::connect(stand.base.strip_prefix("http://").unwrap()).await.unwrap()
+    connect_to(&stand.base).await
+}
+
+async fn connect_to(base: &str) -> TcpStream {
+    TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap()
 }
 
 /// Reads until the head of an answer is there; empty when the connection ends before.
@@ -149,6 +153,17 @@ impl Slow {
         }
     }
 
+    /// Behaves so on one connection after the other, for as long as this; the longest that one stayed.
+    async fn insist(self, base: String, lasting: Duration) -> Duration {
+        let (begun, mut slowest) = (Instant::now(), Duration::ZERO);
+        loop {
+            slowest = slowest.max(self.behave(connect_to(&base).await).await);
+            if begun.elapsed() >= lasting {
+                return slowest;
+            }
+        }
+    }
+
     /// Asks for the largest answer again and again. That the server has given up shows in writing: it takes no more.
     async fn never_read(mut stream: TcpStream) -> Duration {
         let started = Instant::now();
@@ -163,11 +178,10 @@ impl Slow {
     }
 }
 
-/// Times of other clients' requests, sorted.
-async fn others(stand: &Stand, count: usize) -> Vec<Duration> {
-    let mut wire = wire(stand).await;
-    let mut times = Vec::new();
-    for _ in 0..count {
+/// Times of another client's requests, for as long as this, sorted.
+async fn others(stand: &Stand, lasting: Duration) -> Vec<Duration> {
+    let (mut wire, begun, mut times) = (wire(stand).await, Instant::now(), Vec::new());
+    while begun.elapsed() < lasting {
         let started = Instant::now();
         assert_eq!(wire.get("/api/auth/password/rules/", &[]).await.status, 200);
         times.push(started.elapsed());
@@ -177,34 +191,49 @@ async fn others(stand: &Stand, count: usize) -> Vec<Duration> {
     times
 }
 
+fn descriptors(stand: &Stand) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", stand.api.pid())).unwrap().count()
+}
+
 /// C113. Breaks when `api/src/stream.rs`: `let head = Some(Box::pin(sleep(header_deadline)));` → `let head = None;`.
 #[tokio::test]
 async fn slow_clients_are_cut_off_in_time_and_nobody_else_notices() {
     let stand = stand(&[]).await;
-    let each = dose(25, 1_000);
-    let before = others(&stand, dose(50, 500)).await;
+    // A thousand of them; each comes back when it is cut off.
+    let (each, lasting) = (dose(25, 250), Duration::from_secs(dose(0, 600)));
+    let before = others(&stand, Duration::from_secs(dose(1, 20))).await;
+    let (held_before, memory_before) = (descriptors(&stand), resident(stand.api.pid()).unwrap());
     let mut clients = JoinSet::new();
     // The small dose leaves out the clients that take half a minute; `edge::connections` of the api has them.
     let kinds = [Slow::Silent, Slow::Head, Slow::Body, Slow::NeverReads];
-    for kind in kinds.into_iter().take(dose(3, 4)) {
+    let kinds = &kinds[..dose(3, 4)];
+    for kind in kinds.iter().copied() {
         for _ in 0..each {
-            let stream = connect(&stand).await;
-            clients.spawn(async move { (kind, kind.behave(stream).await) });
+            let base = stand.base.clone();
+            clients.spawn(async move { (kind, kind.insist(base, lasting).await) });
         }
     }
-    let during = others(&stand, dose(50, 500)).await;
+    let during = others(&stand, lasting.max(Duration::from_secs(1))).await;
+    let (held, memory) = (descriptors(&stand), resident(stand.api.pid()).unwrap());
     let mut slowest = [Duration::ZERO; 4];
     while let Some(ended) = timeout(Duration::from_secs(90), clients.join_next()).await.expect("all are cut off") {
         let (kind, after) = ended.unwrap();
         slowest[kind as usize] = slowest[kind as usize].max(after);
     }
-    for (kind, slowest) in kinds.into_iter().zip(slowest) {
+    for (kind, slowest) in kinds.iter().zip(slowest) {
         println!("figure: {kind:?} × {each}: cut off after at most {:.1} s", slowest.as_secs_f64());
         // What the test's own clients may need, which share the machine.
         assert!(slowest <= kind.limit() + Duration::from_secs(dose(5, 1)), "{kind:?}: {slowest:?}");
     }
+    assert!(held <= held_before + each * kinds.len() + 16, "{held} descriptors, {held_before} before");
+    let grown = memory.saturating_sub(memory_before) / 1024;
     let p99 = |times: &[Duration]| times[times.len() * 99 / 100];
-    println!("figure: p99 of others before {:?}, meanwhile {:?}", p99(&before), p99(&during));
+    println!(
+        "figure: {} s of it: p99 of others before {:?}, meanwhile {:?}; {held_before} and {held} descriptors, {grown} KiB more",
+        lasting.as_secs(),
+        p99(&before),
+        p99(&during)
+    );
     if is_full_dose() {
         assert!(p99(&during) <= p99(&before) * 2 + Duration::from_millis(2), "{:?} {:?}", p99(&before), p99(&during));
     }
