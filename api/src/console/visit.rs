@@ -121,14 +121,16 @@ where
             let is_known = keys.refresh.find(&request).is_some();
             let (visit, cookies) = match Box::pin(enter(keys, &mut request, is_order)).await {
                 Ok(entered) => entered,
-                Err(problem) if problem == Problem::unauthorized() => {
+                Err(NoEntry { problem, .. }) if problem == Problem::unauthorized() => {
                     let next = if is_order { HOME.to_owned() } else { target(&request) };
                     let query = serde_urlencoded::to_string([("next", next)]).unwrap_or_default();
                     // Whoever follows a link of another site brings no cookies, and may well have a session.
                     let over = if is_known { keys.take_away() } else { Vec::new() };
                     return Ok(dressed(see_other(&format!("{HOME}login/?{query}")), &over));
                 }
-                Err(problem) => return Ok(dressed(layout::refused(&problem, &path, trace, None), &[])),
+                Err(NoEntry { problem, cookies }) => {
+                    return Ok(dressed(layout::refused(&problem, &path, trace, None), &cookies));
+                }
             };
             let nav = layout::Nav::of(&visit);
             let response = match Box::pin(answer(visit, request)).await {
@@ -170,14 +172,27 @@ async fn stranger(keys: Keys, request: &mut Request) -> Result<Stranger, Problem
     Ok(Stranger { doorbook: asked.doorbook, context: asked.context, keys, fields, origin })
 }
 
+/// Why somebody is not let in. Tokens that have been renewed by then go to the browser all the same: the spent ones, shown again, would
+/// end the session as stolen.
+struct NoEntry {
+    problem: Problem,
+    cookies: Vec<String>,
+}
+
+impl<P: Into<Problem>> From<P> for NoEntry {
+    fn from(problem: P) -> Self {
+        Self { problem: problem.into(), cookies: Vec::new() }
+    }
+}
+
 /// The visit, and the cookies that its renewal asks for. `unauthorized` when there is no session.
-async fn enter(keys: Keys, request: &mut Request, is_order: bool) -> Result<(Visit, Vec<String>), Problem> {
+async fn enter(keys: Keys, request: &mut Request, is_order: bool) -> Result<(Visit, Vec<String>), NoEntry> {
     let refresh = keys.refresh.find(request).ok_or_else(Problem::unauthorized)?;
     let access = keys.access.find(request);
     let Stranger { doorbook, context, fields, origin, .. } = stranger(keys, request).await?;
     if is_order {
         if origin != CallerOrigin::Allowed {
-            return Err(Problem::origin_not_allowed());
+            return Err(Problem::origin_not_allowed().into());
         }
         let csrf = fields.get("csrf").ok_or_else(Problem::forged)?;
         doorbook.check_csrf(&refresh, csrf, &context).await?;
@@ -186,16 +201,24 @@ async fn enter(keys: Keys, request: &mut Request, is_order: bool) -> Result<(Vis
         Some(access) => doorbook.authenticate(&access).await.map(Some).or_else(lapsed)?.map(|caller| (caller, access)),
         None => None,
     };
-    let (caller, access, refresh, cookies) = match known {
-        Some((caller, access)) => (caller, access, refresh, Vec::new()),
+    let (held, cookies) = match known {
+        Some((caller, access)) => (Ok((caller, access, refresh)), Vec::new()),
         None => renew(keys, &doorbook, refresh, &context).await?,
     };
-    doorbook.admit(caller, Right::Audit, &context).await?;
-    let is_admin = doorbook.may(caller, Right::Administer).await?;
-    let csrf = doorbook.csrf_token(&refresh).await?.expose().to_owned();
-    let context = context.acting(caller.account);
-    let fields = Arc::new(fields);
-    Ok((Visit { doorbook, context, caller, is_admin, csrf, keys, refresh, access, fields }, cookies))
+    let entered = async {
+        let (caller, access, refresh) = held?;
+        doorbook.admit(caller, Right::Audit, &context).await?;
+        let is_admin = doorbook.may(caller, Right::Administer).await?;
+        let csrf = doorbook.csrf_token(&refresh).await?.expose().to_owned();
+        Ok::<_, Problem>((caller, is_admin, csrf, access, refresh))
+    };
+    match entered.await {
+        Ok((caller, is_admin, csrf, access, refresh)) => {
+            let (context, fields) = (context.acting(caller.account), Arc::new(fields));
+            Ok((Visit { doorbook, context, caller, is_admin, csrf, keys, refresh, access, fields }, cookies))
+        }
+        Err(problem) => Err(NoEntry { problem, cookies }),
+    }
 }
 
 /// An access token that has run out is renewed; whatever else is wrong is told.
@@ -203,18 +226,22 @@ fn lapsed(refusal: Refusal) -> Result<Option<Caller>, Refusal> {
     if matches!(refusal, Refusal::Unauthenticated) { Ok(None) } else { Err(refusal) }
 }
 
-/// Who it is, with the tokens that are in force from now on, and their cookies.
+/// Who it is, and the tokens that are in force from now on.
+type Held = Result<(Caller, String, String), Problem>;
+
+/// Trades the refresh token for the next one; its cookies are there whatever becomes of the rest.
 async fn renew(
     keys: Keys,
     doorbook: &Arc<Doorbook>,
     refresh: String,
     context: &Context,
-) -> Result<(Caller, String, String, Vec<String>), Problem> {
+) -> Result<(Held, Vec<String>), Problem> {
     let (of, context) = (Arc::clone(doorbook), context.clone());
     let tokens = command(async move { of.refresh(&refresh, &context).await }).await?;
-    let caller = doorbook.authenticate(&tokens.access).await?;
+    let caller = doorbook.authenticate(&tokens.access).await.map_err(Problem::from);
     let cookies = keys.hand(&tokens);
-    Ok((caller, tokens.access, tokens.refresh.expose().to_owned(), cookies))
+    let refresh = tokens.refresh.expose().to_owned();
+    Ok((caller.map(|caller| (caller, tokens.access, refresh)), cookies))
 }
 
 fn told(request: &Request) -> (String, Option<TraceId>) {

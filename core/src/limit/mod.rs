@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 
 /// How long a reservation may stay unsettled: longer than any hash takes, admission wait included.
 pub const RESERVATION: Duration = Duration::from_secs(30);
-/// Runs of failures remembered in one bucket; when there are more targets, the shortest run is forgotten.
+/// Runs of failures remembered in one bucket; when there are more targets, the shortest run is the newest target's.
 const RUNS_MAX: usize = 8;
 /// Consecutive failures of one identifier after which only a reset or an admin helps. Source: NIST SP 800-63B-4, 3.2.2.
 pub const CONSECUTIVE_FAILURES_MAX: u32 = 100;
@@ -87,11 +87,14 @@ impl Counter {
             *run = run.saturating_add(1);
             return;
         }
+        let mut before = 0;
         if self.runs.len() >= RUNS_MAX {
             self.runs.sort_unstable_by_key(|(_, run)| std::cmp::Reverse(*run));
-            self.runs.truncate(RUNS_MAX - 1);
+            // Whoever comes takes over what the shortest had: a run that decoys have driven out is never told too short. Source:
+            // Metwally, Agrawal and El Abbadi's space-saving counters.
+            before = self.runs.drain(RUNS_MAX - 1..).map(|(_, run)| run).max().unwrap_or(0);
         }
-        self.runs.push((target, 1));
+        self.runs.push((target, before.saturating_add(1)));
     }
 
     /// Whether its state speaks of no target.

@@ -90,6 +90,14 @@ impl Doorbook {
         Err(Refusal::Forbidden)
     }
 
+    /// The same of a session that is still in force: a body that comes slowly outlasts session and role of whoever sends it.
+    pub(super) async fn admit_still(&self, caller: Caller, right: Right, context: &Context) -> Result<(), Refusal> {
+        if !sessions::standing(&self.db, caller.session, caller.account).await?.in_force {
+            return Err(Refusal::Unauthenticated);
+        }
+        self.admit(caller, right, context).await
+    }
+
     /// Whether a caller has this right, by the roles of this moment. Nothing is noted.
     pub async fn may(&self, caller: Caller, right: Right) -> Result<bool, Refusal> {
         Ok(right.is_of(&accounts::roles(&self.db, caller.account).await?))

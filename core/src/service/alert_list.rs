@@ -1,6 +1,6 @@
 //! Alerts as auditors and admins see them, and that somebody has taken note.
 
-use super::access::Caller;
+use super::access::{Caller, Right};
 use super::alerts::Raised;
 use super::append::Batch;
 use super::{Context, Doorbook, Refusal, retrying};
@@ -101,6 +101,7 @@ impl Doorbook {
         reason: &str,
         context: &Context,
     ) -> Result<(), Refusal> {
+        self.admit_still(caller, Right::Audit, context).await?;
         if alerts::is_acknowledged(&self.db, id).await?.is_none() {
             return Err(Refusal::NotFound);
         }

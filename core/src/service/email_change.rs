@@ -141,6 +141,10 @@ impl Doorbook {
             let current = owner.email().ok_or(Refusal::InvalidToken)?;
             let (old_key, current_key) = (lookup.keys_of(&old_email), lookup.keys_of(&current));
             let now = self.now();
+            // Another change has set it free since, and somebody has registered it.
+            if accounts::email_owner(&self.db, &old_key, now).await?.is_some_and(|other| other != owner.id) {
+                return Err(Refusal::InvalidToken);
+            }
             let command = Command::UndoEmailChange { token: row.token_id, old_email: old_email.as_str().to_owned() };
             let events = decide(&owner.account, command).map_err(|_| Refusal::InvalidToken)?;
             let mut batch = Batch::new(&context, now);

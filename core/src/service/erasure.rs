@@ -132,7 +132,16 @@ impl Doorbook {
     pub async fn erase_unverified(&self, context: &Context) -> Result<usize, Refusal> {
         let mut erased = 0;
         for id in accounts::unverified(&self.db, self.policy.unverified_lifetime, BATCH).await? {
-            let Some(owner) = accounts::by_id(&self.db, &self.vault, id).await? else { continue };
+            let owner = match accounts::by_id(&self.db, &self.vault, id).await.map_err(Refusal::from) {
+                Ok(Some(owner)) => owner,
+                Ok(None) => continue,
+                // Whoever cannot be read holds nobody else up.
+                Err(error @ Refusal::Internal(_)) => {
+                    tracing::error!(account = %id, %error, "an unverified account cannot be erased");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let account = &owner.account;
             if account.email_verified_at.is_some() || owner.last_login_at.is_some() || account.status != Status::Active
             {

@@ -24,11 +24,17 @@ impl Context {
 
 impl Doorbook {
     /// Appends the expiry events that are due; how many rows were closed. Several workers may do so at once: each row is
-    /// closed by one.
+    /// closed by one. An account that cannot be read keeps its own rows, told as an error, and holds nobody else's up.
     pub async fn expire(&self, context: &Context) -> Result<usize, Refusal> {
-        let mut closed = 0;
+        let (mut closed, mut broken) = (0, None);
         for row in tokens::run_out(&self.db, BATCH).await? {
-            closed += usize::from(won(self.run_out(&row, context).await)?);
+            match won(self.run_out(&row, context).await) {
+                Err(error @ Refusal::Internal(_)) => {
+                    tracing::error!(token = %row.token_id, account = %row.account_id, %error, "the end of a link cannot be recorded");
+                    broken.get_or_insert(error);
+                }
+                outcome => closed += usize::from(outcome?),
+            }
         }
         for (session, account, version) in sessions::run_out(&self.db, BATCH).await? {
             let mut batch = Batch::new(context, self.now());
@@ -45,7 +51,10 @@ impl Doorbook {
             batch.write.end_session(session, "expired", batch.now);
             closed += usize::from(won(batch.commit(self).await.map_err(Refusal::from))?);
         }
-        Ok(closed)
+        match broken {
+            Some(error) if closed == 0 => Err(error),
+            _ => Ok(closed),
+        }
     }
 
     async fn run_out(&self, row: &TokenRow, context: &Context) -> Result<(), Refusal> {

@@ -6,7 +6,7 @@ use super::idempotent::IdempotencyHeader;
 use super::{Context, Doorbook, Refusal};
 use crate::account::{Command, decide};
 use crate::store::project::tokens::TokenKind;
-use crate::store::query::accounts::Loaded;
+use crate::store::query::accounts::{self, Loaded};
 use crate::store::query::tokens;
 use crate::value::{Email, TokenId};
 
@@ -32,8 +32,11 @@ impl Doorbook {
             let context = context.clone().acting(owner.id);
             let (told, _) = detail(&row, &owner)?;
             let current = owner.email().ok_or(Refusal::InvalidToken)?;
-            let undo = self.undo_from(&owner, &told, &current).await?;
-            let now = self.now();
+            let (undo, now, told_key) =
+                (self.undo_from(&owner, &told, &current).await?, self.now(), lookup.keys_of(&told));
+            if accounts::email_owner(&self.db, &told_key, now).await?.is_some_and(|other| other != owner.id) {
+                return Err(Refusal::InvalidToken);
+            }
             let reset = TokenId::new(now);
             let taken_back = undo.map(|undo| (undo, told.as_str().to_owned()));
             let command = Command::Freeze { token: row.token_id, reset, taken_back };
@@ -44,7 +47,7 @@ impl Doorbook {
             if let Some(undo) = undo {
                 batch.write.use_token(undo, now);
                 batch.write.release_email(owner.id, &lookup.keys_of(&current));
-                batch.write.claim_email(owner.id, &lookup.keys_of(&told), now);
+                batch.write.claim_email(owner.id, &told_key, now);
             }
             batch.write.void_tokens(owner.id, &VOIDED, now);
             batch.write.void_tokens_but(owner.id, &[TokenKind::NotMe], row.token_id, now);

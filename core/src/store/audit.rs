@@ -124,20 +124,26 @@ pub async fn places(db: &Db, after: i64, until: i64, limit: i64) -> Result<Vec<P
 }
 
 /// Events that have no position though later ones have, or that have waited for more than a minute: nobody who writes by the rules
-/// leaves such.
+/// leaves such. An id may stand in both classes, and a seal is of one of them.
 pub async fn strays(db: &Db) -> Result<Vec<Uuid>, StoreError> {
-    let mut transaction = db.begin().await?;
+    let mut transaction = patient(db).await?;
     let found = search(&mut transaction).await;
     transaction.rollback().await?;
     found
 }
 
+/// A transaction for what reads a whole log or a month of it.
+pub(super) async fn patient(db: &Db) -> Result<Tx, StoreError> {
+    let mut transaction = db.begin().await?;
+    sqlx::raw_sql(SEARCH_TIMEOUT).execute(&mut transaction).await?;
+    Ok(transaction)
+}
+
 async fn search(db: &mut Tx) -> Result<Vec<Uuid>, StoreError> {
-    sqlx::raw_sql(SEARCH_TIMEOUT).execute(&mut *db).await?;
     Ok(sqlx::query_scalar!(
         "with last as (select epoch, xid, seq from event_seals where log_id = 1 order by position desc limit 1)
          select e.event_id from events e
-         where not exists (select 1 from event_seals s where s.event_id = e.event_id)
+         where not exists (select 1 from event_seals s where s.event_id = e.event_id and s.retention_class = e.retention_class)
            and ((e.epoch, e.xid, e.seq) < (select epoch, xid, seq from last)
                 or e.recorded_at < clock_timestamp() - interval '60 seconds')
          order by e.event_id limit $1",

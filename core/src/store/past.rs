@@ -20,7 +20,7 @@ pub async fn of_account(
                   e.subject_id, e.payload, e.pii, e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
                   e.recorded_at as "recorded_at: Timestamp"
            from events e
-           join event_seals p on p.log_id = 1 and p.event_id = e.event_id
+           join event_seals p on p.log_id = 1 and p.event_id = e.event_id and p.retention_class = e.retention_class
            join streams s on s.stream_id = e.stream_id
            where e.retention_class = 'keep' and e.stream_id = $1 and e.recorded_at <= $2 order by e.version limit $3"#,
         account.0,
@@ -45,7 +45,7 @@ pub async fn open_logins(
                   e.subject_id, e.payload, e.pii, e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
                   e.recorded_at as "recorded_at: Timestamp"
            from events e
-           join event_seals p on p.log_id = 1 and p.event_id = e.event_id
+           join event_seals p on p.log_id = 1 and p.event_id = e.event_id and p.retention_class = e.retention_class
            join streams s on s.stream_id = e.stream_id
            where e.retention_class = 'keep' and e.subject_id = $1 and e.type = 'LoggedIn' and e.recorded_at <= $2
              and not exists (
@@ -78,7 +78,7 @@ pub async fn named(
                   e.subject_id, e.payload, e.pii, e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
                   e.recorded_at as "recorded_at: Timestamp"
            from events e
-           join event_seals p on p.log_id = 1 and p.event_id = e.event_id
+           join event_seals p on p.log_id = 1 and p.event_id = e.event_id and p.retention_class = e.retention_class
            join streams s on s.stream_id = e.stream_id
            where e.subject_id = $1 and e.type = any($2) and e.recorded_at <= $3 and ($4::uuid is null or e.event_id < $4)
            order by e.event_id desc limit $5"#,
@@ -108,7 +108,7 @@ pub async fn logins_after(db: &Db, account: AccountId, events: &[EventId]) -> Re
                ) f
            ) n
            join events e on e.retention_class = 'keep' and e.event_id = n.event_id
-           join event_seals p on p.log_id = 1 and p.event_id = e.event_id
+           join event_seals p on p.log_id = 1 and p.event_id = e.event_id and p.retention_class = e.retention_class
            join streams s on s.stream_id = e.stream_id"#,
         account.0,
         &events
@@ -125,7 +125,7 @@ pub async fn of_streams(db: &Db, streams: &[Uuid], limit: i64) -> Result<Vec<Sea
                   e.subject_id, e.payload, e.pii, e.pii_key_id, e.actor_kind, e.actor_id, e.session_id, e.trace_id, e.causation_id,
                   e.recorded_at as "recorded_at: Timestamp"
            from events e
-           join event_seals p on p.log_id = 1 and p.event_id = e.event_id
+           join event_seals p on p.log_id = 1 and p.event_id = e.event_id and p.retention_class = e.retention_class
            join streams s on s.stream_id = e.stream_id
            where e.stream_id = any($1) order by e.stream_id, e.version limit $2"#,
         streams,

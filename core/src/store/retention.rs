@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::audit::patient;
 use super::{Db, StoreError};
 use crate::audit::retired::{Month, Retired, Tally};
 use crate::clock::Timestamp;
@@ -41,17 +42,20 @@ pub struct Content {
 }
 
 pub async fn content(db: &Db, month: Month) -> Result<Content, StoreError> {
-    Ok(sqlx::query_as!(
+    let mut patient = patient(db).await?;
+    let content = sqlx::query_as!(
         Content,
         r#"select count(*) as "events!", count(s.position) as "sealed!", min(s.position) as first, max(s.position) as last,
                   (select count(*) from event_seals where retention_class = 'expire' and event_id >= uuid7_floor($1) and event_id < uuid7_floor($2)) as "seals!"
-           from events e left join event_seals s on s.event_id = e.event_id
+           from events e left join event_seals s on s.event_id = e.event_id and s.retention_class = e.retention_class
            where e.retention_class = 'expire' and e.event_id >= uuid7_floor($1) and e.event_id < uuid7_floor($2)"#,
         month.start() as Timestamp,
         month.next().start() as Timestamp
     )
-    .fetch_one(db)
-    .await?)
+    .fetch_one(&mut patient)
+    .await?;
+    patient.rollback().await?;
+    Ok(content)
 }
 
 /// How far the log is written to the sink, and how far the followers have come that must see an event before it goes.
@@ -140,13 +144,17 @@ pub async fn drop_partition(db: &Db, month: Month) -> Result<(), StoreError> {
     Err(StoreError::Conflict)
 }
 
-/// What the log says of months that are gone.
+/// What the log says of months that are gone. Not what bears the id of another event, whose seal it would borrow.
 pub async fn retired(db: &Db) -> Result<Vec<Retired>, StoreError> {
+    let mut patient = patient(db).await?;
     let payloads = sqlx::query_scalar!(
-        "select payload from events where retention_class = 'keep' and type = 'EventsRetired' order by event_id"
+        "select payload from events e where retention_class = 'keep' and type = 'EventsRetired'
+           and not exists (select 1 from event_seals s where s.event_id = e.event_id and s.retention_class <> e.retention_class)
+         order by event_id"
     )
-    .fetch_all(db)
+    .fetch_all(&mut patient)
     .await?;
+    patient.rollback().await?;
     let odd = || StoreError::Inconsistent("an EventsRetired that cannot be read".to_owned());
     let read = |payload: serde_json::Value| {
         let text = |name: &str| payload.get(name).and_then(serde_json::Value::as_str);

@@ -176,7 +176,7 @@ pub async fn lag(db: &Db) -> Result<Lag, StoreError> {
                    where e.retention_class in ('keep', 'expire')
                      and e.event_id between uuid7_floor(now() - interval '6 minutes') and uuid7_floor(now() - interval '60 seconds')
                      and e.recorded_at < now() - interval '60 seconds'
-                     and not exists (select 1 from event_seals s where s.event_id = e.event_id)) as "overdue!""#
+                     and not exists (select 1 from event_seals s where s.event_id = e.event_id and s.retention_class = e.retention_class)) as "overdue!""#
     )
     .fetch_one(db)
     .await?)

@@ -91,6 +91,24 @@ async fn a_deleted_event_many_of_them_and_one_put_in_beside_the_order_are_found(
     assert!(found[0].0 == "inserted" && found[0].3.is_some(), "{found:?}");
 }
 
+/// C080. Breaks when `core/src/store/audit.rs`: `s.event_id = e.event_id and s.retention_class = e.retention_class)` → `s.event_id = e.event_id)`.
+#[tokio::test]
+async fn an_event_that_borrows_the_id_of_a_sealed_one_in_the_other_class_is_found() {
+    let house = House::with_log(120).await;
+    let sealed = house.event(AT).await;
+    house
+        .tamper(&format!(
+            "insert into events (event_id, retention_class, stream_id, version, type, payload, subject_id, actor_kind, recorded_at, seq, xid, epoch)
+             overriding system value
+             select event_id, case retention_class when 'keep' then 'expire' else 'keep' end, gen_random_uuid(), 1, 'RoleGranted', payload,
+                    subject_id, actor_kind, recorded_at, 0, xid, 0
+             from events where event_id = '{sealed}'"
+        ))
+        .await;
+    let found = house.verify(&[]).await;
+    assert!(found.len() == 1 && found[0].0 == "inserted" && found[0].3 == Some(sealed), "{found:?}");
+}
+
 /// C080. Breaks when `core/src/audit/walk.rs`: `if !pending.told && pending.hash != Some(*leaf) {` → `if false {`.
 #[tokio::test]
 async fn events_that_are_forged_swapped_or_moved_up_with_their_hashes_made_anew_are_found() {

@@ -249,3 +249,22 @@ async fn a_look_at_an_account_is_noted_once_an_hour_for_each_who_looks() {
     assert_eq!(house.events("LimitExceeded").await, 0, "looking is no offence");
     house.assert_whole().await;
 }
+
+/// The caller was let in before the body came, and it came slowly.
+/// Breaks when `core/src/service/admin/order.rs`: `self.admit_still(caller, Right::Administer, context).await?;` → `let _ = context;`.
+#[tokio::test]
+async fn an_order_is_not_carried_out_for_a_session_or_a_role_that_ended_before_it_was_read() {
+    let house = house().await;
+    let book = house.book().await;
+    let (caller, other) = (admin(&book, ADMINS[0]).await, admin(&book, ADMINS[1]).await);
+    register(&book, ANA).await.unwrap();
+    let ana = id_of(&book, ANA).await;
+    let grant = Intervention::GrantRole(Role::Admin);
+    orders(&book, other, caller.account, Intervention::RevokeRole(Role::Admin)).await.unwrap();
+    assert!(matches!(orders(&book, caller, ana, grant).await, Err(Refusal::Forbidden)));
+    orders(&book, other, caller.account, grant).await.unwrap();
+    book.logout_all(caller, None, &from(OFFICE).acting(caller.account)).await.unwrap();
+    assert!(matches!(orders(&book, caller, ana, grant).await, Err(Refusal::Unauthenticated)));
+    assert_eq!(active_admins(&house).await, 2, "Ana is none");
+    house.assert_whole().await;
+}

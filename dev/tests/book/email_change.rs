@@ -210,3 +210,22 @@ async fn neither_an_account_nor_a_network_writes_to_more_than_thirty_strangers_a
     }
     assert_eq!(asked(caller, 61, &one_place).await, "limited", "ever other accounts from one network");
 }
+
+/// Breaks when `core/src/service/email_change.rs`: `if accounts::email_owner(&self.db, &old_key, now).await?.is_some_and(|other| other != owner.id) {` → `if false {`.
+#[tokio::test]
+async fn nobody_goes_back_to_an_address_that_is_somebody_elses_by_now() {
+    let house = house().await;
+    let book = house.book().await;
+    let caller = ana(&book).await;
+    change(&house, &book, caller, NEW).await;
+    change(&house, &book, caller, ANA).await;
+    let back_to_new = house.link(&book, "email_change_notice").await;
+    change(&house, &book, caller, NEW).await;
+    let back_to_ana = house.link(&book, "email_change_notice").await;
+    book.undo_email_change(&back_to_ana, None, &anywhere()).await.unwrap();
+    register(&book, NEW).await.unwrap();
+    assert_eq!(house.number("select count(*) from accounts").await, 2, "it was free");
+    let refused = book.undo_email_change(&back_to_new, None, &anywhere()).await;
+    assert!(matches!(refused, Err(Refusal::InvalidToken)), "{refused:?}");
+    house.assert_whole().await;
+}

@@ -114,3 +114,20 @@ async fn a_link_used_while_it_runs_out_is_either_used_or_expired() {
     }
     house.assert_whole().await;
 }
+
+/// Breaks when `core/src/service/expiry.rs`: `Err(error @ Refusal::Internal(_)) => {` → `Err(error @ Refusal::Busy) => {`.
+#[tokio::test]
+async fn an_account_that_cannot_be_read_holds_up_nobody_elses_expiry() {
+    let house = house().await;
+    let book = house.book().await;
+    for name in ["ana", "bea"] {
+        register(&book, &format!("{name}@example.com")).await.unwrap();
+    }
+    let first = "(select account_id from tokens order by expires_at, token_id limit 1)";
+    house.alter(TIME_PASSES).await;
+    house.alter(format!("update accounts set profile = sha256('torn') where account_id = {first}")).await;
+    let system = Context::system(uuid::Uuid::nil());
+    assert_eq!(book.expire(&system).await.unwrap(), 1, "the other one's");
+    assert!(matches!(book.expire(&system).await, Err(Refusal::Internal(_))), "it is told for as long as it lasts");
+    assert_eq!(house.events("EmailVerificationExpired").await, 1);
+}

@@ -6,7 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use doorbook_core::clock::Timestamp;
+use doorbook_core::job;
+use doorbook_core::store::project::outbox::{NewJob, Priority};
+use doorbook_core::store::write::Write;
 use doorbook_core::store::{Db, Pooler, log, seal};
+use doorbook_core::value::JobId;
 use doorbook_dev::Role;
 use sqlx::{PgConnection, PgPool};
 use tokio::task::JoinHandle;
@@ -255,4 +259,27 @@ async fn no_plan_made_on_an_empty_table_reads_all_of_it_when_it_has_grown() {
         .await
         .unwrap();
     assert!(!plan.iter().any(|line| line.contains("Seq Scan")), "{plan:?}");
+}
+
+/// Breaks when `core/src/store/write.rs`: `" and (select count(*) from {name}) >= 0"` → `", (select count(*) from {name}) >= 0"`.
+#[tokio::test]
+async fn a_command_may_have_more_steps_than_a_statement_has_columns() {
+    let house = house().await;
+    let db = Db::from(house.database.pool(Role::Api).await.unwrap());
+    let now: Timestamp = sqlx::query_scalar("select clock_timestamp()").fetch_one(&db).await.unwrap();
+    let mut write = Write::new();
+    for _ in 0..1_700 {
+        let id = JobId::new(now);
+        write.insert_job(&NewJob {
+            id,
+            kind: job::MAIL,
+            reference: id.0,
+            priority: Priority::Chore,
+            run_at: now,
+            trace: id.0,
+            span: None,
+        });
+    }
+    write.run(&db).await.unwrap();
+    assert_eq!(house.number("select count(*) from jobs").await, 1_700);
 }

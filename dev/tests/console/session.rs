@@ -200,6 +200,20 @@ async fn an_access_token_that_has_run_out_is_renewed_on_the_way_for_pages_asked_
     }
 }
 
+/// Breaks when `api/src/console/visit.rs`: `Err(problem) => Err(NoEntry { problem, cookies }),` → `Err(problem) => Err(NoEntry { problem, cookies: Vec::new() }),`.
+#[tokio::test]
+async fn tokens_that_were_renewed_reach_a_browser_that_is_not_let_in() {
+    let stand = shared().await;
+    let email = somebody(stand, "auditor").await;
+    let mut browser = Browser::signed_in(stand, &email).await;
+    stand.doorbook(&["account", "role", "revoke", &email, "auditor", "--reason", "a test"]).await.unwrap();
+    browser.cookies.retain(|(name, _)| !name.ends_with("-access"));
+    let answer = browser.get("/admin/").await;
+    assert_eq!((answer.status().as_u16(), set(&answer).is_empty()), (403, false));
+    stand.doorbook(&["account", "role", "grant", &email, "auditor", "--reason", "a test"]).await.unwrap();
+    assert!(is_in(&mut browser).await, "with the tokens that came with the refusal");
+}
+
 #[tokio::test]
 async fn nobody_is_sent_to_another_site_after_signing_in() {
     let stand = shared().await;

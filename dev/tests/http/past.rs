@@ -199,6 +199,12 @@ async fn questions_about_the_past_are_refused_by_name_and_stand_in_the_log() {
     told(&auditor, &id, "state/?at=2030-01-01T00:00:00Z", last_is("EmailVerificationRequested")).await;
     let asked = found(&auditor, &format!("?account={id}&type=AuditSearched")).await;
     assert!(asked.iter().any(|event| event["payload"] == json!({ "fields": ["state", "at"] })), "{asked:?}");
+    // A page that nobody has come to by the one before is told of, too.
+    let later = "refusals/?before=ffffffff-ffff-7fff-bfff-ffffffffffff";
+    assert_eq!(auditor.get(&format!("/api/admin/audit/accounts/{id}/{later}")).await.unwrap().status, 200);
+    let looks = "select count(*) from events where type = 'AuditSearched' and payload->'fields' = '[\"refusals\"]'";
+    let noted: i64 = sqlx::query_scalar(looks).fetch_one(&Insider::of(&stand).await.owner).await.unwrap();
+    assert_eq!(noted, 1);
     let path = |question: &str| format!("/api/admin/audit/accounts/{id}/{question}");
     for (question, field) in [
         ("state/?at=yesterday", "at"),

@@ -105,7 +105,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<DeliveryId, Refusal> {
-        let hand = self.hand_of(caller).await?;
+        let hand = self.hand_of(caller, context).await?;
         self.send_anew(mail, reason, Some(&hand), header, context).await
     }
 
@@ -123,7 +123,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        let hand = self.hand_of(caller).await?;
+        let hand = self.hand_of(caller, context).await?;
         self.call_off(mail, reason, Some(&hand), header, context).await
     }
 

@@ -153,7 +153,7 @@ impl From<StoredEvent> for MailEvent {
 }
 
 impl Doorbook {
-    /// A page of mails, newest first, older than `before`. That a search was begun is an event, once an hour for each who searches for
+    /// A page of mails, newest first, older than `before`. That somebody searched is an event, once an hour for each who searches for
     /// the same.
     pub async fn search_mails(
         &self,
@@ -167,10 +167,8 @@ impl Doorbook {
         if filter.template.as_ref().is_some_and(|template| template.len() > TEMPLATE_MAX) {
             return Ok(Vec::new());
         }
-        if before.is_none() {
-            let searched = OperatorEvent::AuditSearched { fields: filter.fields() };
-            self.note_hourly(caller, &filter.bucket(caller), filter.account, searched, context).await?;
-        }
+        let searched = OperatorEvent::AuditSearched { fields: filter.fields() };
+        self.note_hourly(caller, &filter.bucket(caller), filter.account, searched, context).await?;
         let sight = self.sight(caller).await?;
         let limit = i64::from(limit.clamp(1, MAILS_PAGE_MAX));
         self.mail_views(deliveries::listed(&self.db, filter.within(before), limit).await?, sight).await

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::account::{Command, ErasureCause, Rejection, Role, Status, decide};
 use crate::clock::Timestamp;
 use crate::limit::Admission;
-use crate::service::access::Caller;
+use crate::service::access::{Caller, Right};
 use crate::service::append::{Batch, Hand, MailOrder};
 use crate::service::idempotent::IdempotencyHeader;
 use crate::service::login::{login_bucket, login_target};
@@ -77,7 +77,7 @@ impl Doorbook {
             if order.what.needs_step_up() {
                 self.require_step_up(caller).await?;
             }
-            let hand = self.hand_of(caller).await?;
+            let hand = self.hand_of(caller, context).await?;
             self.carry_out(account, order, Some(&hand), header, context).await
         })
         .await
@@ -94,7 +94,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        let hand = self.hand_of(caller).await?;
+        let hand = self.hand_of(caller, context).await?;
         self.once(header, context, async |key| {
             let row = sessions::by_id(&self.db, session, &[]).await?;
             let Some(row) = row.filter(|row| row.account_id == account && row.revoked_at.is_none()) else {
@@ -110,7 +110,9 @@ impl Doorbook {
         .map(drop)
     }
 
-    pub(super) async fn hand_of(&self, caller: Caller) -> Result<Hand, Refusal> {
+    /// What acts for an admin, who is one at this moment.
+    pub(super) async fn hand_of(&self, caller: Caller, context: &Context) -> Result<Hand, Refusal> {
+        self.admit_still(caller, Right::Administer, context).await?;
         let key = self.vault.account_key(&self.db, caller.account).await?;
         Ok(Hand { session: caller.session, key })
     }

@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::search::{Filter, TrailEntry};
-use super::{Caller, Context, Doorbook, FieldFault, Refusal, Sight, fault, seen};
+use super::{Caller, Context, Doorbook, FieldFault, Refusal, Sight, fault, opened, seen};
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
 use crate::operator::OperatorEvent;
@@ -252,8 +252,7 @@ impl Doorbook {
         let keys = self.vault.keys_of(&self.db, events.iter().filter_map(|event| event.pii_key_id)).await?;
         let mut page = Vec::with_capacity(events.len());
         for event in events {
-            let personal = event.open(&keys)?;
-            let erased = event.pii.is_some() && personal.is_none();
+            let (personal, erased) = opened(&event, &keys);
             let read = Event::read(&event.kind, &event.name, &event.payload, personal.as_ref());
             let ids = (event.subject_id, event.actor_id, event.session_id);
             let (severity, terms) = match read {

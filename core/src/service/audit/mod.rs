@@ -20,10 +20,15 @@ pub use proofs::{CHECKPOINTS_PAGE_MAX, Consistency, Inclusion, SigningKey};
 pub use refusals::{Ended, REFUSALS_PAGE_MAX, RefusalView, RefusalsPage};
 pub use search::{Filter, Page, TrailEntry};
 
-use super::access::{Caller, Sight};
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::access::{Caller, Right, Sight};
 use super::{Context, Doorbook, FieldFault, Refusal};
 use crate::event::{Event, Personal};
 use crate::operator::OperatorEvent;
+use crate::store::keys::DataKey;
 use crate::store::log::{self, SealedEvent};
 use crate::store::query::deliveries;
 use crate::store::{StoreError, search as view};
@@ -104,6 +109,7 @@ impl Doorbook {
         reason: String,
         context: &Context,
     ) -> Result<TrailEntry, Refusal> {
+        self.admit_still(caller, Right::Audit, context).await?;
         let found = self.sealed(&[event]).await?.pop().ok_or(Refusal::NotFound)?;
         let subject = found.subject_id.map(AccountId);
         self.note(caller, subject, OperatorEvent::PersonalDataRevealed { event, reason }, context).await?;
@@ -123,14 +129,27 @@ impl Doorbook {
         let keys = self.vault.keys_of(&self.db, events.iter().filter_map(|event| event.pii_key_id)).await?;
         let mut entries = Vec::with_capacity(events.len());
         for event in events {
-            let personal = event.open(&keys)?;
-            let erased = event.pii.is_some() && personal.is_none();
+            let (personal, erased) = opened(&event, &keys);
             let read = Event::read(&event.kind, &event.name, &event.payload, personal.as_ref());
             let severity = read.ok().map(|read| Severity::of(&read));
             let personal = personal.map(|personal| seen(personal, sight));
             entries.push(TrailEntry::new(event, severity, personal, erased));
         }
         Ok(entries)
+    }
+}
+
+/// The personal data of an event, and whether its key is gone. Data that does not open hides no other event, and not this one.
+fn opened(event: &SealedEvent, keys: &HashMap<Uuid, DataKey>) -> (Option<Personal>, bool) {
+    match event.open(keys) {
+        Ok(personal) => {
+            let erased = event.pii.is_some() && personal.is_none();
+            (personal, erased)
+        }
+        Err(error) => {
+            tracing::error!(event = %event.event_id, %error, "the personal data of an event does not open");
+            (None, false)
+        }
     }
 }
 

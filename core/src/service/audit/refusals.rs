@@ -12,6 +12,7 @@ use crate::event::Event;
 use crate::limit::Rule;
 use crate::operator::OperatorEvent;
 use crate::store::StoreError;
+use crate::store::keys::identifiers::Bucket;
 use crate::store::log::SealedEvent;
 use crate::store::past;
 use crate::value::{AccountId, EventId};
@@ -67,9 +68,14 @@ impl Doorbook {
     ) -> Result<RefusalsPage, Refusal> {
         let now = self.clock.now();
         let story = self.story(account, now).await?;
+        let looked = OperatorEvent::AuditSearched { fields: vec!["refusals".to_owned()] };
         if before.is_none() {
-            let fields = vec!["refusals".to_owned()];
-            self.note(caller, Some(account), OperatorEvent::AuditSearched { fields }, context).await?;
+            self.note(caller, Some(account), looked, context).await?;
+        } else {
+            // Whoever turns pages adds nothing, and whoever begins with a later page is told of all the same.
+            let both = [caller.account.0, account.0];
+            let bucket = Bucket::new("refusals_looked", &both.each_ref().map(|id| id.as_bytes().as_slice()));
+            self.note_hourly(caller, &bucket, Some(account), looked, context).await?;
         }
         let sight = self.sight(caller).await?;
         let limit = limit.clamp(1, REFUSALS_PAGE_MAX);
