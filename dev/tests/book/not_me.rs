@@ -79,7 +79,7 @@ async fn the_link_of_a_notice_closes_the_account_until_its_owner_sets_a_new_pass
     house.assert_whole().await;
 }
 
-/// Breaks when `core/src/service/not_me.rs`: `batch.write.claim_email(owner.id, &lookup.keys_of(&told), now);` → ``.
+/// Breaks when `core/src/service/not_me.rs`: `batch.write.claim_email(owner.id, &told_key, now);` → ``.
 #[tokio::test]
 async fn whoever_has_changed_the_address_loses_it_to_the_mailbox_that_the_notice_went_to() {
     let house = house().await;
