@@ -6,14 +6,16 @@ use super::limits::{identifier_bucket, network_bucket, per_network};
 use super::password::still_proven;
 use super::{Context, Doorbook, EMAIL_CHANGE_EXPIRY, Refusal, UNDO_WINDOW, access::Caller};
 use crate::account::{Command, decide};
+use crate::clock::Timestamp;
 use crate::password::PasswordPlain;
 use crate::store::keys::DataKey;
 use crate::store::keys::identifiers::Bucket;
+use crate::store::keys::lookup::EmailKeys;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens::TokenRow;
-use crate::value::{Email, TokenId};
+use crate::value::{AccountId, Email, TokenId};
 
 impl Doorbook {
     /// Mails a link to the new address. Whether that address has an account already is told to nobody but its owner.
@@ -95,7 +97,7 @@ impl Doorbook {
             let old_email = owner.email().ok_or(Refusal::InvalidToken)?;
             let (new_key, old_key) = (lookup.keys_of(&new_email), lookup.keys_of(&old_email));
             let now = self.now();
-            if accounts::email_owner(&self.db, &new_key, now).await?.is_some_and(|other| other != owner.id) {
+            if self.is_anothers(&new_key, owner.id, now).await? {
                 return Err(Refusal::EmailTaken);
             }
             let command = Command::ConfirmEmailChange { token: row.token_id, new_email: new_email.as_str().to_owned() };
@@ -142,7 +144,7 @@ impl Doorbook {
             let (old_key, current_key) = (lookup.keys_of(&old_email), lookup.keys_of(&current));
             let now = self.now();
             // Another change has set it free since, and somebody has registered it.
-            if accounts::email_owner(&self.db, &old_key, now).await?.is_some_and(|other| other != owner.id) {
+            if self.is_anothers(&old_key, owner.id, now).await? {
                 return Err(Refusal::InvalidToken);
             }
             let command = Command::UndoEmailChange { token: row.token_id, old_email: old_email.as_str().to_owned() };
@@ -165,6 +167,16 @@ impl Doorbook {
         })
         .await
         .map(drop)
+    }
+
+    /// Whether somebody else has this address, or may go back to it.
+    pub(super) async fn is_anothers(
+        &self,
+        email: &EmailKeys,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<bool, Refusal> {
+        Ok(accounts::email_owner(&self.db, email, now).await?.is_some_and(|owner| owner != account))
     }
 }
 

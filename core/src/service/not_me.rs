@@ -6,7 +6,7 @@ use super::idempotent::IdempotencyHeader;
 use super::{Context, Doorbook, Refusal};
 use crate::account::{Command, decide};
 use crate::store::project::tokens::TokenKind;
-use crate::store::query::accounts::{self, Loaded};
+use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens;
 use crate::value::{Email, TokenId};
 
@@ -32,9 +32,10 @@ impl Doorbook {
             let context = context.clone().acting(owner.id);
             let (told, _) = detail(&row, &owner)?;
             let current = owner.email().ok_or(Refusal::InvalidToken)?;
-            let (undo, now, told_key) =
-                (self.undo_from(&owner, &told, &current).await?, self.now(), lookup.keys_of(&told));
-            if accounts::email_owner(&self.db, &told_key, now).await?.is_some_and(|other| other != owner.id) {
+            let undo = self.undo_from(&owner, &told, &current).await?;
+            let now = self.now();
+            let told_key = lookup.keys_of(&told);
+            if self.is_anothers(&told_key, owner.id, now).await? {
                 return Err(Refusal::InvalidToken);
             }
             let reset = TokenId::new(now);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use doorbook_core::audit::checkpoint::Checkpoint;
 use doorbook_core::audit::note::{Signer, hex};
 use doorbook_core::audit::tree::Frontier;
+use doorbook_core::store::{Db, past};
 
 use crate::common::*;
 
@@ -93,20 +94,23 @@ async fn a_deleted_event_many_of_them_and_one_put_in_beside_the_order_are_found(
 
 /// C080. Breaks when `core/src/store/audit.rs`: `s.event_id = e.event_id and s.retention_class = e.retention_class)` → `s.event_id = e.event_id)`.
 #[tokio::test]
-async fn an_event_that_borrows_the_id_of_a_sealed_one_in_the_other_class_is_found() {
+async fn an_event_that_borrows_the_id_of_a_sealed_one_is_found_and_not_taken_for_sealed() {
     let house = House::with_log(120).await;
-    let sealed = house.event(AT).await;
+    let (sealed, stream) = (house.event(AT).await, uuid::Uuid::max());
     house
         .tamper(&format!(
-            "insert into events (event_id, retention_class, stream_id, version, type, payload, subject_id, actor_kind, recorded_at, seq, xid, epoch)
+            "insert into streams (stream_id, kind, version) values ('{stream}', 'operator', 1);
+             insert into events (event_id, retention_class, stream_id, version, type, payload, subject_id, actor_kind, recorded_at, seq, xid, epoch)
              overriding system value
-             select event_id, case retention_class when 'keep' then 'expire' else 'keep' end, gen_random_uuid(), 1, 'RoleGranted', payload,
+             select event_id, case retention_class when 'keep' then 'expire' else 'keep' end, '{stream}', 1, 'RoleGranted', payload,
                     subject_id, actor_kind, recorded_at, 0, xid, 0
              from events where event_id = '{sealed}'"
         ))
         .await;
     let found = house.verify(&[]).await;
     assert!(found.len() == 1 && found[0].0 == "inserted" && found[0].3 == Some(sealed), "{found:?}");
+    let db = Db::from(house.superuser.clone());
+    assert!(past::of_streams(&db, &[stream], 10).await.unwrap().is_empty(), "the seal is not its own");
 }
 
 /// C080. Breaks when `core/src/audit/walk.rs`: `if !pending.told && pending.hash != Some(*leaf) {` → `if false {`.

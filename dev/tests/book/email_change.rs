@@ -211,7 +211,7 @@ async fn neither_an_account_nor_a_network_writes_to_more_than_thirty_strangers_a
     assert_eq!(asked(caller, 61, &one_place).await, "limited", "ever other accounts from one network");
 }
 
-/// Breaks when `core/src/service/email_change.rs`: `if accounts::email_owner(&self.db, &old_key, now).await?.is_some_and(|other| other != owner.id) {` → `if false {`.
+/// Breaks when `core/src/service/email_change.rs`: `if self.is_anothers(&old_key, owner.id, now).await? {` → `if false {`.
 #[tokio::test]
 async fn nobody_goes_back_to_an_address_that_is_somebody_elses_by_now() {
     let house = house().await;

@@ -57,7 +57,7 @@ async fn seal_all(database: &Database) {
     }
 }
 
-/// An environment in which the recipes find the tools of Postgres and our own.
+/// `PATH` of the recipes: the tools of Postgres, our own, and the system's.
 async fn path(cluster: &Cluster) -> String {
     let (tool, binaries) = (cluster.postgres_tool("pg_dump").unwrap(), ensure_binaries().await.unwrap());
     let path = [tool.parent().unwrap().to_owned(), binaries.to_path_buf(), "/usr/bin".into(), "/bin".into()];
@@ -137,9 +137,10 @@ async fn a_large_log_is_restored_in_its_time_again_and_again() {
         let begun = Instant::now();
         run("restore", &folder, &after);
         let base = format!("http://127.0.0.1:{}", free_port().unwrap());
-        let ready = [("API_BIND".to_owned(), base["http://".len()..].to_owned())];
-        let ops = [("API_OPS_BIND".to_owned(), format!("127.0.0.1:{}", free_port().unwrap()))];
-        let environment: Vec<_> = after.iter().cloned().chain(ready).chain(ops).collect();
+        let ops = format!("127.0.0.1:{}", free_port().unwrap());
+        let binds = [("API_BIND", base["http://".len()..].to_owned()), ("API_OPS_BIND", ops)];
+        let binds = binds.map(|(name, value)| (name.to_owned(), value));
+        let environment: Vec<_> = after.iter().cloned().chain(binds).collect();
         let api = stand::launch("doorbook-api", &environment, cluster.run(), &base).await.unwrap();
         let back = begun.elapsed();
         drop(api);
