@@ -22,14 +22,11 @@ use tracing::log::LevelFilter;
 use super::self_test::PoolerError;
 use crate::telemetry::metrics::POOL_SLOW;
 use connections::{Connections, Lease};
-use patience::{ANSWER_TIMEOUT, SHORTEST, answered};
+use patience::{ACQUIRE_TIMEOUT, ANSWER_TIMEOUT, SHORTEST, answered, connected};
 use unnamed::Unnamed;
 
 pub use patience::Patience;
 pub(crate) use patience::bounded;
-
-/// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
 
 /// A wait for a connection that is longer is counted: the pool is too small or a statement too slow.
 const ACQUIRE_SLOW: Duration = Duration::from_millis(100);
@@ -149,11 +146,12 @@ impl Db {
         }
         let began = Instant::now();
         // Boxed: whoever may have to wait would carry it along.
-        let lease = timeout(self.patience, Box::pin(self.connections.wait(Patience::goes_on()))).await;
+        let wait = Box::pin(self.connections.wait(Patience::goes_on()));
+        let lease = connected(self.patience, self.connections.are_few(), wait).await;
         if began.elapsed() > ACQUIRE_SLOW {
             POOL_SLOW.add(1);
         }
-        lease.map_err(|_| sqlx::Error::PoolTimedOut)?
+        lease.ok_or(sqlx::Error::PoolTimedOut)?
     }
 
     /// Runs a query by itself, straight at Postgres. The connection of one that is given up is nobody's until it has been answered or closed.

@@ -74,6 +74,13 @@ impl Connections {
         (open, idle.min(open), self.pool.options().get_max_connections())
     }
 
+    /// Whether fewer are open than may be, beside those that are being opened.
+    pub(super) fn are_few(&self) -> bool {
+        let max = usize::try_from(self.pool.options().get_max_connections()).unwrap_or(usize::MAX);
+        let opening = max.saturating_sub(self.openers.available_permits());
+        self.count().0.saturating_sub(opening) < max
+    }
+
     /// A connection for whoever comes when one is idle and nobody waits.
     pub(super) fn idle(self: &Arc<Self>) -> Option<Lease> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;

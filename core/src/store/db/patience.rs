@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::unheard;
@@ -13,6 +14,10 @@ use crate::store::StoreError;
 /// that is not heard of any more ends no statement for us. A request has no more for all its statements: half a second less than the 3 s
 /// of bar 6, within which it must be refused.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+/// A request waits this long for a connection, then answers 503: within the 1.5 s of bar 7.17, the answer's own way included. While Postgres
+/// does not let in as many as may be, a request has no more for all its connections.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(1_400);
 
 /// With less than this left nothing is sent: it would cost a connection that is well.
 pub(super) const SHORTEST: Duration = Duration::from_millis(20);
@@ -28,6 +33,8 @@ tokio::task_local! {
 #[derive(Clone, Debug)]
 pub struct Patience {
     waits: Arc<Mutex<Waits>>,
+    /// Told when what is left has become less.
+    shortened: Arc<Notify>,
     /// Whether its statements end with it.
     ends_statements: bool,
 }
@@ -37,12 +44,15 @@ struct Waits {
     over: Duration,
     /// Since when one is going on.
     since: Option<Instant>,
+    /// Those of them for connections that Postgres did not give.
+    outside: Duration,
+    outside_since: Option<Instant>,
 }
 
 impl Patience {
     /// That of a request that begins.
     pub fn of_request() -> Self {
-        Self { waits: Arc::default(), ends_statements: true }
+        Self { waits: Arc::default(), shortened: Arc::default(), ends_statements: true }
     }
 
     /// That of the request which this is part of, for a command that it begins: the request is answered when its patience ends, and the
@@ -63,7 +73,10 @@ impl Patience {
             if left < SHORTEST {
                 return;
             }
-            sleep(left).await;
+            tokio::select! {
+                () = sleep(left) => {}
+                () = self.shortened.notified() => {}
+            }
         }
     }
 
@@ -79,8 +92,26 @@ impl Patience {
     fn left(&self) -> Duration {
         let waits = self.waits();
         let going_on = waits.since.map_or(Duration::ZERO, |since| since.elapsed());
-        ANSWER_TIMEOUT.saturating_sub(waits.over + going_on)
+        let left = ANSWER_TIMEOUT.saturating_sub(waits.over + going_on);
+        let outside = |since: Instant| ACQUIRE_TIMEOUT.saturating_sub(waits.outside + since.elapsed());
+        waits.outside_since.map_or(left, |since| left.min(outside(since)))
     }
+}
+
+/// A connection if one comes within `most` and, in a request, before it has waited for too long `outside`: while Postgres lets in fewer than it
+/// is asked for.
+pub(super) async fn connected<T>(most: Duration, outside: bool, wait: impl Future<Output = T>) -> Option<T> {
+    let patience = outside.then(|| OF_REQUEST.try_with(Patience::clone).ok()).flatten();
+    let Some(patience) = patience else { return timeout(most, wait).await.ok() };
+    let begun = Instant::now();
+    patience.waits().outside_since = Some(begun);
+    patience.shortened.notify_waiters();
+    let most = if patience.ends_statements { most.min(patience.left()) } else { most };
+    let connection = timeout(most, wait).await.ok();
+    let mut waits = patience.waits();
+    waits.outside += begun.elapsed();
+    waits.outside_since = None;
+    connection
 }
 
 /// The answer to a statement if it comes within `most` and, in a request, within what is left of its patience.
@@ -139,6 +170,40 @@ mod tests {
             })
             .await;
         assert_eq!((statement(2_001).await, statement(1_999).await), (None, Some(())), "outside of a request");
+    }
+
+    async fn outside(millis: u64) -> Option<Option<()>> {
+        answered(MOST, connected(ACQUIRE_TIMEOUT, true, sleep(Duration::from_millis(millis)))).await
+    }
+
+    /// Breaks when `core/src/store/db/patience.rs`: `waits.outside += begun.elapsed();` → `waits.outside += Duration::ZERO;`.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_once_for_all_its_connections_while_postgres_lets_nobody_in() {
+        Patience::of_request()
+            .around(async {
+                assert_eq!(outside(1_000).await, Some(Some(())));
+                assert_eq!(statement(600).await, Some(()), "what answers has its own time");
+                let inside = connected(ACQUIRE_TIMEOUT, false, sleep(Duration::from_millis(500)));
+                assert_eq!(answered(MOST, inside).await, Some(Some(())), "and so has what others have");
+                let begun = Instant::now();
+                assert_eq!(outside(1_000).await, Some(None));
+                assert_eq!(begun.elapsed().as_millis(), 400);
+            })
+            .await;
+        Patience::of_request()
+            .around(async {
+                let patience = Patience::of_command().unwrap();
+                let begun = Instant::now();
+                let command = tokio::spawn(patience.clone().around(async {
+                    sleep(Duration::from_millis(200)).await;
+                    (outside(1_300).await, outside(1_300).await)
+                }));
+                patience.ended().await;
+                let waited = begun.elapsed();
+                assert!((1_580..1_610).contains(&waited.as_millis()), "{waited:?}");
+                assert_eq!(command.await.unwrap(), (Some(Some(())), Some(Some(()))), "the command goes on");
+            })
+            .await;
     }
 
     #[tokio::test(start_paused = true)]
