@@ -107,7 +107,12 @@ impl Doorbook {
             batch.write.use_token(row.token_id, now);
             let undo = TokenId::new(now);
             if new_email.normal_form() != old_email.normal_form() {
-                batch.write.reserve_email(owner.id, &old_key, now.plus(UNDO_WINDOW));
+                // An address that nobody has ever confirmed is kept from nobody who can.
+                if owner.account.email_verified_at.is_some() {
+                    batch.write.reserve_email(owner.id, &old_key, now.plus(UNDO_WINDOW));
+                } else {
+                    batch.write.release_email(owner.id, &old_key);
+                }
                 batch.write.claim_email(owner.id, &new_key, now);
             }
             batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Verify], now);
@@ -156,8 +161,10 @@ impl Doorbook {
                 batch.write.release_email(owner.id, &current_key);
                 batch.write.claim_email(owner.id, &old_key, now);
             }
-            // Undos of other changes stay usable: each old address may take the account back.
+            // Undos of earlier changes stay usable: each older address may take the account back. Those of later changes went to addresses
+            // that only whoever made the undone change has named.
             batch.write.void_tokens(owner.id, &UNDONE, now);
+            batch.write.void_younger_tokens(owner.id, TokenKind::Undo, row.token_id, now);
             if let Some(cause) = ids.first() {
                 let told = ("email_change_undone", None);
                 self.notice_to(&mut batch, told, owner.id, (&old_email, data_key), *cause)?;

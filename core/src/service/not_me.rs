@@ -12,7 +12,7 @@ use crate::value::{Email, TokenId};
 
 /// Changes of address that may be undone at once, at most.
 const UNDOS_MAX: i64 = 100;
-/// What somebody else may have asked for. Not the links that undo a change of address: each old mailbox may take the account back.
+/// What somebody else may have asked for. Not the links that undo a change of address: each older mailbox may take the account back.
 const VOIDED: [TokenKind; 3] = [TokenKind::Change, TokenKind::Verify, TokenKind::Cancel];
 
 impl Doorbook {
@@ -47,6 +47,7 @@ impl Doorbook {
             batch.write.use_token(row.token_id, now);
             if let Some(undo) = undo {
                 batch.write.use_token(undo, now);
+                batch.write.void_younger_tokens(owner.id, TokenKind::Undo, undo, now);
                 batch.write.release_email(owner.id, &lookup.keys_of(&current));
                 batch.write.claim_email(owner.id, &told_key, now);
             }
@@ -67,13 +68,13 @@ impl Doorbook {
         .map(drop)
     }
 
-    /// The link that makes the mailbox a notice went to the account's again; `None` where it still is. Refused when nobody may go back to
-    /// it: then it is not the owner's any more.
+    /// The link that makes the mailbox a notice went to the account's again, the oldest of several; `None` where it still is. Refused when
+    /// nobody may go back to it: then it is not the owner's any more.
     async fn undo_from(&self, owner: &Loaded, told: &Email, current: &Email) -> Result<Option<TokenId>, Refusal> {
         if told.normal_form() == current.normal_form() {
             return Ok(None);
         }
-        for row in tokens::usable(&self.db, owner.id, TokenKind::Undo, UNDOS_MAX).await? {
+        for row in tokens::usable(&self.db, owner.id, TokenKind::Undo, UNDOS_MAX).await?.into_iter().rev() {
             let (old, _) = detail(&row, owner)?;
             if old.normal_form() == told.normal_form() {
                 return Ok(Some(row.token_id));

@@ -74,6 +74,7 @@ async fn the_old_address_is_nobodys_while_the_change_can_be_undone() {
     let house = house().await;
     let book = house.book().await;
     let caller = ana(&book).await;
+    book.verify_email(&house.link(&book, "verify").await, None, &anywhere()).await.unwrap();
     change(&house, &book, caller, NEW).await;
     register(&book, ANA).await.expect("answered like any other");
     assert_eq!(house.number("select count(*) from accounts").await, 1);
@@ -89,6 +90,51 @@ async fn the_old_address_is_nobodys_while_the_change_can_be_undone() {
     register(&book, ANA).await.unwrap();
     assert_eq!(house.number("select count(*) from accounts").await, 3, "after the week it is anybody's");
     house.assert_whole().await;
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `if owner.account.email_verified_at.is_some() {` → `if true {`.
+#[tokio::test]
+async fn an_address_that_nobody_ever_confirmed_is_kept_from_nobody() {
+    let house = house().await;
+    let book = house.book().await;
+    let squatter = ana(&book).await;
+    change(&house, &book, squatter, NEW).await;
+    register(&book, ANA).await.unwrap();
+    assert_eq!(house.number("select count(*) from accounts").await, 2, "its owner may have it");
+    login(&book, ANA, PASSWORD).await.unwrap();
+    let undo = house.link(&book, "email_change_notice").await;
+    assert!(matches!(book.undo_email_change(&undo, None, &anywhere()).await, Err(Refusal::InvalidToken)));
+    house.assert_whole().await;
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `            batch.write.void_younger_tokens(owner.id, TokenKind::Undo, row.token_id, now);` → ``.
+/// Breaks when `core/src/service/not_me.rs`: `                batch.write.void_younger_tokens(owner.id, TokenKind::Undo, undo, now);` → ``.
+#[tokio::test]
+async fn who_takes_an_account_back_has_it_from_all_who_changed_its_address_since() {
+    for frozen in [false, true] {
+        let house = house().await;
+        let book = house.book().await;
+        let thief = ana(&book).await;
+        book.verify_email(&house.link(&book, "verify").await, None, &anywhere()).await.unwrap();
+        let context = anywhere().acting(thief.account);
+        for [old, new] in [[PASSWORD, OTHER_PASSWORD], [OTHER_PASSWORD, PASSWORD]] {
+            book.change_password(thief, &password(old), &password(new), None, &context).await.unwrap();
+        }
+        let not_me = if frozen { Some(house.link(&book, "password_changed").await) } else { None };
+        change(&house, &book, thief, NEW).await;
+        let owners = house.link(&book, "email_change_notice").await;
+        change(&house, &book, thief, "ana@third.example").await;
+        let thiefs = house.link(&book, "email_change_notice").await;
+        match not_me {
+            Some(link) => book.freeze(&link, None, &anywhere()).await.unwrap(),
+            None => book.undo_email_change(&owners, None, &anywhere()).await.unwrap(),
+        }
+        assert_eq!(book.profile(thief.account).await.unwrap().email, ANA);
+        let back = book.undo_email_change(&thiefs, None, &anywhere()).await;
+        assert!(matches!(back, Err(Refusal::InvalidToken)), "{back:?}");
+        assert_eq!(book.profile(thief.account).await.unwrap().email, ANA);
+        house.assert_whole().await;
+    }
 }
 
 /// Breaks when `core/src/service/email_change.rs`: `return Err(Refusal::EmailTaken);` → ``.

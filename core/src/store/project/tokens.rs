@@ -110,6 +110,20 @@ impl Write {
         );
     }
 
+    /// Makes open tokens of a kind worthless that are younger than this one.
+    pub fn void_younger_tokens(&mut self, account: AccountId, kind: TokenKind, than: TokenId, at: Timestamp) {
+        let (account, kind, at, than) =
+            (self.bind(account.0), self.bind(kind.as_str()), self.bind(at), self.bind(than.0));
+        self.step(
+            "void_tokens",
+            Expect::Any,
+            format!(
+                "update tokens set state = 'void', closed_at = {at}
+                 where account_id = {account} and kind = {kind} and state = 'open' and token_id > {than} returning 1"
+            ),
+        );
+    }
+
     /// Guard: spends a token that is open and not past its time; conflict when somebody was faster.
     pub fn use_token(&mut self, token: TokenId, now: Timestamp) {
         let (token, now) = (self.bind(token.0), self.bind(now));
