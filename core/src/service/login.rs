@@ -86,7 +86,7 @@ impl Doorbook {
         if verified.rehash
             && let Some(owner) = &owner
         {
-            self.rehash(owner.id, &login.password, context).await;
+            self.rehash(owner, &login.password, context).await;
         }
         Ok(tokens)
     }

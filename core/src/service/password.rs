@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
-use crate::store::query::{accounts, counters};
+use crate::store::query::{accounts, counters, sessions};
 use crate::value::{AccountId, CredentialId, Email, TokenId};
 
 impl Doorbook {
@@ -32,6 +32,7 @@ impl Doorbook {
             self.check_password(new, "new_password", &attributes(&owner))?;
             self.confirm_password(&owner, current, "current_password", context).await?;
             let phc = self.hasher.hash(new).await?;
+            crate::failpoint!("password_change.hashed");
             self.replace_password(caller, &owner, &phc, header, context).await
         })
         .await
@@ -50,7 +51,8 @@ impl Doorbook {
         self.once(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            if !still_proven(proven, &owner) {
+            let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
+            if !standing.in_force || !still_proven(proven, &owner) {
                 return Err(Refusal::Unauthenticated);
             }
             let now = self.now();
@@ -200,12 +202,17 @@ impl Doorbook {
         Ok(())
     }
 
-    /// Stores the same password with the parameters in force. The login has succeeded already: a failure here is tried again at
-    /// the next one.
-    pub(super) async fn rehash(&self, account: AccountId, password: &PasswordPlain, context: &Context) {
+    /// Stores the password of `proven` with the parameters in force, while that is the account's: hashing takes its time. The login has
+    /// succeeded already: a failure here is tried again at the next one.
+    pub(super) async fn rehash(&self, proven: &Loaded, password: &PasswordPlain, context: &Context) {
+        let account = proven.id;
         let attempt = async {
             let phc = self.hasher.hash(password).await?;
+            crate::failpoint!("login.rehashed");
             let owner = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
+            if !still_proven(proven, &owner) {
+                return Ok(());
+            }
             let events = decide(&owner.account, Command::RehashPassword)?;
             let context = context.clone().acting(account);
             let mut batch = Batch::new(&context, self.now());

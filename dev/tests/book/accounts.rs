@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use doorbook_core::failpoint::Gate;
+use doorbook_core::password::{Engine, HashCost, Hasher};
 use doorbook_core::service::access::Caller;
 use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::login::Tokens;
@@ -231,6 +233,46 @@ async fn wrong_current_passwords_count_to_the_lockout() {
     assert!(matches!(change(PASSWORD).await, Err(Refusal::Blocked { .. })), "the right one is refused too");
     assert!(matches!(login(&book, ANA, PASSWORD).await, Err(Refusal::Blocked { .. })));
     book.authenticate(&here.access).await.unwrap();
+}
+
+/// C024. Breaks when `core/src/service/password.rs`: `if !standing.in_force || !still_proven(proven, &owner) {` → `if !still_proven(proven, &owner) {`.
+#[tokio::test]
+async fn a_session_that_ends_while_its_new_password_is_hashed_sets_none() {
+    let house = house().await;
+    let book = house.book().await;
+    let (here, _, caller) = two_sessions(&book).await;
+    let (gate, mut hold) = Gate::new(&["password_change.hashed"]);
+    let slow = std::sync::Arc::clone(&book);
+    let changed = tokio::spawn(gate.around(async move {
+        let context = anywhere().acting(caller.account);
+        slow.change_password(caller, &password(PASSWORD), &password(OTHER_PASSWORD), None, &context).await
+    }));
+    assert!(hold.arrived().await.is_some());
+    book.logout(here.refresh.expose(), &anywhere().acting(caller.account)).await.unwrap();
+    hold.pass();
+    assert_eq!(word(&changed.await.unwrap()), "unauthenticated");
+    login(&book, ANA, PASSWORD).await.unwrap();
+}
+
+/// C024. Breaks when `core/src/service/password.rs`: `            if !still_proven(proven, &owner) {\n                return Ok(());` → `            if false {\n                return Ok(());`.
+#[tokio::test]
+async fn a_password_that_was_replaced_is_not_put_back_by_a_login_that_stores_it_anew() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let cost = HashCost { memory_kib: 128, time_cost: 1, parallelism: 1 };
+    let hasher = Hasher::start(cost, Engine::Argon2, std::num::NonZeroUsize::MIN).unwrap();
+    let dearer = house.book_hashing(hasher, policy(), &secrets()).await;
+    let (gate, mut hold) = Gate::new(&["login.rehashed"]);
+    let thief = tokio::spawn(gate.around(async move { word(&login(&dearer, ANA, PASSWORD).await) }));
+    assert!(hold.arrived().await.is_some());
+    book.request_reset(&email(ANA), None, &anywhere()).await.unwrap();
+    book.confirm_reset(&house.reset_link().await, &password(OTHER_PASSWORD), None, &anywhere()).await.unwrap();
+    hold.pass();
+    thief.await.unwrap();
+    assert_eq!(house.events("PasswordRehashed").await, 0);
+    assert!(matches!(login(&book, ANA, PASSWORD).await, Err(Refusal::InvalidCredentials)));
+    login(&book, ANA, OTHER_PASSWORD).await.unwrap();
 }
 
 /// A link to another mailbox must not outlive the password of whoever asked for it.
