@@ -13,6 +13,8 @@ use crate::value::{ClientOrigin, StreamId};
 
 /// Rows looked at in one run; the job comes back for more.
 const BATCH: i64 = 500;
+/// So many rows in a row for which Postgres has no answer: it is away, and they are not to blame.
+const UNHEARD_MAX: usize = 3;
 
 impl Context {
     /// What the system does by itself.
@@ -24,16 +26,18 @@ impl Context {
 
 impl Doorbook {
     /// Appends the expiry events that are due; how many rows were closed. Several workers may do so at once: each row is
-    /// closed by one. An account that cannot be read keeps its own rows, told as an error, and holds nobody else's up.
+    /// closed by one. An account that cannot be read, or takes longer than a statement may, keeps its own rows, told as an error, and holds
+    /// nobody else's up.
     pub async fn expire(&self, context: &Context) -> Result<usize, Refusal> {
-        let (mut closed, mut broken) = (0, None);
+        let (mut closed, mut broken, mut unheard) = (0, None, 0);
         for row in tokens::run_out(&self.db, BATCH).await? {
             match won(self.run_out(&row, context).await) {
-                Err(error @ Refusal::Internal(_)) => {
+                Err(error @ (Refusal::Internal(_) | Refusal::Unavailable(_))) if unheard < UNHEARD_MAX => {
                     tracing::error!(token = %row.token_id, account = %row.account_id, %error, "the end of a link cannot be recorded");
+                    unheard = if matches!(error, Refusal::Internal(_)) { 0 } else { unheard + 1 };
                     broken.get_or_insert(error);
                 }
-                outcome => closed += usize::from(outcome?),
+                outcome => (closed, unheard) = (closed + usize::from(outcome?), 0),
             }
         }
         for (session, account, version) in sessions::run_out(&self.db, BATCH).await? {

@@ -115,7 +115,7 @@ async fn a_link_used_while_it_runs_out_is_either_used_or_expired() {
     house.assert_whole().await;
 }
 
-/// Breaks when `core/src/service/expiry.rs`: `Err(error @ Refusal::Internal(_)) => {` → `Err(error @ Refusal::Busy) => {`.
+/// Breaks when `core/src/service/expiry.rs`: `Err(error @ (Refusal::Internal(_) | Refusal::Unavailable(_))) if` → `Err(error @ (Refusal::Busy | Refusal::Unavailable(_))) if`.
 #[tokio::test]
 async fn an_account_that_cannot_be_read_holds_up_nobody_elses_expiry() {
     let house = house().await;
@@ -130,4 +130,30 @@ async fn an_account_that_cannot_be_read_holds_up_nobody_elses_expiry() {
     assert_eq!(book.expire(&system).await.unwrap(), 1, "the other one's");
     assert!(matches!(book.expire(&system).await, Err(Refusal::Internal(_))), "it is told for as long as it lasts");
     assert_eq!(house.events("EmailVerificationExpired").await, 1);
+}
+
+/// Breaks when `core/src/service/expiry.rs`: `Err(error @ (Refusal::Internal(_) | Refusal::Unavailable(_))) if` → `Err(error @ Refusal::Internal(_)) if`.
+#[tokio::test]
+async fn an_account_for_which_postgres_takes_too_long_holds_up_nobody_elses_expiry() {
+    let house = house().await;
+    let book = house.book().await;
+    for name in ["ana", "bea"] {
+        register(&book, &format!("{name}@example.com")).await.unwrap();
+    }
+    house.alter(TIME_PASSES).await;
+    house
+        .alter(
+            "create table slow as select account_id from tokens order by expires_at, token_id limit 1; grant select on slow to public;
+             create function sleep() returns trigger language plpgsql as $$ begin
+                 if exists (select 1 from slow where account_id = old.account_id) then perform pg_sleep(10); end if;
+                 return new;
+             end $$;
+             create trigger sleep before update on tokens for each row execute function sleep()",
+        )
+        .await;
+    let system = Context::system(uuid::Uuid::nil());
+    assert_eq!(book.expire(&system).await.unwrap(), 1, "the other one's");
+    house.alter("drop trigger sleep on tokens").await;
+    assert_eq!(book.expire(&system).await.unwrap(), 1);
+    assert_eq!(house.events("EmailVerificationExpired").await, 2);
 }
