@@ -37,6 +37,13 @@ impl Gone {
 
     /// Finds months of which other events are gone than those that were counted.
     pub fn end(self, walker: &mut Walker, notes: &mut Vec<String>) {
+        for (number, month) in self.0.iter().enumerate() {
+            if self.0[..number].iter().any(|other| other.told.month == month.told.month && other.told != month.told) {
+                let about =
+                    format!("{} is told to have been dropped twice, with other events each time", month.told.month);
+                walker.findings.add(Finding::elsewhere(Fault::Inserted, None, &about));
+            }
+        }
         for Month { told, found, span, left } in self.0 {
             // Not dropped yet, or dropped without an event in it.
             let Some(span) = span else { continue };

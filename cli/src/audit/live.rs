@@ -60,6 +60,10 @@ pub async fn verify(options: &Verify) -> anyhow::Result<Report> {
         let about = "no position was given to this event: it was put in beside the order, or nothing is sealed";
         walker.findings.add(Finding::elsewhere(Fault::Inserted, Some(event), about));
     }
+    for event in audit::hidden(&db).await? {
+        let about = "the row of its stream is gone: no search and no page shows this event";
+        walker.findings.add(Finding::elsewhere(Fault::Hidden, Some(event), about));
+    }
     for (size, whose) in [(signed, "the database's own checkpoints"), (last, "a checkpoint kept outside")] {
         if size > until {
             let about = format!("gone: {whose} covered them, and the log ends at position {until}");

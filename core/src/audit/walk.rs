@@ -31,6 +31,8 @@ pub enum Fault {
     Cut,
     /// An event stands in the table that no position was given to.
     Inserted,
+    /// An event stands in its place, and no reader finds it.
+    Hidden,
     /// A position stands where another one belongs.
     Misplaced,
     /// A checkpoint is not signed by a known key, is of another log or contradicts itself.

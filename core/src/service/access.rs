@@ -109,6 +109,14 @@ impl Doorbook {
         Ok(if plain { Sight::Plain } else { Sight::Masked })
     }
 
+    /// The same while reading goes on: `None` when session or right have ended meanwhile.
+    pub(super) async fn sight_still(&self, caller: Caller) -> Result<Option<Sight>, Refusal> {
+        let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
+        let roles = accounts::roles(&self.db, caller.account).await?;
+        let sight = if Right::Administer.is_of(&roles) { Sight::Plain } else { Sight::Masked };
+        Ok((standing.in_force && Right::Audit.is_of(&roles)).then_some(sight))
+    }
+
     /// Appends what somebody did with, or in want of, a right. From where is sealed with the actor's own key: the account that it
     /// is about neither learns it nor, erased, takes it along.
     pub(crate) async fn note(

@@ -132,6 +132,22 @@ pub async fn strays(db: &Db) -> Result<Vec<Uuid>, StoreError> {
     found
 }
 
+/// Sealed events that no reader finds, since the row of their stream is gone: nobody who writes by the rules takes one away.
+pub async fn hidden(db: &Db) -> Result<Vec<Uuid>, StoreError> {
+    let mut transaction = patient(db).await?;
+    let found = sqlx::query_scalar!(
+        "select e.event_id from events e
+         where not exists (select 1 from streams s where s.stream_id = e.stream_id)
+           and exists (select 1 from event_seals p where p.event_id = e.event_id and p.retention_class = e.retention_class)
+         order by e.event_id limit $1",
+        STRAYS_MAX
+    )
+    .fetch_all(&mut transaction)
+    .await;
+    transaction.rollback().await?;
+    Ok(found?)
+}
+
 /// A transaction for what reads a whole log or a month of it.
 pub(super) async fn patient(db: &Db) -> Result<Tx, StoreError> {
     let mut transaction = db.begin().await?;

@@ -22,7 +22,10 @@ grant execute on function make_event_partitions(integer), shred_stranger_keys(in
 grant select on events, event_seals, epochs, streams to doorbook_api, doorbook_worker, doorbook_auditor, doorbook_shredder;
 grant insert (event_id, retention_class, log_id, tenant_id, stream_id, version, type, schema_version, subject_id, payload, pii, pii_key_id,
     actor_kind, actor_id, session_id, trace_id, correlation_id, causation_id) on events to doorbook_api, doorbook_worker, doorbook_shredder;
-grant insert, update on streams to doorbook_api, doorbook_worker, doorbook_shredder;
+-- What stream an event is read in, and as what, changes for nobody.
+grant insert on streams to doorbook_api, doorbook_worker, doorbook_shredder;
+revoke update on streams from doorbook_api, doorbook_worker, doorbook_shredder;
+grant update (version, session_epoch, logins) on streams to doorbook_api, doorbook_worker, doorbook_shredder;
 grant insert on epochs to doorbook_worker, doorbook_api;
 grant insert (log_id, position, event_id, retention_class, epoch, xid, seq, leaf_hash) on event_seals to doorbook_worker;
 grant select on logs, log_nodes, checkpoints, checkpoint_keys to doorbook_api, doorbook_worker, doorbook_auditor;

@@ -129,6 +129,29 @@ async fn nobody_hides_the_deletion_of_an_event_behind_retention() {
     assert_eq!(house.verify(&[]).await, [("deleted".to_owned(), Some(25), Some(25), None)]);
 }
 
+/// C080. Breaks when `cli/src/audit/gone.rs`: `other.told.month == month.told.month && other.told != month.told` → `false`.
+#[tokio::test]
+async fn a_month_that_is_told_to_be_dropped_twice_with_other_events_is_found() {
+    let house = house_with_an_old_month().await;
+    let ran = house.run(&["retention", "apply", "--folder", "."]).await;
+    assert_eq!(ran.status, 0, "{ran:?}");
+    // What an insider needs who has a kept event pass for one of those that went.
+    house
+        .tamper(&format!(
+            "insert into streams (stream_id, kind, version) values ('00000000-0000-0000-0000-000000000001', 'operator', 1);
+             insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind, trace_id)
+             select overlay(uuid7_floor('2025-02-01T00:00:00Z')::text placing '1' from 36)::uuid, 'keep',
+                    '00000000-0000-0000-0000-000000000001', 1, 'EventsRetired',
+                    jsonb_build_object('month', '{MONTH}', 'events', 1, 'digest', encode(sha256('x'), 'hex')), 'operator', gen_random_uuid()"
+        ))
+        .await;
+    house.seal().await;
+    house.sign().await;
+    house.seal().await;
+    let found = house.verify(&[]).await;
+    assert!(found.iter().any(|found| found.0 == "inserted" && found.1.is_none()), "{found:?}");
+}
+
 /// C080. Breaks when `core/src/store/audit.rs`: `self.sealed_class == RetentionClass::Expire.as_str()` → `true`.
 #[tokio::test]
 async fn what_is_kept_for_ever_goes_with_no_month() {

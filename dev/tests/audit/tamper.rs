@@ -113,6 +113,20 @@ async fn an_event_that_borrows_the_id_of_a_sealed_one_is_found_and_not_taken_for
     assert!(past::of_streams(&db, &[stream], 10).await.unwrap().is_empty(), "the seal is not its own");
 }
 
+/// C080. Breaks when `cli/src/audit/live.rs`: `for event in audit::hidden(&db).await? {` → `for event in Vec::new() {`.
+#[tokio::test]
+async fn an_event_whose_stream_is_gone_is_told_to_be_hidden() {
+    let house = House::with_log(120).await;
+    let event = house.event(AT).await;
+    let stream = format!("(select stream_id from events where event_id = '{event}')");
+    house.tamper(&format!("update streams set stream_id = gen_random_uuid() where stream_id = {stream}")).await;
+    let found = house.verify(&[]).await;
+    assert!(
+        found.iter().all(|found| found.0 == "hidden") && found.iter().any(|found| found.3 == Some(event)),
+        "{found:?}"
+    );
+}
+
 /// C080. Breaks when `core/src/audit/walk.rs`: `if !pending.told && pending.hash != Some(*leaf) {` → `if false {`.
 #[tokio::test]
 async fn events_that_are_forged_swapped_or_moved_up_with_their_hashes_made_anew_are_found() {

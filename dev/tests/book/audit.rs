@@ -334,6 +334,25 @@ async fn a_cursor_continues_its_own_search_and_no_other() {
     }
 }
 
+/// C069. Breaks when `core/src/service/audit/export.rs`: `self.doorbook.sight_still(self.caller).await?.ok_or(Refusal::Forbidden)?` → `self.doorbook.sight(self.caller).await?`.
+#[tokio::test]
+async fn an_export_goes_on_no_longer_than_the_session_and_the_role_that_it_was_begun_with() {
+    let house = house().await;
+    let (book, keeper) = (house.book().await, keeper(&house).await);
+    let auditor = official(&book, "eyes@example.org", AccountRole::Auditor).await;
+    let leaver = official(&book, "gone@example.org", AccountRole::Auditor).await;
+    settle(&house, &keeper).await;
+    let export = async |caller| book.export_trail(caller, Filter::default(), "csv", &anywhere()).await.unwrap();
+    let [mut whole, mut cut, mut left] = [export(auditor).await, export(auditor).await, export(leaver).await];
+    assert!(whole.next().await.unwrap().is_some_and(|page| !page.is_empty()));
+    let revoke = Order::new(Intervention::RevokeRole(AccountRole::Auditor), "test");
+    book.command_account(auditor.account, &revoke, &Context::operator(uuid::Uuid::nil())).await.unwrap();
+    book.logout_all(leaver, None, &anywhere().acting(leaver.account)).await.unwrap();
+    for export in [&mut cut, &mut left] {
+        assert!(matches!(export.next().await, Err(Refusal::Forbidden)));
+    }
+}
+
 /// C067. Breaks when `core/src/service/access.rs`: `Self::Administer => matches!(role, Role::Admin),` → `Self::Administer => true,`.
 #[tokio::test]
 async fn who_lacks_a_right_is_refused_and_the_trail_tells_it_once_an_hour() {

@@ -137,7 +137,7 @@ async fn a_stream_tells_each_event_once_in_order_and_goes_on_where_it_was_broken
     assert_eq!(positions_of(&again)[0], mark + 1);
 }
 
-/// C067, C069. Breaks when `core/src/service/audit/live.rs`: `in_force && Right::Audit.is_of(&roles)` → `in_force || Right::Audit.is_of(&roles)`.
+/// C067, C069. Breaks when `core/src/service/access.rs`: `(standing.in_force && Right::Audit.is_of(&roles))` → `(standing.in_force || Right::Audit.is_of(&roles))`.
 #[tokio::test]
 async fn a_stream_ends_with_the_session_or_the_role_that_it_was_opened_with() {
     // It is no request that takes too long.

@@ -200,7 +200,7 @@ async fn read_by<T>(
     (answer, read().await - before)
 }
 
-/// Breaks when `core/src/store/seal.rs`: `uuid7_floor(now() - interval '6 minutes')` → `uuid7_floor(clock_timestamp() - interval '6 minutes')`.
+/// Breaks when `core/src/store/seal.rs`: `uuid7_floor(now() - interval '2 minutes')` → `uuid7_floor(clock_timestamp() - interval '2 minutes')`.
 #[tokio::test]
 async fn how_far_the_sealer_is_behind_is_told_without_reading_the_month() {
     const ROWS: &str = "select sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables where relname like 'events\\_%'";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::search::{Filter, TrailEntry};
-use super::{Caller, Context, Doorbook, Refusal, Sight};
+use super::{Caller, Context, Doorbook, Refusal};
 use crate::event::Event;
 use crate::limit::Rule;
 use crate::operator::OperatorEvent;
@@ -24,7 +24,7 @@ const EXPORTS: Rule = Rule { max: 20, window: Duration::from_hours(1), block: Du
 pub struct Export {
     doorbook: Arc<Doorbook>,
     filter: Filter,
-    sight: Sight,
+    caller: Caller,
     /// Where to go on; `None` at the beginning.
     before: Option<i64>,
     left: usize,
@@ -44,8 +44,7 @@ impl Doorbook {
         self.count(&bucket, EXPORTS, &context.origin).await?;
         let exported = OperatorEvent::AuditExported { fields: filter.fields(), format: format.to_owned() };
         self.note(caller, filter.account, exported, context).await?;
-        let sight = self.sight(caller).await?;
-        Ok(Export { doorbook: Arc::clone(self), filter, sight, before: None, left: EVENTS_MAX })
+        Ok(Export { doorbook: Arc::clone(self), filter, caller, before: None, left: EVENTS_MAX })
     }
 }
 
@@ -63,12 +62,13 @@ impl Doorbook {
 }
 
 impl Export {
-    /// The next events, newest first; `None` after the last.
+    /// The next events, newest first; `None` after the last. Whoever takes them slowly outlasts session and role, and gets no more then.
     pub async fn next(&mut self) -> Result<Option<Vec<TrailEntry>>, Refusal> {
         if self.left == 0 {
             return Ok(None);
         }
-        let (mut entries, next) = self.doorbook.walk(&self.filter, self.before, PAGE, self.sight).await?;
+        let sight = self.doorbook.sight_still(self.caller).await?.ok_or(Refusal::Forbidden)?;
+        let (mut entries, next) = self.doorbook.walk(&self.filter, self.before, PAGE, sight).await?;
         entries.truncate(self.left);
         self.left = if next.is_some() { self.left - entries.len() } else { 0 };
         self.before = next;

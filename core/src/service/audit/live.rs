@@ -14,10 +14,8 @@ use super::{Caller, Context, Doorbook, FieldFault, Refusal, Sight, fault, opened
 use crate::clock::Timestamp;
 use crate::event::{Event, Personal};
 use crate::operator::OperatorEvent;
-use crate::service::access::Right;
 use crate::store::follow;
 use crate::store::log::{self, SealedEvent};
-use crate::store::query::{accounts, sessions};
 use crate::store::search::FOLLOWER;
 use crate::terms::{self, Field, Severity};
 use crate::token::cursor;
@@ -341,14 +339,8 @@ impl Stream {
     /// Whether session and role are in force still. A store that cannot answer ends the stream, as it refuses a request.
     async fn is_allowed(&mut self) -> bool {
         self.check_at = Instant::now() + CHECK_EVERY;
-        let doorbook = &self.place.doorbook;
-        let standing = async {
-            let standing = sessions::standing(&doorbook.db, self.caller.session, self.caller.account).await?;
-            let roles = accounts::roles(&doorbook.db, self.caller.account).await?;
-            Ok::<_, Refusal>((standing.in_force, roles))
-        };
-        let Ok((in_force, roles)) = standing.await else { return false };
-        self.sight = if Right::Administer.is_of(&roles) { Sight::Plain } else { Sight::Masked };
-        in_force && Right::Audit.is_of(&roles)
+        let Ok(Some(sight)) = self.place.doorbook.sight_still(self.caller).await else { return false };
+        self.sight = sight;
+        true
     }
 }
