@@ -1,0 +1,2 @@
+-- no-transaction
+create index concurrently if not exists sessions_account on sessions (account_id);

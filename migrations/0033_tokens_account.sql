@@ -1,0 +1,2 @@
+-- no-transaction
+create index concurrently if not exists tokens_account on tokens (account_id);
