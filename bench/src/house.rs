@@ -52,16 +52,33 @@ impl House {
         let (program, floor) = start_floor(&cluster, accounts.min(20_000)).await?;
         let engine = engine.to_owned();
         let house = Self { stand, doorbook, floor, superuser, cost, engine, encoded, _floor: program, cluster };
-        house.bring_accounts(1, accounts).await?;
-        house.bring_events(events).await?;
+        house.bring(1, accounts, events).await?;
         if events > 0 {
             house.check().await?;
         }
         Ok(house)
     }
 
-    /// Brings the accounts with these numbers over, as an operator would from another service.
-    pub async fn bring_accounts(&self, from: u32, to: u32) -> Result<()> {
+    /// Brings the accounts with these numbers over, and then what all of them leave behind in the course of years: so many events.
+    pub async fn bring(&self, from: u32, to: u32, events: i64) -> Result<()> {
+        // As whoever loads in bulk does: else a checkpoint every few seconds has all pages logged whole again, and looks at the events of
+        // the last minutes, which are millions here, take both cores.
+        let bulk = ["alter system set max_wal_size = '8GB'", "alter system set max_parallel_workers_per_gather = 0"];
+        self.administer(&bulk).await?;
+        self.administer(&["select pg_reload_conf()"]).await?;
+        self.bring_accounts(from, to).await?;
+        self.administer(&["vacuum analyze"]).await?;
+        if events > 0 {
+            let is_secret = |(name, _): &&(String, String)| name == "SECRET_KEY";
+            let (_, secret_key) = self.stand.environment().iter().find(is_secret).context("a stand without a key")?;
+            lives::bring(&self.superuser, secret_key, events).await?;
+            self.sealed(SEALED_WITHIN).await?;
+        }
+        self.administer(&["alter system reset all", "select pg_reload_conf()", "vacuum analyze", "checkpoint"]).await
+    }
+
+    /// As an operator would from another service.
+    async fn bring_accounts(&self, from: u32, to: u32) -> Result<()> {
         let mut csv = "id,email,password,first_name,last_name,is_active,is_staff,date_joined\n".to_owned();
         for id in from..=to {
             let encoded = &self.encoded;
@@ -71,18 +88,12 @@ impl House {
         std::fs::write(&path, csv).context("cannot write the accounts")?;
         let path = path.to_str().context("the folder of the run has no plain name")?;
         self.stand.doorbook(&["import", "django", "--csv", path]).await.context("cannot bring accounts over")?;
-        self.sealed(SEALED_WITHIN).await?;
-        self.analyzed().await
+        self.sealed(SEALED_WITHIN).await
     }
 
-    /// Brings what the accounts leave behind in the course of years: so many events.
-    pub async fn bring_events(&self, events: i64) -> Result<()> {
-        if events > 0 {
-            let is_secret = |(name, _): &&(String, String)| name == "SECRET_KEY";
-            let (_, secret_key) = self.stand.environment().iter().find(is_secret).context("a stand without a key")?;
-            lives::bring(&self.superuser, secret_key, events).await?;
-            self.sealed(SEALED_WITHIN).await?;
-            self.analyzed().await?;
+    async fn administer(&self, statements: &[&'static str]) -> Result<()> {
+        for statement in statements {
+            sqlx::raw_sql(*statement).execute(&self.superuser).await.with_context(|| format!("cannot {statement}"))?;
         }
         Ok(())
     }
@@ -95,18 +106,15 @@ impl House {
         Ok(())
     }
 
-    async fn analyzed(&self) -> Result<()> {
-        sqlx::raw_sql("vacuum analyze").execute(&self.superuser).await.context("cannot analyze")?;
-        Ok(())
-    }
-
     /// Waits until the worker has sealed all events, and all that follows the log has come to its end.
     async fn sealed(&self, within: Duration) -> Result<()> {
-        let behind = "select count(*) from followers where position < (select max(position) from event_seals)";
+        let behind =
+            "select count(*) from followers where position < (select max(position) from event_seals where log_id = 1)";
         let (db, begun) = (Db::from(self.superuser.clone()), Instant::now());
         loop {
-            let is_sealed = seal::lag(&db).await?.waiting == 0;
-            if is_sealed && sqlx::query_scalar::<_, i64>(behind).fetch_one(&self.superuser).await? == 0 {
+            // The dear question last: it reads all events of the last minutes.
+            let is_followed = sqlx::query_scalar::<_, i64>(behind).fetch_one(&self.superuser).await? == 0;
+            if is_followed && seal::lag(&db).await?.waiting == 0 {
                 return Ok(());
             }
             ensure!(begun.elapsed() < within, "the log is not sealed and followed within {within:?}");

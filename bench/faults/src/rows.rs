@@ -225,7 +225,7 @@ impl Row {
             name: self.name,
             seed,
             setup: self.setup,
-            people: if is_full { 400 } else { 24 },
+            people: if is_full { 2_000 } else { 24 },
             rate: if is_full { 30 } else { 12 },
             faults: (self.faults)(&lasts),
             times: self.times[usize::from(is_full)],

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use doorbook_dev::Stand;
+use doorbook_dev::Answer;
 use doorbook_dev::load::{Load, Outcome, Pace, Script, Surplus, Until};
 use doorbook_dev::memory::resident;
 use tokio::time::sleep;
@@ -31,9 +31,9 @@ const SURPLUS_WITHIN: Duration = Duration::from_secs(2);
 const OVER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Requests that are due so often a second, whatever becomes of them.
-async fn due<S: Script>(stand: &Stand, rate: f64, lasting: Duration, scripts: Vec<S>) -> Outcome {
+async fn due<S: Script>(base: &str, rate: f64, lasting: Duration, scripts: Vec<S>) -> Outcome {
     let load = Load { pace: Pace::Open(rate), surplus: Surplus::GoOn, ..Load::closed(Until::Elapsed(lasting)) };
-    load.run(&stand.base, scripts).await.unwrap_or_else(|error| panic!("{error:#}\n{}", stand.api.log().unwrap()))
+    load.run(base, scripts).await.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// C107. Breaks when `core/src/password/admission.rs`: `const WAIT_MAX: Duration = Duration::from_secs(2);` → `const WAIT_MAX: Duration = Duration::from_secs(200);`.
@@ -48,25 +48,28 @@ async fn a_flood_of_logins_is_turned_away_in_time_and_leaves_all_others_alone() 
         ("ARGON2_CONCURRENCY", &permits),
     ];
     let stand = stand(&dear).await;
-    let (idle, _) = stand.another_api_with(&dear).await.unwrap();
+    let (idle, elsewhere) = stand.another_api_with(&dear).await.unwrap();
     let base = resident(idle.pid()).unwrap();
     let mut people = Vec::new();
-    for _ in 0..CLIENTS / 2 + OTHERS {
+    for _ in 0..CLIENTS / 2 + 3 * OTHERS / 2 {
         let (one, other) = tokio::join!(registered(&stand), registered(&stand));
         people.extend([one, other]);
     }
     // Not those who log in: their oldest session ends with the eleventh.
-    let (others, people) = people.split_at(2 * OTHERS);
+    let (others, people) = people.split_at(3 * OTHERS);
 
     for _ in 0..dose(1, 3) {
         let mut sessions = Vec::new();
         for email in others {
             sessions.push(logged_in(&stand, email).await.1);
         }
-        let (readers, spenders) = sessions.split_at(OTHERS);
+        let (spenders, readers) = sessions.split_at(OTHERS);
+        let (readers, beside) = readers.split_at(OTHERS);
         let lasting = dose(Duration::from_secs(4), Duration::from_secs(60));
         let flood = people.iter().map(|email| logging_in(&stand, email)).collect();
-        let reads = || readers.iter().map(|session| reading(&stand, session.text("access"))).collect::<Vec<_>>();
+        let reads = |readers: &[Answer]| {
+            readers.iter().map(|session| reading(&stand, session.text("access"))).collect::<Vec<_>>()
+        };
         let rotations = spenders.iter().map(|session| refreshing(&stand, session.text("refresh"))).collect();
         let memory = async {
             let mut most = 0;
@@ -76,24 +79,27 @@ async fn a_flood_of_logins_is_turned_away_in_time_and_leaves_all_others_alone() 
             }
             most
         };
-        let (logins, profiles, refreshes, most) = tokio::join!(
-            due(&stand, LOGINS_A_SECOND, lasting, flood),
-            due(&stand, OTHERS_A_SECOND, lasting, reads()),
-            due(&stand, OTHERS_A_SECOND, lasting, rotations),
+        let (logins, profiles, refreshes, beside, most) = tokio::join!(
+            due(&stand.base, LOGINS_A_SECOND, lasting, flood),
+            due(&stand.base, OTHERS_A_SECOND, lasting, reads(readers)),
+            due(&stand.base, OTHERS_A_SECOND, lasting, rotations),
+            due(&elsewhere, OTHERS_A_SECOND, lasting, reads(beside)),
             memory
         );
         sleep(OVER_WITHIN).await;
-        let after = due(&stand, OTHERS_A_SECOND, OVER_WITHIN, reads()).await;
+        let after = due(&stand.base, OTHERS_A_SECOND, OVER_WITHIN, reads(readers)).await;
         println!("figure: logins {logins}, within {:.1?}", logins.percentile_turned_away(99));
         println!("figure: profiles {profiles}; two seconds later {after}");
-        println!("figure: refreshes {refreshes}");
+        println!("figure: refreshes {refreshes}; profiles of a process without a flood {beside}");
         println!("figure: {} MiB of memory, {} MiB idle", most >> 20, base >> 20);
         assert!(logins.requests() > 0 && logins.turned_away() > 0, "{logins}");
         assert!(logins.percentile_turned_away(99) <= SURPLUS_WITHIN, "{logins}");
         assert!(most <= base + ((PERMITS * HASH_MIB + FURTHER_MIB) << 20), "{most} bytes, {base} idle");
+        // What the machine keeps everybody waiting for is not the flood's doing; the whole dose has a quiet one.
+        let within = OTHERS_WITHIN + dose(beside.percentile(99), Duration::ZERO);
         for others in [profiles, refreshes, after] {
             assert_eq!(others.turned_away(), 0, "{others}");
-            assert!(others.percentile(99) <= OTHERS_WITHIN, "{others}");
+            assert!(others.percentile(99) <= within, "{others}, beside {beside}");
         }
     }
 }
