@@ -39,7 +39,7 @@ async fn written() -> (House, Vec<String>) {
 
 const SERVICES: [Role; 4] = [Role::Api, Role::Worker, Role::Auditor, Role::Shredder];
 
-/// C084. Breaks when `core/src/store/roles.sql`: `grant insert, update on streams to doorbook_api` → `grant update on events to doorbook_api; grant insert, update on streams to doorbook_api`.
+/// C084. Breaks when `core/src/store/roles.sql`: `grant insert on streams to doorbook_api` → `grant update on events to doorbook_api; grant insert, update on streams to doorbook_api`.
 #[tokio::test]
 async fn no_service_may_change_the_log() {
     let (house, leaves) = written().await;
