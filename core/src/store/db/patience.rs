@@ -69,13 +69,15 @@ impl Patience {
     /// Returns when Postgres has been waited for long enough.
     pub async fn ended(&self) {
         loop {
+            // Before the look: what is told right after it would be missed.
+            let shortened = self.shortened.notified();
             let left = self.left();
             if left < SHORTEST {
                 return;
             }
             tokio::select! {
                 () = sleep(left) => {}
-                () = self.shortened.notified() => {}
+                () = shortened => {}
             }
         }
     }
