@@ -53,7 +53,7 @@ impl Emails {
 
     /// Confirm the new address
     ///
-    /// The old address is told; for seven days it can take the account back, and stays reserved meanwhile.
+    /// The old address is told; for seven days it can take the account back and, if it had been confirmed, stays reserved meanwhile.
     #[oai(path = "/api/auth/email/change/confirm/", method = "post", operation_id = "confirm_email_change")]
     async fn confirm(
         &self,
