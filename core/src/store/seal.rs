@@ -155,7 +155,7 @@ pub struct Lag {
     /// Age of the oldest of them, in milliseconds.
     pub oldest_ms: i64,
     /// Unsealed events older than 60 s, wherever they sort: an alarm. Looked for among the events of the last two minutes: every one is looked at
-    /// several times while it is young, no look costs more when the log grows, and one of 5,000 events a second is over within a second.
+    /// several times while it is young, and no look costs more when the log grows.
     pub overdue: i64,
 }
 
