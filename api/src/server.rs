@@ -189,7 +189,7 @@ impl App {
         if !path.starts_with('/') {
             return Err(Problem::bad_request());
         }
-        if !is_health(path) {
+        if !paths::is_health(path) {
             let host = self.hosts.check(&request)?;
             if let Some(redirect) = self.https.check(&request, &client, &host)? {
                 return Ok(Ok(redirect));
@@ -213,9 +213,4 @@ impl App {
         }
         response
     }
-}
-
-/// Load balancers and orchestrators ask these by address and over plain http.
-fn is_health(path: &str) -> bool {
-    path == "/health" || path.starts_with("/health/")
 }

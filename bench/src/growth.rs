@@ -1,4 +1,4 @@
-//! Whether a service becomes slower as it grows: the same rows with few accounts and events, and with many, in one run.
+//! Whether a service becomes slower as it grows: the same rows with few accounts and events, and with many, in turn.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,16 +10,17 @@ use anyhow::{Context, Result, ensure};
 use doorbook_dev::advisories::today;
 use doorbook_dev::checks::ROOT;
 use doorbook_dev::load::{Load, Until};
-use doorbook_dev::memory;
+use doorbook_dev::{Program, memory};
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::house::House;
 use crate::machine::{self, Machine};
-use crate::scenario::{Dose, Figures, Scenario, figures};
+use crate::scenario::{Dose, Figures, Scenario, figures, median};
 use crate::target::{Target, User};
 use crate::{Arguments, Ending, flood, report, requests, run};
 
-/// Where it begins.
+/// The small one.
 const ACCOUNTS: u32 = 1_000;
 const EVENTS: i64 = 10_000;
 
@@ -30,6 +31,9 @@ const MOST: [(&str, &str, &str, f64); 4] = [
     ("mib", "resident", "MiB", 1.2),
     ("ready_ms", "until it is ready", "ms", 1.2),
 ];
+
+/// How often each is measured.
+const ROUNDS: u32 = 3;
 
 /// Apis that are started, one after the other.
 const STARTS: usize = 7;
@@ -42,18 +46,99 @@ pub const MARKS: &str = "bench-growth";
 /// Who reads the trail.
 const AUDITOR: &str = "user1@example.com";
 
+/// What is measured of both services.
+const ROWS: [What; 7] = [
+    What::Route(Scenario::Login),
+    What::Route(Scenario::Profile),
+    What::Route(Scenario::Refresh),
+    What::Trail,
+    What::Api,
+    What::Worker,
+    What::Start,
+];
+
+#[derive(Clone, Copy)]
+enum What {
+    Route(Scenario),
+    Trail,
+    Api,
+    Worker,
+    Start,
+}
+
+impl What {
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Route(scenario) => scenario.title(),
+            Self::Trail => "a page of the trail, 1 connection",
+            Self::Api => "memory of the api afterwards",
+            Self::Worker => "memory of the worker",
+            Self::Start => "another api",
+        }
+    }
+}
+
+/// A service and who reads its trail.
+struct Side {
+    house: House,
+    auditor: User,
+}
+
+impl Side {
+    async fn start(accounts: u32, events: i64, engine: &str) -> Result<House> {
+        let house = House::start(accounts, events, engine).await?;
+        let grant = ["account", "role", "grant", AUDITOR, "auditor", "--reason", "it reads the trail of the bench"];
+        house.stand.doorbook(&grant).await?;
+        println!("{accounts} accounts, {events} events");
+        Ok(house)
+    }
+
+    /// Once both are there: a token ends sooner than a million accounts are.
+    async fn new(house: House) -> Result<Self> {
+        // The first account in turn, and nobody else yet.
+        let auditor = house.doorbook.logged_in(1).await?.pop().context("nobody is logged in")?;
+        Ok(Self { house, auditor })
+    }
+
+    async fn measure(&self, what: What, dose: Dose) -> Result<Figures> {
+        let house = &self.house;
+        let memory = |program: &Program| Ok(Figures::from([("mib", flood::mib(memory::resident(program.pid())?))]));
+        match what {
+            What::Route(scenario) => {
+                house.settle().await?;
+                requests::measure(scenario, &house.doorbook, dose).await
+            }
+            What::Trail => {
+                house.settle().await?;
+                pages(&house.doorbook, &self.auditor, dose).await
+            }
+            What::Api => {
+                sleep(GIVEN_BACK_AFTER).await;
+                memory(&house.stand.api)
+            }
+            What::Worker => memory(house.stand.worker.as_ref().context("a stand without a worker")?),
+            What::Start => Ok(Figures::from([("ready_ms", ready(house).await?)])),
+        }
+    }
+}
+
+/// What all rounds have found.
 struct Row {
     name: &'static str,
-    small: Figures,
-    large: Figures,
+    small: Vec<Figures>,
+    large: Vec<Figures>,
 }
 
 impl Row {
     /// The figures that it has, each of both services.
     fn lines(&self) -> Vec<Line> {
+        let of = |rounds: &[Figures], figure| rounds.iter().map(|round| round.get(figure).copied()).collect();
         let line = |(figure, title, unit, most)| {
-            let (small, large) = (*self.small.get(figure)?, self.large.get(figure).copied().unwrap_or(f64::NAN));
-            Some(Line { title, unit, small, large, most })
+            let (small, large): (Option<Vec<f64>>, Option<Vec<f64>>) =
+                (of(&self.small, figure), of(&self.large, figure));
+            let (small, large) = (small?, large?);
+            let ratio = median(small.iter().zip(&large).map(|(small, large)| large / small).collect())?;
+            Some(Line { title, unit, small: median(small)?, large: median(large)?, ratio, most })
         };
         MOST.into_iter().filter_map(line).collect()
     }
@@ -63,81 +148,71 @@ impl Row {
     }
 }
 
+/// Medians of both, and the middle one of the rounds' ratios.
 struct Line {
     title: &'static str,
     unit: &'static str,
     small: f64,
     large: f64,
+    ratio: f64,
     most: f64,
 }
 
 impl Line {
-    fn ratio(&self) -> f64 {
-        self.large / self.small
-    }
-
     fn is_met(&self) -> bool {
-        self.ratio() <= self.most
+        self.ratio <= self.most
     }
 }
 
 pub async fn run(arguments: &Arguments) -> Result<Ending> {
     let (accounts, events) = (arguments.accounts.unwrap_or(1_000_000), arguments.events.unwrap_or(10_000_000));
-    ensure!(accounts > ACCOUNTS && events > EVENTS, "it grows from {ACCOUNTS} accounts and {EVENTS} events");
+    ensure!(accounts > ACCOUNTS && events > EVENTS, "the small service has {ACCOUNTS} accounts and {EVENTS} events");
     let dose = Dose::new(arguments.seconds.unwrap_or(if arguments.quick { 1 } else { 20 }), arguments.quick);
+    let rounds = arguments.rounds.unwrap_or(if arguments.quick { 1 } else { ROUNDS });
     let mut machine = Machine::here(thread::available_parallelism()?.get(), String::new());
+    let large = Side::start(accounts, events, &arguments.engine).await?;
+    let small = Side::start(ACCOUNTS, EVENTS, &arguments.engine).await?;
+    machine.postgres = large.postgres().await?;
     let before = machine::load();
-    let house = House::start(ACCOUNTS, EVENTS, &arguments.engine).await?;
-    machine.postgres = house.postgres().await?;
-    let grant = ["account", "role", "grant", AUDITOR, "auditor", "--reason", "it reads the trail of the bench"];
-    house.stand.doorbook(&grant).await?;
-    // The first account in turn, and nobody else yet.
-    let auditor = house.doorbook.logged_in(1).await?.pop().context("nobody is logged in")?;
-    println!("{ACCOUNTS} accounts, {EVENTS} events");
-    let small = rows(&house, &auditor, dose).await?;
-    println!("growing to {accounts} accounts and {events} events");
-    house.bring(ACCOUNTS + 1, accounts, events - EVENTS).await?;
-    house.doorbook.grow(accounts);
-    println!("grown");
-    // The token of before has ended meanwhile.
-    let auditor = house.doorbook.logged_in(1).await?.pop().context("nobody is logged in")?;
-    let large = rows(&house, &auditor, dose).await?;
-    let rows: Vec<Row> =
-        small.into_iter().zip(large).map(|((name, small), (_, large))| Row { name, small, large }).collect();
+    let (small, large) = (Side::new(small).await?, Side::new(large).await?);
+    let rows = rows(&small, &large, rounds, dose).await?;
     let heading = format!(
-        "{}: {}, {} cores, Postgres {}, {} profile; {ACCOUNTS} accounts and {EVENTS} events, then {accounts} and {events}; load before {}.",
+        "{}: {}, {} cores, Postgres {}, {} profile; {ACCOUNTS} accounts and {EVENTS} events, and {accounts} and {events}, in turn; {rounds} rounds of {} s, medians; load before {}.",
         today()?,
         machine.processor,
         machine.cores,
         machine.postgres,
         machine.profile,
+        dose.lasting.as_secs(),
         before.map_or_else(|| "–".to_owned(), report::number),
     );
     let text = format!("{heading}\n\n{}", table(&rows));
     println!("\n{text}");
     write(arguments, &rows, &heading, &text)?;
     // After the figures: it reads the whole log.
-    house.check().await?;
-    drop(house);
+    for side in [small, large] {
+        side.house.check().await?;
+    }
     Ok(if rows.iter().all(Row::is_met) { Ending::Met } else { Ending::Missed })
 }
 
-async fn rows(house: &House, auditor: &User, dose: Dose) -> Result<Vec<(&'static str, Figures)>> {
+/// Both services in turn, row by row and round by round: the machine's pace changes from one minute to the next.
+async fn rows(small: &Side, large: &Side, rounds: u32, dose: Dose) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for scenario in [Scenario::Login, Scenario::Profile, Scenario::Refresh] {
-        house.settle().await?;
-        rows.push((scenario.title(), requests::measure(scenario, &house.doorbook, dose).await?));
-    }
-    house.settle().await?;
-    rows.push(("a page of the trail, 1 connection", pages(&house.doorbook, auditor, dose).await?));
-    tokio::time::sleep(GIVEN_BACK_AFTER).await;
-    let worker = house.stand.worker.as_ref().context("a stand without a worker")?;
-    for (name, program) in [("memory of the api afterwards", &house.stand.api), ("memory of the worker", worker)] {
-        rows.push((name, Figures::from([("mib", flood::mib(memory::resident(program.pid())?))])));
-    }
-    rows.push(("another api", Figures::from([("ready_ms", ready(house).await?)])));
-    for (name, figures) in &rows {
-        println!("  {name}: {figures:?}");
+    for what in ROWS {
+        let mut row = Row { name: what.title(), small: Vec::new(), large: Vec::new() };
+        for round in 0..rounds {
+            // Each is the first half of the time.
+            if round % 2 == 0 {
+                row.small.push(small.measure(what, dose).await?);
+                row.large.push(large.measure(what, dose).await?);
+            } else {
+                row.large.push(large.measure(what, dose).await?);
+                row.small.push(small.measure(what, dose).await?);
+            }
+        }
+        println!("  {}: {:?}, {:?}", row.name, row.small, row.large);
+        rows.push(row);
     }
     Ok(rows)
 }
@@ -165,7 +240,7 @@ fn table(rows: &[Row]) -> String {
     let _ = writeln!(text, "|{}", "---|".repeat(7));
     for row in rows {
         for line in row.lines() {
-            let [small, large, ratio, most] = [line.small, line.large, line.ratio(), line.most].map(report::number);
+            let [small, large, ratio, most] = [line.small, line.large, line.ratio, line.most].map(report::number);
             let (title, unit, met) = (line.title, line.unit, if line.is_met() { "met" } else { "**not met**" });
             let _ = writeln!(
                 text,

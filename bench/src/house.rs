@@ -52,21 +52,18 @@ impl House {
         let (program, floor) = start_floor(&cluster, accounts.min(20_000)).await?;
         let engine = engine.to_owned();
         let house = Self { stand, doorbook, floor, superuser, cost, engine, encoded, _floor: program, cluster };
-        house.bring(1, accounts, events).await?;
-        if events > 0 {
-            house.check().await?;
-        }
+        house.bring(accounts, events).await?;
         Ok(house)
     }
 
-    /// Brings the accounts with these numbers over, and then what all of them leave behind in the course of years: so many events.
-    pub async fn bring(&self, from: u32, to: u32, events: i64) -> Result<()> {
+    /// Brings so many accounts over, and then what all of them leave behind in the course of years: so many events.
+    async fn bring(&self, accounts: u32, events: i64) -> Result<()> {
         // As whoever loads in bulk does: else a checkpoint every few seconds has all pages logged whole again, and looks at the events of
         // the last minutes, which are millions here, take both cores.
         let bulk = ["alter system set max_wal_size = '8GB'", "alter system set max_parallel_workers_per_gather = 0"];
         self.administer(&bulk).await?;
         self.administer(&["select pg_reload_conf()"]).await?;
-        self.bring_accounts(from, to).await?;
+        self.bring_accounts(accounts).await?;
         self.administer(&["vacuum analyze"]).await?;
         if events > 0 {
             let is_secret = |(name, _): &&(String, String)| name == "SECRET_KEY";
@@ -78,9 +75,9 @@ impl House {
     }
 
     /// As an operator would from another service.
-    async fn bring_accounts(&self, from: u32, to: u32) -> Result<()> {
+    async fn bring_accounts(&self, accounts: u32) -> Result<()> {
         let mut csv = "id,email,password,first_name,last_name,is_active,is_staff,date_joined\n".to_owned();
-        for id in from..=to {
+        for id in 1..=accounts {
             let encoded = &self.encoded;
             writeln!(csv, "{id},user{id}@example.com,\"{encoded}\",Ana,Lima,true,false,2020-01-02 03:04:05+00")?;
         }

@@ -50,7 +50,7 @@ struct Arguments {
     /// No round begins after so many minutes.
     #[arg(long, default_value_t = 9)]
     minutes: u64,
-    /// Accounts that are there [default: 50000, or 1000 with --quick; with --growth 1000000, to which it grows].
+    /// Accounts that are there [default: 50000, or 1000 with --quick; with --growth 1000000, those of the large one].
     #[arg(long)]
     accounts: Option<u32>,
     /// Events that are in the log beside theirs [default: 0; with --growth 10000000].

@@ -46,6 +46,9 @@ pub async fn run(arguments: &Arguments) -> Result<Ending> {
     results.note_load();
     println!("starting the servers, with {accounts} accounts");
     let house = House::start(accounts, arguments.events.unwrap_or(0), &arguments.engine).await?;
+    if arguments.events.is_some() {
+        house.check().await?;
+    }
     results.machine.postgres = house.postgres().await?;
     results.machine.engine.clone_from(&arguments.engine);
     (results.accounts, results.events) = (accounts, house.events().await?);

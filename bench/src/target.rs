@@ -84,7 +84,7 @@ pub struct User {
 pub struct Target {
     mapping: Mapping,
     base: String,
-    accounts: AtomicU32,
+    accounts: u32,
     next: AtomicU32,
     fresh: AtomicU32,
 }
@@ -97,7 +97,7 @@ impl Target {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name).trim_matches(['[', ']']);
         let is_loopback = name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
         ensure!(is_loopback || remote, "{base} is not on this machine; --allow-remote if that is meant");
-        let accounts = AtomicU32::new(mapping.accounts.unwrap_or(accounts));
+        let accounts = mapping.accounts.unwrap_or(accounts);
         Ok(Arc::new(Self { mapping, base, accounts, next: AtomicU32::new(0), fresh: AtomicU32::new(0) }))
     }
 
@@ -107,16 +107,10 @@ impl Target {
         Arc::new(Self {
             mapping: self.mapping.clone(),
             base: base.to_owned(),
-            accounts: now(&self.accounts),
+            accounts: self.accounts,
             next: now(&self.next),
             fresh: now(&self.fresh),
         })
-    }
-
-    /// There are so many accounts now, and the first is the next in turn.
-    pub fn grow(&self, accounts: u32) {
-        self.accounts.store(accounts, Ordering::Relaxed);
-        self.next.store(0, Ordering::Relaxed);
     }
 
     pub fn name(&self) -> &str {
@@ -160,7 +154,7 @@ impl Target {
         }
         let mut text = text.replace("{password}", &self.mapping.password);
         if text.contains("{email}") {
-            let accounts = u64::from(self.accounts.load(Ordering::Relaxed).max(1));
+            let accounts = u64::from(self.accounts.max(1));
             let account = u64::from(number) * STRIDE % accounts + 1;
             text = text.replace("{email}", &self.mapping.email.replace("{n}", &account.to_string()));
         }

@@ -40,6 +40,11 @@ impl Paths {
     }
 }
 
+/// Load balancers and orchestrators ask these by address and over plain http, every second or so.
+pub fn is_health(path: &str) -> bool {
+    path == "/health" || path.starts_with("/health/")
+}
+
 fn entry(path: &str, documented: String, mut methods: BTreeSet<String>) -> Option<(String, Known)> {
     if methods.contains("GET") {
         methods.insert("HEAD".to_owned());

@@ -15,8 +15,9 @@ use poem::{
     FromRequest, Request, RequestBody, Response,
     http::{HeaderMap, HeaderName, HeaderValue, Method},
 };
-use tracing::Span;
+use tracing::{Level, Span};
 
+use super::paths::is_health;
 use crate::metrics::{self, InFlight, REQUESTS};
 use crate::problem::Problem;
 
@@ -95,6 +96,8 @@ pub struct Trace {
     span: Span,
     method: Method,
     path: String,
+    /// Of a balancer or an orchestrator, which asks every second and is told the same: nothing to write down while all is well.
+    is_probe: bool,
     started: Instant,
     answered: bool,
     _in_flight: InFlight,
@@ -105,7 +108,12 @@ impl Trace {
     pub fn start(request: &Request) -> Self {
         let caller = from_headers(request.headers());
         let id = caller.map_or_else(TraceId::random, |(id, _)| id);
-        let span = tracing::info_span!("request", trace_id = %id);
+        let is_probe = is_health(request.uri().path());
+        let span = if is_probe {
+            tracing::debug_span!("request", trace_id = %id)
+        } else {
+            tracing::info_span!("request", trace_id = %id)
+        };
         traces::join(&span, id.0, caller.map(|(_, parent)| parent));
         traces::attribute(&span, traces::METHOD, metrics::label(request.method()));
         Self {
@@ -114,6 +122,7 @@ impl Trace {
             span,
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
+            is_probe,
             started: Instant::now(),
             answered: false,
             _in_flight: REQUESTS.enter(),
@@ -130,6 +139,7 @@ impl Trace {
             span: tracing::info_span!("request", trace_id = %id),
             method: nothing,
             path: "/".to_owned(),
+            is_probe: false,
             started: Instant::now(),
             answered: false,
             _in_flight: REQUESTS.enter(),
@@ -182,16 +192,23 @@ impl Trace {
             traces::attribute(&self.span, traces::ROUTE, route.to_owned());
         }
         let path = || self.path.chars().take(LOGGED_PATH_MAX).collect();
-        tracing::info!(
-            target: "doorbook::access",
-            method = %self.method,
-            route = route.map_or_else(path, str::to_owned),
-            status,
-            ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-            bytes,
-            trace_id = %self.id,
-            "request"
-        );
+        // The level of a line is fixed where it is written.
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(
+                    target: "doorbook::access",
+                    $level,
+                    method = %self.method,
+                    route = route.map_or_else(path, str::to_owned),
+                    status,
+                    ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+                    bytes,
+                    trace_id = %self.id,
+                    "request"
+                )
+            };
+        }
+        if self.is_probe && status < 400 { line!(Level::DEBUG) } else { line!(Level::INFO) }
     }
 }
 
@@ -205,6 +222,8 @@ impl Drop for Trace {
 
 #[cfg(test)]
 mod tests {
+    use poem::http::StatusCode;
+
     use super::*;
 
     #[test]
@@ -241,14 +260,28 @@ mod tests {
     }
 
     fn line(target: &'static str, route: Option<&str>) -> serde_json::Value {
+        serde_json::from_str(&told(target, route, 200)).unwrap()
+    }
+
+    /// What is written at the level of production.
+    fn told(target: &'static str, route: Option<&str>, status: u16) -> String {
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
         tracing::subscriber::with_default(subscriber, || {
             let request = Request::builder().uri(poem::http::Uri::from_static(target)).finish();
-            Trace::start(&request).finish(Response::builder().body("12345"), route)
+            let status = StatusCode::from_u16(status).unwrap();
+            Trace::start(&request).finish(Response::builder().status(status).body("12345"), route)
         });
-        serde_json::from_slice(&log.0.lock().unwrap()).unwrap()
+        String::from_utf8(std::mem::take(&mut log.0.lock().unwrap())).unwrap()
+    }
+
+    /// Breaks when `api/src/middleware/trace.rs`: `self.is_probe && status < 400` → `self.is_probe`.
+    #[test]
+    fn a_probe_is_a_line_only_when_it_fails() {
+        assert_eq!(told("/health/ready", Some("/health/ready"), 200), "");
+        assert!(told("/health/ready", Some("/health/ready"), 503).contains("503"));
+        assert!(told("/healthy", None, 404).contains("/healthy"));
     }
 
     #[test]
