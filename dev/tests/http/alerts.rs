@@ -82,9 +82,9 @@ async fn an_alert_is_listed_until_somebody_it_is_not_about_has_looked_into_it() 
     assert_eq!(sqlx::query_scalar::<_, i64>(told).fetch_one(&owner).await.unwrap(), 1);
 }
 
-/// Breaks when `core/src/service/admin/mail_orders.rs`: `Need::Alert(alert) => (alert.to.recipient(id), None),` → `Need::Alert(alert) => (alert.to.recipient(row.delivery_id), None),`.
+/// Breaks when `core/src/service/admin/mail_orders.rs`: `template == ALERT_TEMPLATE` → `template.is_empty()`.
 #[tokio::test]
-async fn what_operators_are_told_is_listed_without_an_account_and_is_sent_anew_or_called_off() {
+async fn what_operators_are_told_is_listed_without_an_account_and_no_admin_calls_it_off() {
     let secret = format!("whsec_{}", "QUJD".repeat(8));
     let settings = [
         ("ALERT_EMAILS", "ops@example.org"),
@@ -123,7 +123,12 @@ async fn what_operators_are_told_is_listed_without_an_account_and_is_sent_anew_o
     let waiting = mail_until(&admin, id, "deferred").await;
     let answer = waiting["delivery"]["server_answer"].as_str().unwrap();
     assert!(answer.starts_with("ALERT_WEBHOOK_URL") && !answer.contains("canary"), "{answer}");
-    assert_eq!(order(id, "cancel").await.status, 204);
+    // The alert is about this very admin.
+    assert_eq!(order(id, "cancel").await.status, 403);
+    let owner = stand.database.pool(Role::Migrator).await.unwrap();
+    let denied = "select count(*) from events where type = 'AccessDenied' and payload ->> 'action' = 'cancel'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(denied).fetch_one(&owner).await.unwrap(), 1);
+    stand.doorbook(&["mail", "cancel", id, "--reason", "the address is wrong"]).await.unwrap();
     assert_eq!(story(&mail_until(&admin, id, "suppressed").await).last(), Some(&"MailSuppressed"));
     let again = order(id, "resend").await;
     assert!(again.status == 202 && again.text("id") != id, "{again:?}");

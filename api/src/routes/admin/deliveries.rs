@@ -238,7 +238,8 @@ impl Deliveries {
 
     /// Call a mail off
     ///
-    /// It is suppressed, unless it has its outcome or is being sent: 409.
+    /// It is suppressed, unless it has its outcome or is being sent: 409. What tells operators of an alert is theirs to call off, at the
+    /// command line: 403.
     #[oai(path = "/api/admin/deliveries/:id/cancel/", method = "post", operation_id = "cancel_delivery")]
     async fn cancel(
         &self,

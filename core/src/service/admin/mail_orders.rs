@@ -1,6 +1,7 @@
 //! What admins and operators do about one mail: have it sent anew, or call it off. Each order has a reason, which stands in the log.
 
 use super::mails::state_of;
+use crate::alert::ALERT_TEMPLATE;
 use crate::event::Event;
 use crate::notification::{MailState, NotificationEvent};
 use crate::service::access::Caller;
@@ -114,7 +115,8 @@ impl Doorbook {
         self.send_anew(mail, reason, None, None, context).await
     }
 
-    /// Calls a mail off that has not been sent and is not being sent.
+    /// Calls a mail off that has not been sent and is not being sent. An alert is for the operators, and may be about whoever would rather
+    /// that they did not hear of it: no admin calls one off.
     pub async fn cancel_mail(
         &self,
         caller: Caller,
@@ -124,6 +126,10 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         let hand = self.hand_of(caller, context).await?;
+        if self.mail_row(mail).await?.template == ALERT_TEMPLATE {
+            self.note_denied(caller, "cancel", context).await;
+            return Err(Refusal::Forbidden);
+        }
         self.call_off(mail, reason, Some(&hand), header, context).await
     }
 
