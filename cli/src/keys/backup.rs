@@ -12,7 +12,6 @@ use doorbook_core::key_backup::{Head, Reader, Writer};
 use doorbook_core::store::keys::backup::{self, Restored, Row};
 use doorbook_core::store::keys::{self};
 use doorbook_core::store::query;
-use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::settings;
@@ -46,20 +45,11 @@ pub async fn write(path: &Path, recipient: &Recipient, out: &mut impl Write) -> 
     let file = file.with_context(|| format!("cannot make {shown}"))?;
     let head = Head { taken_at: query::now(&db).await? };
     let mut writer = Writer::begin(BufWriter::new(file), &key, head)?;
-    let service_keys = backup::service_keys(&db).await?;
-    writer.rows(&service_keys)?;
-    let (mut after, mut count) = (Uuid::nil(), 0);
-    loop {
-        let rows = backup::data_keys(&db, after).await?;
-        let Some(last) = rows.last() else { break };
-        after = last.id();
-        count += rows.len();
-        writer.rows(&rows.into_iter().map(Row::DataKey).collect::<Vec<_>>())?;
-    }
+    let (service_keys, data_keys) = backup::read(&db, |rows| anyhow::Ok(writer.rows(&rows)?)).await?;
     let file = writer.end()?.into_inner().context("cannot write the file")?;
     file.sync_all().with_context(|| format!("cannot write {shown}"))?;
     let days = settings.secrets.key_backup_age_max.as_secs() / 86_400;
-    writeln!(out, "{} service keys and {count} data keys. Delete it after {days} days.", service_keys.len())?;
+    writeln!(out, "{service_keys} service keys and {data_keys} data keys. Delete it after {days} days.")?;
     Ok(())
 }
 
@@ -100,5 +90,11 @@ pub async fn restore(
     )?;
     let unreadable = keys::unreadable(&db, &settings::roots(&settings)).await?;
     ensure!(unreadable.is_empty(), "the settings hold no key that opens: {}", unreadable.join("; "));
+    let orphans = backup::orphans(&db).await?;
+    ensure!(
+        orphans == 0,
+        "{orphans} data keys were wrapped by keys that are neither here nor in this backup: delete those rows of keys.data_keys and \
+         restore another backup"
+    );
     Ok(())
 }

@@ -104,6 +104,22 @@ async fn a_backup_brings_lost_keys_back_and_nobody_who_was_erased() {
     assert!(twice.out.starts_with("0 service keys and 0 data keys"), "{twice:?}");
 }
 
+/// Breaks when `cli/src/keys/backup.rs`: `orphans == 0` → `orphans >= 0`.
+#[tokio::test]
+async fn a_restore_that_leaves_data_keys_which_nothing_opens_says_so() {
+    let house = house().await;
+    let folder = folder(Cluster::shared().await.unwrap(), "orphans");
+    register(&house.book().await, "ana@example.com").await;
+    change(&house, "update keys.data_keys set wrapped_by = 'another'").await;
+    assert_eq!(keys(&house, "backup", &folder, "a", &[]).await.status, 0);
+    change(&house, "delete from keys.data_keys").await;
+    let said = keys(&house, "restore", &folder, "a", &[]).await;
+    assert!(
+        said.status == 1 && said.err.contains("1 data keys were wrapped by keys that are neither here"),
+        "{said:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_backup_that_is_too_old_changed_or_for_another_recipient_changes_nothing() {
     let house = house().await;

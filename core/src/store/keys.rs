@@ -15,6 +15,7 @@ mod wrapping;
 use std::sync::{Arc, Mutex, RwLock};
 
 use aws_lc_rs::hmac;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -107,7 +108,7 @@ fn owner(purpose: &str, key_id: &str) -> Vec<u8> {
 }
 
 /// All service keys, by purpose and age.
-pub async fn list(db: &Db) -> Result<Vec<ServiceKeyRow>, StoreError> {
+pub async fn list(db: impl PgExecutor<'_>) -> Result<Vec<ServiceKeyRow>, StoreError> {
     Ok(sqlx::query_as!(
         ServiceKeyRow,
         r#"select purpose, key_id, wrapped_by, active, next, created_at as "created_at: Timestamp", wrapped

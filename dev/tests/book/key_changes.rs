@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use doorbook_core::failpoint::Gate;
 use doorbook_core::service::{Context, Doorbook};
-use doorbook_core::store::Db;
 use doorbook_core::store::keys::change::{self, Change, Purpose, Rewrapped};
-use doorbook_core::store::keys::{Vault, backup};
+use doorbook_core::store::keys::{Vault, backup, list};
+use doorbook_core::store::{Db, StoreError};
 use doorbook_core::token::keys::RootRing;
 use doorbook_core::value::AccountId;
 use doorbook_dev::Role;
@@ -206,6 +206,34 @@ async fn a_registration_that_was_decided_before_the_change_is_wrapped_by_the_new
     house.assert_whole().await;
 }
 
+/// Breaks when `core/src/store/keys/backup.rs`: `db.snapshot()` → `db.begin()`.
+#[tokio::test]
+async fn a_backup_of_the_keys_is_of_one_moment_whatever_is_changed_meanwhile() {
+    let house = house().await;
+    let (operator, book) = (Operator::of(&house).await, house.book().await);
+    register(&book, ANA).await.unwrap();
+    let (gate, mut hold) = Gate::new(&["keys.read"]);
+    let reading = tokio::spawn({
+        let owner = operator.owner.clone();
+        gate.around(async move {
+            let mut all = Vec::new();
+            let taken = backup::read(&owner, |rows| {
+                all.extend(rows.iter().map(|row| serde_json::to_value(row).unwrap()));
+                Ok::<_, StoreError>(())
+            });
+            taken.await.map(|_| all)
+        })
+    });
+    assert_eq!(hold.arrived().await, Some("keys.read"), "the service keys are read");
+    operator.change(Purpose::PersonalData).await;
+    assert_eq!(operator.rewrap().await, 1);
+    hold.pass();
+    let all = reading.await.unwrap().unwrap();
+    let (data, service): (Vec<_>, Vec<_>) = all.iter().partition(|row| row["table"] == "data_key");
+    assert_eq!((data.len(), service.len()), (1, 5));
+    assert!(service.iter().any(|key| key["key_id"] == data[0]["wrapped_by"]), "{data:?} {service:?}");
+}
+
 /// C040. Breaks when `core/src/store/keys/wrapping.rs`: `            self.learn(&row.ok_or_else(missing)?)?` → `            return Err(row.map_or_else(missing, |_| StoreError::Conflict));`.
 #[tokio::test]
 async fn what_was_sealed_before_during_and_after_the_change_opens_in_every_process() {
@@ -293,6 +321,6 @@ async fn no_data_key_is_lost_when_changes_are_broken_off_while_people_register_a
         assert!(vault.account_key(&operator.owner, AccountId(owner)).await.unwrap().is_some());
     }
     assert_eq!(house.events("KeyRotated").await, i64::try_from(changes).unwrap());
-    assert_eq!(backup::service_keys(&operator.owner).await.unwrap().len(), 5 + changes);
+    assert_eq!(list(&operator.owner).await.unwrap().len(), 5 + changes);
     println!("figure: {changes} changes of the wrapping key beside {people} registrations, none lost");
 }

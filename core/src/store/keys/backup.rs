@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::store::{Db, StoreError};
+use crate::store::{Db, StoreError, Tx};
 
 /// Rows of one read and of one insert.
 const BATCH: i64 = 1_000;
@@ -39,15 +39,41 @@ pub struct DataKeyRow {
     created_at: Timestamp,
 }
 
-impl DataKeyRow {
-    pub const fn id(&self) -> Uuid {
-        self.key_id
+/// Hands over all rows as they stood at one moment, some at a time: a key that is changed meanwhile would leave rows that nothing in the
+/// backup opens. How many service keys and data keys.
+pub async fn read<E: From<StoreError>>(
+    db: &Db,
+    mut take: impl FnMut(Vec<Row>) -> Result<(), E>,
+) -> Result<(usize, usize), E> {
+    let mut snapshot = db.snapshot().await.map_err(StoreError::from)?;
+    let service_keys = service_keys(&mut snapshot).await?;
+    let (service, mut data, mut after) = (service_keys.len(), 0, Uuid::nil());
+    take(service_keys)?;
+    crate::failpoint!("keys.read");
+    loop {
+        let rows = data_keys(&mut snapshot, after).await?;
+        let Some(last) = rows.last() else { break };
+        after = last.key_id;
+        data += rows.len();
+        take(rows.into_iter().map(Row::DataKey).collect())?;
     }
+    snapshot.rollback().await.map_err(StoreError::from)?;
+    Ok((service, data))
+}
+
+/// Data keys that no service key here has wrapped: nothing opens them.
+pub async fn orphans(db: &Db) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select count(*) as "count!" from keys.data_keys d
+           where not exists (select 1 from keys.service_keys k where k.purpose = 'personal_data' and k.key_id = d.wrapped_by)"#
+    )
+    .fetch_one(db)
+    .await?)
 }
 
 /// All service keys: a handful.
-pub async fn service_keys(db: &Db) -> Result<Vec<Row>, StoreError> {
-    let rows = super::list(db).await?;
+async fn service_keys(snapshot: &mut Tx) -> Result<Vec<Row>, StoreError> {
+    let rows = super::list(&mut *snapshot).await?;
     Ok(rows
         .into_iter()
         .map(|row| Row::ServiceKey {
@@ -62,7 +88,7 @@ pub async fn service_keys(db: &Db) -> Result<Vec<Row>, StoreError> {
 }
 
 /// The next data keys behind `after`, by id; none when there are no more.
-pub async fn data_keys(db: &Db, after: Uuid) -> Result<Vec<DataKeyRow>, StoreError> {
+async fn data_keys(snapshot: &mut Tx, after: Uuid) -> Result<Vec<DataKeyRow>, StoreError> {
     let rows = sqlx::query!(
         r#"select key_id, account_id, (stranger_day - date '1970-01-01') as stranger_day, wrapped, wrapped_by,
                   created_at as "created_at: Timestamp"
@@ -70,7 +96,7 @@ pub async fn data_keys(db: &Db, after: Uuid) -> Result<Vec<DataKeyRow>, StoreErr
         after,
         BATCH
     )
-    .fetch_all(db)
+    .fetch_all(&mut *snapshot)
     .await?;
     Ok(rows
         .into_iter()
