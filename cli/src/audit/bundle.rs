@@ -46,7 +46,11 @@ pub fn verify(file: &Path, keys: &[Verifier]) -> anyhow::Result<Report> {
     };
     let mut walker = Walker::new(edge);
     let retired = walk(&mut lines, &trust, &mut walker)?;
-    let note = || format!("{retired} events are here by their hashes alone: retention had dropped them");
+    let note = || {
+        format!(
+            "{retired} events are here by their hashes alone: whoever made the bundle says that retention had dropped them"
+        )
+    };
     let notes = (retired > 0).then(note).into_iter().collect();
     let reached = walker.position();
     let beyond = |fault, first, last, about| Finding::between(fault, (first, last), (None, None), about);

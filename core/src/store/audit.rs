@@ -123,8 +123,8 @@ pub async fn places(db: &Db, after: i64, until: i64, limit: i64) -> Result<Vec<P
     rows.into_iter().map(Row::place).collect()
 }
 
-/// Events that have no position though later ones have, or that have waited for more than a minute: nobody who writes by the rules
-/// leaves such. An id may stand in both classes, and a seal is of one of them.
+/// Events that have no position though later ones have, that have waited for more than a minute, or that are of a time or a transaction still
+/// to come, for which the sealer would wait: nobody who writes by the rules leaves such. An id may stand in both classes, and a seal is of one of them.
 pub async fn strays(db: &Db) -> Result<Vec<Uuid>, StoreError> {
     let mut transaction = patient(db).await?;
     let found = search(&mut transaction).await;
@@ -161,7 +161,9 @@ async fn search(db: &mut Tx) -> Result<Vec<Uuid>, StoreError> {
          select e.event_id from events e
          where not exists (select 1 from event_seals s where s.event_id = e.event_id and s.retention_class = e.retention_class)
            and ((e.epoch, e.xid, e.seq) < (select epoch, xid, seq from last)
-                or e.recorded_at < clock_timestamp() - interval '60 seconds')
+                or e.recorded_at < clock_timestamp() - interval '60 seconds'
+                or e.recorded_at > clock_timestamp() + interval '60 seconds'
+                or e.epoch > log_epoch() or (e.epoch = log_epoch() and e.xid >= pg_snapshot_xmax(pg_current_snapshot())))
          order by e.event_id limit $1",
         STRAYS_MAX
     )

@@ -79,17 +79,27 @@ async fn a_deleted_event_many_of_them_and_one_put_in_beside_the_order_are_found(
     assert_eq!(found[79], at("deleted", 99, house.event(99).await));
     restore(&house).await;
 
-    let id = "overlay(uuid7_floor(recorded_at)::text placing '999' from 34 for 3)::uuid";
-    house
-        .tamper(&format!(
-            "insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind, recorded_at, seq, xid, epoch)
-             overriding system value
-             select {id}, 'keep', gen_random_uuid(), 1, type, payload, actor_kind, recorded_at, 0, xid, epoch from events where event_id = '{event}'"
-        ))
-        .await;
-    let found = house.verify(&[]).await;
-    assert_eq!(found.len(), 1, "{found:?}");
-    assert!(found[0].0 == "inserted" && found[0].3.is_some(), "{found:?}");
+    // Beside the order; of a transaction, a time and a start of the cluster that are still to come.
+    for (at, xid, epoch) in [
+        ("recorded_at", "xid", "epoch"),
+        ("clock_timestamp()", "'9000000000000000000'", "epoch"),
+        ("clock_timestamp() + interval '10 years'", "pg_current_xact_id()", "epoch"),
+        ("clock_timestamp()", "pg_current_xact_id()", "epoch + 1"),
+    ] {
+        let id = format!("overlay(uuid7_floor({at})::text placing '999' from 34 for 3)::uuid");
+        house
+            .tamper(&format!(
+                "insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind, recorded_at, seq, xid, epoch)
+                 overriding system value
+                 select {id}, 'keep', gen_random_uuid(), 1, type, payload, actor_kind, {at}, 0, {xid}, {epoch}
+                 from events where event_id = '{event}'"
+            ))
+            .await;
+        let found = house.verify(&[]).await;
+        assert_eq!(found.len(), 1, "{at}, {xid}, {epoch}: {found:?}");
+        assert!(found[0].0 == "inserted" && found[0].3.is_some(), "{found:?}");
+        restore(&house).await;
+    }
 }
 
 /// C080. Breaks when `core/src/store/audit.rs`: `s.event_id = e.event_id and s.retention_class = e.retention_class)` → `s.event_id = e.event_id)`.
