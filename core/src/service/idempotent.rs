@@ -48,62 +48,75 @@ impl Doorbook {
     {
         // Boxed: commands within commands would be moved about in each other's frames.
         let Some(header) = header else { return Box::pin(command(None)).await.map(Some) };
-        let key = self.idempotency_key(header, context);
-        if self.is_done(&key).await? {
+        let keys = self.idempotency_keys(header, context);
+        if self.is_done(&keys).await? {
             return Ok(None);
         }
         crate::failpoint!("command.begun");
-        let refusal = match Box::pin(command(Some(key))).await {
+        let refusal = match Box::pin(command(keys.first().copied())).await {
             Ok(done) => return Ok(Some(done)),
             Err(Refusal::Unavailable(error)) => return Err(error.into()),
             Err(refusal) => refusal,
         };
         // What refused it may be what the same request has just done, after we looked for its key. What that has cost, such as a guess,
         // stays counted.
-        match self.is_done(&key).await {
+        match self.is_done(&keys).await {
             Ok(true) => Ok(None),
             Ok(false) | Err(Refusal::Unavailable(_)) => Err(refusal),
             Err(mismatch) => Err(mismatch),
         }
     }
 
-    async fn is_done(&self, key: &IdempotencyKey) -> Result<bool, Refusal> {
-        match counters::replay(&self.db, key).await? {
-            None => Ok(false),
-            Some(replay) if !replay.same_request => Err(Refusal::IdempotencyMismatch),
-            Some(replay) if replay.session_over => Err(Refusal::IdempotencySessionOver),
-            Some(_) => Ok(true),
+    /// Whether the same request has happened, under whichever of these keys.
+    async fn is_done(&self, keys: &[IdempotencyKey]) -> Result<bool, Refusal> {
+        for key in keys {
+            match counters::replay(&self.db, key).await? {
+                None => {}
+                Some(replay) if !replay.same_request => return Err(Refusal::IdempotencyMismatch),
+                Some(replay) if replay.session_over => return Err(Refusal::IdempotencySessionOver),
+                Some(_) => return Ok(true),
+            }
         }
+        Ok(false)
     }
 
     /// Whether the session of a genuine token has made this write, though it may be over by now. To whoever ended a session
     /// and never got the answer, a plain 401 would say that nothing had happened.
     pub async fn has_written(&self, token: &str, route: &str, key: &str) -> Result<bool, Refusal> {
         let Some(claims) = self.access.verify(token, self.clock.now()) else { return Ok(false) };
-        let scope = self.idempotency_scope(route, &claims.account.0.to_string());
-        Ok(counters::written_in(&self.db, scope, self.idempotency_mac("key", key), claims.session).await?)
+        let caller = claims.account.0.to_string();
+        for root in self.roots.keys(Use::Idempotency) {
+            if counters::written_in(&self.db, scope(root, route, &caller), mac(root, "key", key), claims.session)
+                .await?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    fn idempotency_key(&self, header: &IdempotencyHeader, context: &Context) -> IdempotencyKey {
+    /// What the request is known by under the current SECRET_KEY, and under those that it may have been carried out with before.
+    fn idempotency_keys(&self, header: &IdempotencyHeader, context: &Context) -> Vec<IdempotencyKey> {
         let caller = match context.actor {
             Actor::Account(account) => account.0.to_string(),
             Actor::Stranger | Actor::Operator | Actor::System => context.origin.network().to_string(),
         };
-        IdempotencyKey {
-            scope: self.idempotency_scope(&header.route, &caller),
-            key: self.idempotency_mac("key", &header.key),
-            request: self.idempotency_mac("request", &header.body),
-        }
+        let key = |root| IdempotencyKey {
+            scope: scope(root, &header.route, &caller),
+            key: mac(root, "key", &header.key),
+            request: mac(root, "request", &header.body),
+        };
+        self.roots.keys(Use::Idempotency).map(key).collect()
     }
+}
 
-    fn idempotency_scope(&self, route: &str, caller: &str) -> [u8; 32] {
-        self.idempotency_mac("scope", &format!("{route}\0{caller}"))
-    }
+fn scope(root: &hmac::Key, route: &str, caller: &str) -> [u8; 32] {
+    mac(root, "scope", &format!("{route}\0{caller}"))
+}
 
-    fn idempotency_mac(&self, label: &str, text: &str) -> [u8; 32] {
-        let tag = hmac::sign(self.roots.current_key(Use::Idempotency), format!("{label}\0{text}").as_bytes());
-        let mut bytes = [0; 32];
-        bytes.copy_from_slice(tag.as_ref());
-        bytes
-    }
+fn mac(root: &hmac::Key, label: &str, text: &str) -> [u8; 32] {
+    let tag = hmac::sign(root, format!("{label}\0{text}").as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(tag.as_ref());
+    bytes
 }

@@ -135,6 +135,11 @@ impl RootRing {
         &self.roots[0].uses[purpose as usize]
     }
 
+    /// The key of one use under every root, the current one first.
+    pub(crate) fn keys(&self, purpose: Use) -> impl Iterator<Item = &hmac::Key> {
+        self.roots.iter().map(move |root| &root.uses[purpose as usize])
+    }
+
     /// Keys that wrap service keys: `(id, key)`, the first for wrapping, all for unwrapping.
     pub fn wrapping_keys(&self) -> impl Iterator<Item = (&str, &[u8; 32])> {
         let keyring = self.keyring.iter().map(|(id, key)| (id.as_str(), &**key));

@@ -7,8 +7,9 @@ use doorbook_core::service::access::Caller;
 use doorbook_core::service::idempotent::IdempotencyHeader;
 use doorbook_core::service::profile::ProfileChange;
 use doorbook_core::service::register::Registration;
-use doorbook_core::service::{Context, Doorbook, Refusal};
+use doorbook_core::service::{Context, Doorbook, Refusal, RootSecrets};
 use doorbook_core::value::PersonName;
+use zeroize::Zeroizing;
 
 use crate::common::*;
 
@@ -36,7 +37,7 @@ fn network(n: usize) -> Context {
     from(&format!("198.{}.{}.{}", 18 + n / 65_536, n / 256 % 256, n % 256))
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(_) => Ok(true),` → `Some(_) => Ok(false),`.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(_) => return Ok(true),` → `Some(_) => return Ok(false),`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_repeated_with_its_key_happens_once_also_at_the_same_time() {
     let rounds = dose(50, 1_000);
@@ -68,7 +69,7 @@ async fn a_request_repeated_with_its_key_happens_once_also_at_the_same_time() {
     house.assert_whole().await;
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(replay) if !replay.same_request => Err(Refusal::IdempotencyMismatch),` → `Some(replay) if !replay.same_request => Ok(true),`.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(replay) if !replay.same_request => return Err(Refusal::IdempotencyMismatch),` → `Some(replay) if !replay.same_request => return Ok(true),`.
 #[tokio::test]
 async fn a_key_used_for_another_request_is_refused_and_nothing_happens() {
     let house = house().await;
@@ -101,7 +102,7 @@ async fn callers_do_not_share_keys() {
     }
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(replay) if replay.session_over => Err(Refusal::IdempotencySessionOver),` → ``.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `Some(replay) if replay.session_over => return Err(Refusal::IdempotencySessionOver),` → ``.
 #[tokio::test]
 async fn a_repetition_after_the_end_of_its_session_is_told_so() {
     let house = house().await;
@@ -118,6 +119,30 @@ async fn a_repetition_after_the_end_of_its_session_is_told_so() {
     book.logout(session.refresh.expose(), &anywhere()).await.unwrap();
     assert!(matches!(change().await, Err(Refusal::IdempotencySessionOver)));
     assert_eq!(house.number("select count(*) from events where type = 'PasswordChanged'").await, 1);
+}
+
+/// C087. Breaks when `core/src/service/idempotent.rs`: `self.roots.keys(Use::Idempotency).map(key).collect()` → `self.roots.keys(Use::Idempotency).take(1).map(key).collect()`.
+#[tokio::test]
+async fn a_request_is_known_again_after_the_secret_key_was_changed_and_by_processes_that_have_it_first_or_last() {
+    let house = house().await;
+    let with = |current: u8, other: u8| RootSecrets {
+        secret_key: Zeroizing::new(vec![current; 50]),
+        secret_key_fallbacks: vec![Zeroizing::new(vec![other; 50])],
+        ..secrets()
+    };
+    // Both know both keys while processes are restarted one after the other.
+    let (old, new) = (house.book_with(policy(), &with(1, 3)).await, house.book_with(policy(), &with(3, 1)).await);
+    register(&old, "ana@example.com").await.unwrap();
+    for (n, books) in [[&old, &new, &old], [&new, &old, &new]].into_iter().enumerate() {
+        for book in books {
+            reset_once(book, "ana@example.com", &format!("key {n}"), &anywhere()).await.unwrap();
+        }
+    }
+    assert_eq!(house.number("select count(*) from events where type = 'PasswordResetRequested'").await, 2);
+    let other = register_once(&new, "bea@example.com", "a", &anywhere()).await;
+    assert!(other.is_ok());
+    let mismatch = register_once(&old, "cy@example.com", "a", &anywhere()).await;
+    assert!(matches!(mismatch, Err(Refusal::IdempotencyMismatch)));
 }
 
 /// What is refused, as soon as it has happened: to what has come in between, its repetition is somebody else's request.
@@ -164,7 +189,7 @@ async fn what_comes_between_the_look_at_the_key_and_the_look_at_the_state_may_be
     }
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `command(Some(key))` → `command(None)`.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `command(keys.first().copied())` → `command(None)`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_never_got_the_answer_may_repeat_and_it_has_happened_once() {
     let rounds = dose(25, 500);
