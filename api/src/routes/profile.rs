@@ -98,7 +98,7 @@ impl Profiles {
 
     /// Edit the account
     ///
-    /// Fields that are given change; the others stay.
+    /// Fields that are given change; the others stay. At most 60 changes an hour.
     #[oai(path = "/api/auth/profile/", method = "patch", operation_id = "update_profile")]
     async fn update(
         &self,

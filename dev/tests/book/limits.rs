@@ -8,6 +8,8 @@ use doorbook_core::failpoint::Gate;
 use doorbook_core::limit::Rule;
 use doorbook_core::password::{Engine, HashCost, Hasher};
 use doorbook_core::service::Refusal;
+use doorbook_core::service::profile::ProfileChange;
+use doorbook_core::value::PersonName;
 
 use crate::common::*;
 
@@ -273,6 +275,31 @@ async fn a_guess_whose_process_died_is_a_failure_after_thirty_seconds() {
     assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked", "dying has bought no guess");
     house.age_limits(900).await;
     assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok");
+}
+
+/// Breaks when `core/src/service/profile.rs`: `self.count(&bucket, CHANGES, &context.origin).await?;` → ``.
+#[tokio::test]
+async fn an_account_changes_its_profile_sixty_times_an_hour_and_no_more() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, "ana@example.com").await.unwrap();
+    let session = login(&book, "ana@example.com", PASSWORD).await.unwrap();
+    let caller = book.authenticate(&session.access).await.unwrap();
+    let context = anywhere().acting(caller.account);
+    let rename = async |n: usize| {
+        let change = ProfileChange {
+            first_name: Some(PersonName::parse(&format!("Ana {n}")).unwrap()),
+            ..ProfileChange::default()
+        };
+        book.update_profile(caller, &change, None, &context).await
+    };
+    for n in 1..=60 {
+        assert_eq!(rename(n).await.unwrap().first_name, format!("Ana {n}"));
+    }
+    let refused = rename(61).await;
+    let hour = Duration::from_hours(1);
+    assert!(matches!(refused, Err(Refusal::Limited { retry_after }) if retry_after <= hour), "{refused:?}");
+    assert_eq!(house.events("ProfileUpdated").await, 60);
 }
 
 /// C018. Breaks when `core/src/service/limits.rs`: `            self.note_exceeded(bucket, rule, origin).await;` → `            let _ = (bucket, origin);`.
