@@ -97,12 +97,12 @@ pub async fn end_trouble(db: &Db, of: &[Destination]) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Puts a job back for `pause`, as if nobody had begun it; with a destination, until that is open if that is sooner. False when it is
+/// Puts a job back for `pause`, as if this worker had not begun it; with a destination, until that is open if that is sooner. False when it is
 /// another worker's by now.
 pub async fn hold(db: &Db, job: &Claimed, by: Option<Destination>, pause: Duration) -> Result<bool, StoreError> {
     let held = sqlx::query_scalar!(
         r#"with job as (
-               update jobs set state = 'due', run_at = clock_timestamp() + $3 * interval '1 second', starts = 0, lease_until = null
+               update jobs set state = 'due', run_at = clock_timestamp() + $3 * interval '1 second', starts = greatest(starts - 1, 0), lease_until = null
                where job_id = $1 and fence = $2 and state = 'running' returning job_id
            ), held as (
                insert into held_mails (job_id, destination, held_at)
