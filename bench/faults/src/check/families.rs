@@ -42,7 +42,7 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
         }
     }
     for entries in people.values() {
-        for entry in entries.iter().filter(|entry| entry.intent.action == Action::Refresh) {
+        for entry in entries.iter().filter(|entry| shows_token(entry.intent.action)) {
             let reason = entries.iter().find(|other| ends(entries, other, entry));
             match (is_turned_away(entry), reason) {
                 (true, None) => findings.push(format!("a session is lost: {}", Evidence::describe(entry))),
@@ -52,10 +52,15 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
         }
     }
     let figure = format!(
-        "{} sessions, {refreshes} refreshes acknowledged, {refused} turned away for a reason",
+        "{} sessions, {refreshes} refreshes acknowledged, {refused} tokens turned away for a reason",
         generations.len()
     );
     Ok(Verdict { name: "families of tokens", figure, findings })
+}
+
+/// Whether it works for as long as its session does. A logout of a session that is over has done what it was asked for.
+const fn shows_token(action: Action) -> bool {
+    matches!(action, Action::Refresh | Action::Profile | Action::Change)
 }
 
 /// Refused in the end, whatever went before.
@@ -85,7 +90,7 @@ fn ends(entries: &[&Entry], other: &Entry, entry: &Entry) -> bool {
     }
 }
 
-/// A refresh that worked though its session had been ended before.
+/// A token that worked though its session had been ended before.
 fn revived(entries: &[&Entry], entry: &Entry) -> Option<String> {
     let is_end = |other: &&&Entry| {
         let is_own = other.intent.session == entry.intent.session;

@@ -28,7 +28,7 @@ fn refusal(entry: &Entry) -> Option<u16> {
 const fn may_be(action: Action, status: u16) -> bool {
     match action {
         Action::Login | Action::Refresh | Action::Profile | Action::Change | Action::Logout => status == 401,
-        Action::Confirm => status == 400,
+        Action::Confirm => status == 422,
         Action::Register | Action::Reset | Action::Guess => false,
     }
 }
@@ -39,7 +39,8 @@ mod tests {
 
     #[test]
     fn whoever_keeps_to_the_limits_is_not_told_of_one() {
-        assert!(may_be(Action::Login, 401) && may_be(Action::Confirm, 400));
+        assert!(may_be(Action::Login, 401) && may_be(Action::Confirm, 422));
+        assert!(![400, 401, 403, 404, 409, 415, 429].iter().any(|status| may_be(Action::Confirm, *status)));
         for action in [Action::Register, Action::Login, Action::Refresh, Action::Profile, Action::Reset, Action::Change]
         {
             assert!(![400, 403, 404, 409, 415, 422, 429].iter().any(|status| may_be(action, *status)), "{action:?}");
