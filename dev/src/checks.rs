@@ -10,8 +10,14 @@ use anyhow::{Context, Result};
 /// Root of the checkout.
 pub const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// Packages whose integration tests hold checks.
-const PACKAGES: [&str; 5] = ["dev", "core", "api", "worker", "bench/faults"];
+/// Packages whose tests hold checks.
+const PACKAGES: [&str; 7] = ["dev", "core", "api", "worker", "mail", "cli", "bench/faults"];
+
+/// In place of an integration test's target: a test beside the code.
+pub const LIB: &str = "lib";
+
+/// What a comment says before the change that its test must notice.
+const BREAKS: &str = "Breaks when `";
 
 /// How a line begins that asks for the release profile: of servers and test, since the one starts the other.
 const RELEASE: &str = "Release: ";
@@ -24,19 +30,32 @@ pub struct Mutation {
     pub new: String,
 }
 
+impl Mutation {
+    /// The file with the change; `None` unless there is one place for it. Where the change is named is none.
+    pub fn applied(&self, text: &str) -> Option<String> {
+        let line = |at: usize| {
+            let begin = text[..at].rfind('\n').map_or(0, |end| end + 1);
+            text[begin..].lines().next().unwrap_or_default()
+        };
+        let mut places = text.match_indices(&self.old).filter(|(at, _)| !line(*at).contains(BREAKS));
+        let (Some((at, old)), None) = (places.next(), places.next()) else { return None };
+        Some([&text[..at], &self.new, &text[at + old.len()..]].concat())
+    }
+}
+
 /// One test that names what it checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// Ids it belongs to; none for a rule that is not on the bar.
     pub ids: Vec<String>,
     pub package: String,
-    /// The integration test's target.
+    /// The integration test's target, or [`LIB`].
     pub target: String,
     /// The file that it stands in, from the root of the checkout.
     pub source: String,
-    /// Its path within the target.
+    /// Its path within the target; of a test beside the code its name.
     pub test: String,
-    pub mutation: Option<Mutation>,
+    pub mutations: Vec<Mutation>,
     /// Whether its whole dose measures rates, which a build without optimisation says nothing about.
     pub release: bool,
 }
@@ -44,21 +63,21 @@ pub struct Check {
 /// Every check of the checkout at `root`.
 pub fn all(root: &Path) -> Result<Vec<Check>> {
     let mut checks = Vec::new();
-    for package in PACKAGES {
-        let folder = root.join(package).join("tests");
+    for (package, kind) in PACKAGES.into_iter().flat_map(|package| [(package, "tests"), (package, "src")]) {
+        let folder = root.join(package).join(kind);
         if !folder.is_dir() {
             continue;
         }
         for file in sources(&folder)? {
             let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let (target, module) = place(&folder, &file);
+            let (target, module) = if kind == "src" { (LIB.to_owned(), String::new()) } else { place(&folder, &file) };
             checks.extend(of_source(&text).into_iter().map(|(comment, name)| Check {
                 ids: comment.ids,
                 package: format!("doorbook-{}", package.rsplit('/').next().unwrap_or(package)),
                 source: format!("{}", file.strip_prefix(root).unwrap_or(&file).display()),
                 target: target.clone(),
                 test: if module.is_empty() { name } else { format!("{module}::{name}") },
-                mutation: comment.mutation,
+                mutations: comment.mutations,
                 release: comment.release,
             }));
         }
@@ -93,7 +112,7 @@ fn place(folder: &Path, file: &Path) -> (String, String) {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Comment {
     ids: Vec<String>,
-    mutation: Option<Mutation>,
+    mutations: Vec<Mutation>,
     release: bool,
 }
 
@@ -104,11 +123,11 @@ fn of_source(text: &str) -> Vec<(Comment, String)> {
         let line = line.trim();
         if let Some(text) = line.strip_prefix("/// ") {
             comment.ids.extend(ids(text));
-            comment.mutation = mutation(text).or(comment.mutation);
+            comment.mutations.extend(mutation(text));
             comment.release |= text.starts_with(RELEASE);
         } else if let Some(name) = function(line) {
             let comment = std::mem::take(&mut comment);
-            if !comment.ids.is_empty() || comment.mutation.is_some() {
+            if !comment.ids.is_empty() || !comment.mutations.is_empty() {
                 found.push((comment, name));
             }
         }
@@ -126,7 +145,7 @@ fn ids(comment: &str) -> Vec<String> {
 }
 
 fn mutation(comment: &str) -> Option<Mutation> {
-    let (_, rest) = comment.split_once("Breaks when `")?;
+    let (_, rest) = comment.split_once(BREAKS)?;
     let (file, rest) = rest.split_once("`: `")?;
     let (old, new) = rest.split_once("` → `")?;
     let new = new.trim_end_matches('.').strip_suffix('`')?;
@@ -147,17 +166,45 @@ mod tests {
     fn a_check_is_read_from_the_comment_above_its_test() {
         let text = "/// C025, C026. Breaks when `core/src/a.rs`: `x\\ny` → `z`.\n/// Release: a rate.\n#[tokio::test]\nasync fn it_holds() {\n/// Other.\nfn helper() {}";
         let mutation = Mutation { file: "core/src/a.rs".into(), old: "x\ny".into(), new: "z".into() };
-        let comment = Comment { ids: vec!["C025".into(), "C026".into()], mutation: Some(mutation), release: true };
+        let comment = Comment { ids: vec!["C025".into(), "C026".into()], mutations: vec![mutation], release: true };
         assert_eq!(of_source(text), [(comment, "it_holds".into())]);
+    }
+
+    #[test]
+    fn a_change_is_made_where_the_code_is_and_not_where_it_is_named() {
+        let change = Mutation { file: String::new(), old: "a + 1".into(), new: "a".into() };
+        let named = "/// Breaks when `f`: `a + 1` \u{2192} `a`.\n";
+        assert_eq!(change.applied(&format!("{named}x = a + 1;\n")), Some(format!("{named}x = a;\n")));
+        assert_eq!(change.applied(named), None);
+        assert_eq!(change.applied("a + 1, a + 1"), None);
+    }
+
+    #[test]
+    fn every_whole_dose_that_the_documents_name_is_there() {
+        let checks = all(Path::new(ROOT)).unwrap();
+        let is_known = |name: &str| {
+            ["mutants", "ID"].contains(&name)
+                || checks.iter().any(|check| check.test == name || check.ids.iter().any(|id| id == name))
+        };
+        let documents = fs::read_dir(Path::new(ROOT).join("docs")).unwrap().map(|entry| entry.unwrap().path());
+        let documents = documents.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+        for path in documents.chain([Path::new(ROOT).join("README.md")]) {
+            let text = fs::read_to_string(&path).unwrap();
+            for (_, rest) in text.match_indices("cargo full -- ").map(|(at, what)| text.split_at(at + what.len())) {
+                let name = rest.split(|end: char| end.is_whitespace() || end == '`').next().unwrap_or_default();
+                assert!(is_known(name), "{}: cargo full -- {name}", path.display());
+            }
+        }
     }
 
     #[test]
     fn every_mutation_of_this_checkout_has_its_place() {
         for check in all(Path::new(ROOT)).unwrap() {
-            let Some(mutation) = &check.mutation else { continue };
-            let text = fs::read_to_string(Path::new(ROOT).join(&mutation.file)).unwrap_or_default();
-            let places = text.matches(&mutation.old).count();
-            assert_eq!(places, 1, "{}: {} holds {:?} {places} times", check.test, mutation.file, mutation.old);
+            for mutation in &check.mutations {
+                let text = fs::read_to_string(Path::new(ROOT).join(&mutation.file)).unwrap_or_default();
+                let (file, old) = (&mutation.file, &mutation.old);
+                assert!(mutation.applied(&text).is_some(), "{}: {file} does not hold {old:?} once", check.test);
+            }
         }
     }
 }

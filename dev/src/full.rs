@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::advisories::today;
-use crate::checks::{self, Check, ROOT};
+use crate::checks::{self, Check, LIB, ROOT};
 use crate::prepare::cargo;
 
 /// Runs the tests of one id, or the one of this name, at the full dose and writes the result down.
@@ -64,8 +64,14 @@ pub(crate) fn run(check: &Check, root: &Path, target: Option<&Path>) -> Result<(
     if check.release && target.is_none() {
         command.arg("--release");
     }
+    command.args(["--package", &check.package]);
+    if check.target == LIB {
+        command.args(["--lib", "--", &check.test]);
+    } else {
+        command.args(["--test", &check.target, "--", "--exact", &check.test]);
+    }
     command
-        .args(["--package", &check.package, "--test", &check.target, "--", "--exact", &check.test, "--nocapture"])
+        .arg("--nocapture")
         // What takes minutes at any dose is run by its name alone.
         .arg("--include-ignored")
         .current_dir(root)

@@ -33,24 +33,23 @@ type Outcomes = BTreeMap<String, (bool, String, String)>;
 /// Proves what is not proven yet; with a filter, whatever belongs to it in any case. As many copies are at work as there are cores.
 pub fn mutants(filter: Option<&str>) -> Result<()> {
     let checks = checks::all(Path::new(ROOT))?;
-    let named: Vec<(&Check, &Mutation)> =
-        checks.iter().filter_map(|check| Some((check, check.mutation.as_ref()?))).collect();
+    let named: Vec<Named> = checks.iter().flat_map(Named::of).collect();
     let mut known = read()?;
-    known.retain(|name, _| named.iter().any(|(check, _)| *name == name_of(check)));
+    known.retain(|name, _| named.iter().any(|named| *name == named.name));
     let mut asked = Vec::new();
-    for (check, mutation) in &named {
-        let contents = contents(check, mutation)?;
-        let is_proven = known.get(&name_of(check)).is_some_and(|(caught, _, of)| *caught && *of == contents);
+    for named in &named {
+        let (check, contents) = (named.check, contents(named)?);
+        let is_proven = known.get(&named.name).is_some_and(|(caught, _, of)| *caught && *of == contents);
         let is_asked = match filter {
             Some(filter) => check.test.contains(filter) || check.ids.iter().any(|id| id == filter),
             None => !is_proven,
         };
         if is_asked {
-            asked.push((*check, *mutation, contents));
+            asked.push((named, contents));
         }
     }
     // What was never proven comes before what was proven for other contents.
-    asked.sort_by_key(|(check, ..)| known.contains_key(&name_of(check)));
+    asked.sort_by_key(|(named, _)| known.contains_key(&named.name));
     println!("{} of {} to prove", asked.len(), named.len());
     prove(&asked, &Mutex::new(known))?;
     let known = read()?;
@@ -60,18 +59,17 @@ pub fn mutants(filter: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn prove(asked: &[(&Check, &Mutation, String)], known: &Mutex<Outcomes>) -> Result<()> {
+fn prove(asked: &[(&Named, String)], known: &Mutex<Outcomes>) -> Result<()> {
     let count = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(asked.len());
     let copies: Vec<Copy> = (0..count).map(Copy::make).collect::<Result<_>>()?;
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         let work = |copy: &Copy| -> Result<()> {
-            while let Some((check, mutation, contents)) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let is_caught = copy.catches(check, mutation)?;
-                let name = name_of(check);
-                println!("{} {name}", word(is_caught));
+            while let Some((named, contents)) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let is_caught = copy.catches(named)?;
+                println!("{} {}", word(is_caught), named.name);
                 let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(name, (is_caught, today()?, contents.clone()));
+                known.insert(named.name.clone(), (is_caught, today()?, contents.clone()));
                 write(&known)?;
             }
             Ok(())
@@ -81,8 +79,21 @@ fn prove(asked: &[(&Check, &Mutation, String)], known: &Mutex<Outcomes>) -> Resu
     })
 }
 
-fn name_of(check: &Check) -> String {
-    format!("{} {}", check.target, check.test)
+/// A change and the test that must notice it.
+struct Named<'a> {
+    check: &'a Check,
+    mutation: &'a Mutation,
+    /// In the book: target and test, and which of several changes.
+    name: String,
+}
+
+impl<'a> Named<'a> {
+    fn of(check: &'a Check) -> impl Iterator<Item = Self> {
+        check.mutations.iter().zip(1..).map(move |(mutation, number)| {
+            let which = if number == 1 { String::new() } else { format!("~{number}") };
+            Self { check, mutation, name: format!("{} {}{which}", check.target, check.test) }
+        })
+    }
 }
 
 const fn word(is_caught: bool) -> &'static str {
@@ -90,8 +101,8 @@ const fn word(is_caught: bool) -> &'static str {
 }
 
 /// What a proof is about: the changed file and the test's own, which names the change.
-fn contents(check: &Check, mutation: &Mutation) -> Result<String> {
-    let paths = [mutation.file.as_str(), check.source.as_str()];
+fn contents(named: &Named) -> Result<String> {
+    let paths = [named.mutation.file.as_str(), named.check.source.as_str()];
     let ids = git(Path::new(ROOT), &[&["hash-object", "--"], &paths[..]].concat())?;
     let short: Vec<&str> = ids.lines().map(|id| &id[..ID_LENGTH.min(id.len())]).collect();
     Ok(short.join("+"))
@@ -138,11 +149,13 @@ impl Copy {
     }
 
     /// Whether the test fails with the change. A change that does not compile proves nothing about the test.
-    fn catches(&self, check: &Check, mutation: &Mutation) -> Result<bool> {
+    fn catches(&self, named: &Named) -> Result<bool> {
+        let Named { check, mutation, .. } = *named;
         let path = self.0.join(&mutation.file);
         let original = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        ensure!(original.matches(&mutation.old).count() == 1, "{}: the place to change is not there once", check.test);
-        fs::write(&path, original.replace(&mutation.old, &mutation.new)).context("cannot write a copy")?;
+        let changed = mutation.applied(&original);
+        let changed = changed.with_context(|| format!("{}: the place to change is not there once", check.test))?;
+        fs::write(&path, changed).context("cannot write a copy")?;
         let outcome = run(check, &self.0, Some(&self.0.join("target")));
         fs::write(&path, &original).context("cannot write a copy")?;
         let (passed, output) = outcome?;

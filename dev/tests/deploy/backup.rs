@@ -76,6 +76,7 @@ async fn empty(cluster: &Cluster) -> Database {
 }
 
 /// The copy goes into a database of the same server; the restore test of `book` has another cluster and its epoch.
+/// Breaks when `docs/OPERATIONS.md`: `--single-transaction doorbook-keys.dump` → `--single-transaction --schema-only doorbook-keys.dump`.
 #[tokio::test]
 async fn a_backup_with_the_keys_apart_is_restored_and_verified_by_the_documented_recipe() {
     let cluster = Cluster::shared().await.unwrap();
@@ -105,6 +106,7 @@ async fn a_backup_with_the_keys_apart_is_restored_and_verified_by_the_documented
     assert!(verified.is_err(), "a log with a hole passes for a whole one");
 }
 
+/// Breaks when `docs/OPERATIONS.md`: `--single-transaction doorbook.dump` → `--single-transaction --schema-only doorbook.dump`.
 #[tokio::test]
 async fn a_large_log_is_restored_in_its_time_again_and_again() {
     let is_full = std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full");

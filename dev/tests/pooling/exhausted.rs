@@ -71,7 +71,7 @@ async fn when_postgres_has_no_connection_left_requests_get_503_and_the_process_l
     recovered(&client).await;
 }
 
-/// Breaks when `core/src/store/db.rs`: `timeout(ACQUIRE_TIMEOUT, begun)` → `timeout(10 * ACQUIRE_TIMEOUT, begun)`.
+/// Breaks when `api/src/refusal.rs`: `Self::unavailable(STORE_RETRY_SECONDS)` → `{ let _ = STORE_RETRY_SECONDS; Self::internal() }`.
 #[tokio::test]
 async fn when_the_pooler_has_no_server_left_requests_get_503_and_the_process_lives() {
     let stand = Stand::start_pooled(cluster().await, &[]).await.unwrap();
