@@ -29,7 +29,10 @@ impl Machine {
             processor: of("/proc/cpuinfo", "model name"),
             cores,
             memory_gib: (kib + 512 * 1024) / (1024 * 1024),
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+            // Its version, without the name of who built it.
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
+                .map(|text| text.trim().split('-').next().unwrap_or_default().to_owned())
+                .unwrap_or_default(),
             postgres,
             engine: "argon2".to_owned(),
             profile: if cfg!(debug_assertions) { "dev" } else { "release" },

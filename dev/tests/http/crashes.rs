@@ -78,8 +78,10 @@ async fn told_to_stop_the_api_is_not_ready_first_then_takes_nothing_new_and_answ
     let email = registered(&stand).await;
     let slow = [("DOORBOOK_FAILPOINTS", "login.verified=pause:5000")];
     let (mut api, base) = stand.another_api_with(&slow).await.unwrap();
-    let mut idle = Wire::open(&base, &somewhere()).await;
-    assert_eq!(idle.get("/health", &[]).await.status, 200);
+    let (mut asking, mut idle) = (Wire::open(&base, &somewhere()).await, Wire::open(&base, &somewhere()).await);
+    for wire in [&mut asking, &mut idle] {
+        assert_eq!(wire.get("/health", &[]).await.status, 200);
+    }
     let body = credentials(&email, PASSWORD);
     let at = base.clone();
     let in_flight =
@@ -89,12 +91,14 @@ async fn told_to_stop_the_api_is_not_ready_first_then_takes_nothing_new_and_answ
     sleep(Duration::from_millis(200)).await;
     let probe = Wire::open(&base, &somewhere()).await.get("/health/ready", &[]).await;
     assert_eq!(probe.status, 503, "load balancers are told before the door is shut");
-    assert_eq!(idle.get("/health", &[]).await.status, 200, "whoever has not heard of it yet is served");
+    assert_eq!(asking.get("/health", &[]).await.status, 200, "whoever has not heard of it yet is served");
     sleep(Duration::from_millis(2_300)).await;
-    assert!(api.exited().unwrap().is_none(), "it waits for the login");
     let refused = tokio::net::TcpStream::connect(base.strip_prefix("http://").unwrap()).await;
     assert!(refused.is_err(), "nothing new is taken");
+    assert!(asking.send("GET", "/health", &[], b"").await.is_none(), "that answer was the last of its connection");
+    sleep(Duration::from_millis(1_000)).await;
     assert!(idle.send("GET", "/health", &[], b"").await.is_none(), "idle connections are closed");
+    assert!(api.exited().unwrap().is_none(), "it waits for the login");
 
     let reply = in_flight.await.unwrap();
     assert_eq!(reply.status, 200, "{reply:?}");

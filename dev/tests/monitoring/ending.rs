@@ -19,7 +19,7 @@ async fn status(url: &str) -> Option<u16> {
 
 /// C108. Breaks when `api/src/edge.rs`: `notice: Duration::from_secs(2),` → `notice: Duration::ZERO,`.
 #[tokio::test]
-async fn both_processes_end_in_time_without_failing_a_request() {
+async fn the_api_ends_in_time_without_failing_a_request() {
     let mut house = house(&[]).await;
     let rounds = if std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full") { 50 } else { 1 };
     for _ in 0..rounds {

@@ -187,6 +187,18 @@ async fn streams_of_the_trail_are_counted_while_somebody_listens() {
     until("nobody listens any more", || are_open(0.0)).await;
 }
 
+/// Breaks when `deploy/prometheus/alerts.yml`: `      - alert: DoorbookPoolBusy` → `      - alert: DoorbookPoolFull`.
+#[test]
+fn each_alert_has_its_line_about_what_to_do() {
+    let rules = std::fs::read_to_string(deploy("prometheus/alerts.yml")).unwrap();
+    let rules: BTreeSet<_> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let page = std::fs::read_to_string(deploy("../docs/MONITORING.md")).unwrap();
+    let lines = page.lines().filter(|line| line.starts_with("| `Doorbook"));
+    let told = lines.flat_map(|line| line.split('|').nth(1).unwrap_or_default().split(", "));
+    let told: BTreeSet<_> = told.map(|name| name.trim().trim_matches('`')).collect();
+    assert_eq!(rules, told);
+}
+
 /// Breaks when `deploy/prometheus/alerts.yml`: `expr: up{job=~"doorbook-(api|worker)"} == 0` → `expr: up{job=~"doorbook-(api|worker)"} = 0`.
 #[test]
 fn promtool_accepts_the_rules() {
