@@ -55,7 +55,7 @@ pub async fn give_back(db: &Db, handed_over: &[(JobId, i32)]) -> Result<u64, Sto
     let (ids, numbers): (Vec<Uuid>, Vec<i32>) = handed_over.iter().map(|(job, number)| (job.0, *number)).unzip();
     let given = sqlx::query!(
         "update jobs j set state = 'due' from unnest($1::uuid[], $2::int[]) as t(job_id, dispatch_no)
-         where j.job_id = t.job_id and j.dispatch_no = t.dispatch_no and j.state = 'dispatched'",
+         where j.job_id = t.job_id and j.dispatch_no = t.dispatch_no and j.state || '' = 'dispatched'",
         &ids,
         &numbers
     )
@@ -89,7 +89,7 @@ pub async fn claim(db: &Db, job: JobId, dispatch_no: i32) -> Result<Option<Claim
         Claimed,
         r#"update jobs set state = 'running', starts = starts + 1, fence = fence + 1,
                   lease_until = clock_timestamp() + $3 * interval '1 second'
-           where job_id = $1 and dispatch_no = $2 and state = 'dispatched'
+           where job_id = $1 and dispatch_no = $2 and state || '' = 'dispatched'
            returning job_id as "job_id: JobId", kind, ref as reference, priority, attempt, starts, fence, trace_id, span_id,
                      exists (select from mail_destinations where weight > 0) as "trouble!",
                      created_at as "created_at: Timestamp", clock_timestamp() as "now!: Timestamp""#,
@@ -105,7 +105,7 @@ pub async fn claim(db: &Db, job: JobId, dispatch_no: i32) -> Result<Option<Claim
 pub async fn renew(db: &Db, job: &Claimed) -> Result<bool, StoreError> {
     let renewed = sqlx::query!(
         "update jobs set lease_until = clock_timestamp() + $3 * interval '1 second'
-         where job_id = $1 and fence = $2 and state = 'running'",
+         where job_id = $1 and fence = $2 and state || '' = 'running'",
         job.job_id.0,
         job.fence,
         LEASE.as_secs_f64()
@@ -145,7 +145,7 @@ impl Write {
             &format!(
                 "update jobs set state = {}, run_at = coalesce({}, run_at), last_error = {}, attempt = attempt + 1, starts = 0,
                     lease_until = null, settled_at = case when {} = 'due' then null else clock_timestamp() end
-                 where job_id = {id} and fence = {fence} and state = 'running' and {{after}} returning 1",
+                 where job_id = {id} and fence = {fence} and state || '' = 'running' and {{after}} returning 1",
                 binds[0], binds[1], binds[2], binds[0]
             ),
         );
@@ -158,7 +158,7 @@ impl Write {
             "hasten_job",
             &format!(
                 "update jobs set run_at = clock_timestamp()
-                 where job_id = {id} and fence = {fence} and state = 'due' and run_at > clock_timestamp() and {{after}} returning 1"
+                 where job_id = {id} and fence = {fence} and state || '' = 'due' and run_at > clock_timestamp() and {{after}} returning 1"
             ),
         );
     }
@@ -349,7 +349,7 @@ pub async fn redrive(db: &Db, job: JobId) -> Result<bool, StoreError> {
         r#"with job as (
                update jobs set state = 'due', run_at = clock_timestamp(), created_at = clock_timestamp(), starts = 0, attempt = 0,
                    settled_at = null
-               where job_id = $1 and state = 'dead' returning ref
+               where job_id = $1 and state || '' = 'dead' returning ref
            ), delivery as (
                update deliveries set state = 'deferred', settled_at = null, unheard = 0 from job
                where delivery_id = job.ref and deliveries.state = 'failed'

@@ -103,7 +103,7 @@ pub async fn hold(db: &Db, job: &Claimed, by: Option<Destination>, pause: Durati
     let held = sqlx::query_scalar!(
         r#"with job as (
                update jobs set state = 'due', run_at = clock_timestamp() + $3 * interval '1 second', starts = greatest(starts - 1, 0), lease_until = null
-               where job_id = $1 and fence = $2 and state = 'running' returning job_id
+               where job_id = $1 and fence = $2 and state || '' = 'running' returning job_id
            ), held as (
                insert into held_mails (job_id, destination, held_at)
                select job_id, $4, clock_timestamp() from job where $4::bytea is not null
@@ -133,7 +133,7 @@ pub async fn release(db: &Db, batch: i64) -> Result<u64, StoreError> {
              delete from held_mails h using free where h.job_id = free.job_id returning h.job_id
          )
          update jobs j set run_at = clock_timestamp() from gone
-         where j.job_id = gone.job_id and j.state = 'due' and j.run_at > clock_timestamp()",
+         where j.job_id = gone.job_id and j.state || '' = 'due' and j.run_at > clock_timestamp()",
         CLOSED_FROM,
         batch
     )

@@ -1,7 +1,8 @@
 //! Sessions end when their owner, an operator or time ends them: at once, with both tokens, in every process.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::login::Tokens;
@@ -226,4 +227,49 @@ async fn owners_list_and_end_their_own_sessions_and_learn_nothing_of_others() {
     assert_eq!(alive(&book, &there).await, (false, false));
     assert_eq!(alive(&book, &here).await, (true, true));
     assert_eq!(book.list_sessions(ana).await.unwrap().len(), 1);
+}
+
+/// How often each index of a table was asked since the beginning; connections tell of it a moment later.
+async fn scans(house: &House, table: &'static str) -> BTreeMap<String, i64> {
+    let scans = "select indexrelname::text, idx_scan from pg_stat_user_indexes where relname = $1";
+    sqlx::query_as::<_, (String, i64)>(scans).bind(table).fetch_all(&house.owner).await.unwrap().into_iter().collect()
+}
+
+/// Breaks when `core/src/store/query/accounts.rs`: `num_nulls(s.revoked_at) = 1` → `s.revoked_at is null`.
+#[tokio::test]
+async fn a_session_is_found_by_its_id_however_few_were_alive_when_postgres_last_looked() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let first = login(&book, ANA, PASSWORD).await.unwrap();
+    book.logout(first.refresh.expose(), &anywhere()).await.unwrap();
+    // Of many accounts, and all of them over.
+    let ended =
+        "insert into sessions select (jsonb_populate_record(s, jsonb_build_object('session_id', gen_random_uuid(),
+                     'account_id', gen_random_uuid()))).* from sessions s, generate_series(1, 20000)";
+    sqlx::raw_sql(ended).execute(&house.owner).await.unwrap();
+    sqlx::raw_sql("vacuum analyze sessions").execute(&house.owner).await.unwrap();
+    let mut alive = Vec::new();
+    for _ in 0..5 {
+        alive.push(login(&book, ANA, PASSWORD).await.unwrap());
+    }
+    let before = scans(&house, "sessions").await;
+    let rounds = 40;
+    for _ in 0..rounds {
+        for tokens in &mut alive {
+            book.authenticate(&tokens.access).await.unwrap();
+            book.own_profile(&tokens.access).await.unwrap();
+            *tokens = book.refresh(tokens.refresh.expose(), &anywhere()).await.unwrap();
+        }
+    }
+    let asked = 3 * rounds * i64::try_from(alive.len()).unwrap();
+    let (begun, mut by_id, mut others) = (Instant::now(), 0, BTreeMap::new());
+    // Connections that are at rest tell after ten seconds.
+    while by_id < asked && begun.elapsed() < Duration::from_secs(30) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        others = scans(&house, "sessions").await;
+        by_id = others.remove("sessions_pkey").unwrap() - before["sessions_pkey"];
+        others.retain(|name, scans| *scans - before[name] >= rounds);
+    }
+    assert!(by_id >= asked && others.is_empty(), "{by_id} of {asked} by their ids; others: {others:?}");
 }

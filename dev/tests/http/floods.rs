@@ -195,8 +195,9 @@ fn descriptors(stand: &Stand) -> usize {
     std::fs::read_dir(format!("/proc/{}/fd", stand.api.pid())).unwrap().count()
 }
 
+/// The slow clients have other threads than the one that is asked how it is served: their own work is not the service's.
 /// C113. Breaks when `api/src/stream.rs`: `let head = Some(Box::pin(sleep(header_deadline)));` → `let head = None;`.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn slow_clients_are_cut_off_in_time_and_nobody_else_notices() {
     let stand = stand(&[]).await;
     // A thousand of them; each comes back when it is cut off.

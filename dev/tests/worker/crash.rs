@@ -136,7 +136,7 @@ async fn a_mail_whose_workers_all_died_behind_the_servers_answer_is_told_to_have
     assert_eq!(house.stand.sink.mails().len(), 3);
 }
 
-/// C094. Breaks when `core/src/store/jobs.rs`: `where job_id = {id} and fence = {fence} and state = 'running' and` → `where job_id = {id} and {fence} > 0 and`.
+/// C094. Breaks when `core/src/store/jobs.rs`: `where job_id = {id} and fence = {fence} and state || '' = 'running' and` → `where job_id = {id} and {fence} > 0 and`.
 #[tokio::test]
 async fn a_worker_that_stood_still_for_longer_than_its_lease_does_not_settle_what_another_has_done() {
     let house = house().await;

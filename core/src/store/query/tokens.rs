@@ -54,7 +54,7 @@ pub async fn run_out(db: &Db, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
         TokenRow,
         r#"select token_id as "token_id: TokenId", account_id as "account_id: AccountId", kind, key_id, salt, detail, state,
                   created_at as "created_at: Timestamp", expires_at as "expires_at: Timestamp", clock_timestamp() as "now!: Timestamp"
-           from tokens where state = 'open' and expires_at <= now() order by expires_at limit $1"#,
+           from tokens where state || '' = 'open' and expires_at <= now() order by expires_at limit $1"#,
         limit
     )
     .fetch_all(db)
