@@ -126,7 +126,7 @@ async fn what_operators_are_told_is_listed_without_an_account_and_no_admin_calls
     // The alert is about this very admin.
     assert_eq!(order(id, "cancel").await.status, 403);
     let owner = stand.database.pool(Role::Migrator).await.unwrap();
-    let denied = "select count(*) from events where type = 'AccessDenied' and payload ->> 'action' = 'cancel'";
+    let denied = "select count(*) from events where type = 'AuthorizationDenied' and payload ->> 'action' = 'cancel'";
     assert_eq!(sqlx::query_scalar::<_, i64>(denied).fetch_one(&owner).await.unwrap(), 1);
     stand.doorbook(&["mail", "cancel", id, "--reason", "the address is wrong"]).await.unwrap();
     assert_eq!(story(&mail_until(&admin, id, "suppressed").await).last(), Some(&"MailSuppressed"));
