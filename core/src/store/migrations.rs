@@ -24,7 +24,7 @@ const MIGRATION_LOCK: i64 = 0x646f_6f72_6d6f_7665;
 /// A migration that waits for a table makes everybody wait behind it, so it waits shortly and comes again. Bar 6 allows 200 ms
 /// for both this wait and the change itself.
 const LOCKS_BRIEFLY: &str = "set lock_timeout = '100ms'";
-/// Outside a transaction nothing is held while `create index concurrently` waits for older transactions, so nobody waits behind it.
+/// Outside a transaction nothing is held while an index that comes or goes `concurrently` waits for older transactions, so nobody waits behind it.
 const LOCKS_PATIENTLY: &str = "set lock_timeout = 0";
 /// Tries for a lock, and the pause after each: somewhat more than a minute.
 const LOCK_TRIES: u32 = 120;

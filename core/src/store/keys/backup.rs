@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
+use crate::store::audit::patient;
 use crate::store::{Db, StoreError, Tx};
 
 /// Rows of one read and of one insert.
@@ -63,12 +64,15 @@ pub async fn read<E: From<StoreError>>(
 
 /// Data keys that no service key here has wrapped: nothing opens them.
 pub async fn orphans(db: &Db) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar!(
+    let mut patient = patient(db).await?;
+    let orphans = sqlx::query_scalar!(
         r#"select count(*) as "count!" from keys.data_keys d
            where not exists (select 1 from keys.service_keys k where k.purpose = 'personal_data' and k.key_id = d.wrapped_by)"#
     )
-    .fetch_one(db)
-    .await?)
+    .fetch_one(&mut patient)
+    .await?;
+    patient.rollback().await?;
+    Ok(orphans)
 }
 
 /// All service keys: a handful.
