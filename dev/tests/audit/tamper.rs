@@ -80,13 +80,13 @@ async fn a_deleted_event_many_of_them_and_one_put_in_beside_the_order_are_found(
     restore(&house).await;
 
     // Beside the order; of a transaction, a time and a start of the cluster that are still to come.
+    let id = "overlay(uuid7_floor(recorded_at)::text placing '999' from 34 for 3)::uuid";
     for (at, xid, epoch) in [
         ("recorded_at", "xid", "epoch"),
         ("clock_timestamp()", "'9000000000000000000'", "epoch"),
         ("clock_timestamp() + interval '10 years'", "pg_current_xact_id()", "epoch"),
         ("clock_timestamp()", "pg_current_xact_id()", "epoch + 1"),
     ] {
-        let id = format!("overlay(uuid7_floor({at})::text placing '999' from 34 for 3)::uuid");
         house
             .tamper(&format!(
                 "insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind, recorded_at, seq, xid, epoch)
