@@ -226,6 +226,8 @@ test("an account is seen as it was, and why its login was refused", async () => 
     const page = await signedIn(ADMIN);
     await accountOf(page, PERSON);
     await page.getByRole("link", { name: "Why logins were refused" }).click();
+    // A page that is still being left cannot be loaded anew.
+    await page.waitForURL("**/refusals/");
     await until("the refusal", async () => {
         await page.reload();
         return await page.getByText("wrong password").count() > 0;

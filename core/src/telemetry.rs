@@ -82,7 +82,8 @@ pub fn init(settings: &Settings, process_name: &'static str) -> Result<Telemetry
     let (traces, no_traces) = traces.map_or_else(|error| (None, Some(error)), |traces| (traces, None));
     let output = Output { file: file.clone() };
     let of_reports = |metadata: &Metadata<'_>| {
-        metadata.target().starts_with(OWN_TARGETS) && (metadata.is_span() || *metadata.level() == Level::ERROR)
+        let is_meant = if metadata.is_span() { Level::INFO } else { Level::ERROR };
+        metadata.target().starts_with(OWN_TARGETS) && *metadata.level() <= is_meant
     };
     // Without the hint, these layers would have every debug line of every library made.
     let of_reports = filter_fn(of_reports).with_max_level_hint(LevelFilter::INFO);

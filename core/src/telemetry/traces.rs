@@ -14,7 +14,7 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracerProvider, SpanData, SpanEvents, SpanExporter, SpanLinks,
 };
-use tracing::{Metadata, Span, Subscriber};
+use tracing::{Level, Metadata, Span, Subscriber};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::filter::{Filtered, filter_fn};
 use tracing_subscriber::layer::Layer;
@@ -77,7 +77,7 @@ impl Traces {
         Ok(Self(provider))
     }
 
-    /// Records the spans of our own code, whatever level is logged.
+    /// Records the spans of our own code, whatever level is logged; not those of probes, which are below info.
     pub(super) fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'l> LookupSpan<'l> + Send + Sync,
@@ -88,7 +88,9 @@ impl Traces {
             .with_threads(false)
             .with_tracked_inactivity(false)
             .with_context_activation(false);
-        let own = |metadata: &Metadata<'_>| metadata.is_span() && metadata.target().starts_with(OWN_TARGETS);
+        let own = |metadata: &Metadata<'_>| {
+            metadata.is_span() && *metadata.level() <= Level::INFO && metadata.target().starts_with(OWN_TARGETS)
+        };
         let filtered: Filtered<_, _, S> = layer.with_filter(filter_fn(own));
         filtered
     }
