@@ -163,7 +163,8 @@ async fn search(db: &mut Tx) -> Result<Vec<Uuid>, StoreError> {
            and ((e.epoch, e.xid, e.seq) < (select epoch, xid, seq from last)
                 or e.recorded_at < clock_timestamp() - interval '60 seconds'
                 or e.recorded_at > clock_timestamp() + interval '60 seconds'
-                or e.epoch > log_epoch() or (e.epoch = log_epoch() and e.xid >= pg_snapshot_xmax(pg_current_snapshot())))
+                or e.epoch > (select max(epoch) from epochs)
+                or (e.epoch = (select max(epoch) from epochs) and e.xid >= pg_snapshot_xmax(pg_current_snapshot())))
          order by e.event_id limit $1",
         STRAYS_MAX
     )
