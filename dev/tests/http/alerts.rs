@@ -82,6 +82,7 @@ async fn an_alert_is_listed_until_somebody_it_is_not_about_has_looked_into_it() 
     assert_eq!(sqlx::query_scalar::<_, i64>(told).fetch_one(&owner).await.unwrap(), 1);
 }
 
+/// Breaks when `core/src/service/admin/mail_orders.rs`: `Need::Alert(alert) => (alert.to.recipient(id), None),` → `Need::Alert(alert) => (alert.to.recipient(row.delivery_id), None),`.
 /// Breaks when `core/src/service/admin/mail_orders.rs`: `template == ALERT_TEMPLATE` → `template.is_empty()`.
 #[tokio::test]
 async fn what_operators_are_told_is_listed_without_an_account_and_no_admin_calls_it_off() {
