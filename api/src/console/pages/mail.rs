@@ -1,7 +1,7 @@
 //! One mail: how it stands, what happened to it, and what an admin may do about it.
 
 use doorbook_core::service::access::Right;
-use doorbook_core::service::admin::{MailEvent, MailStory, MailView};
+use doorbook_core::service::admin::{Audience, MailEvent, MailStory, MailView};
 use doorbook_core::value::DeliveryId;
 use maud::{Markup, html};
 use poem::{Request, Response};
@@ -75,7 +75,8 @@ fn facts(mail: &MailView) -> Markup {
 
 /// What may be done about it as it stands; what has changed meanwhile is refused in words.
 fn orders(visit: &Visit, mail: &MailView) -> Markup {
-    let waits = !mail.state.is_settled() && !mail.is_being_sent;
+    // What tells operators of an alert is theirs to call off.
+    let may_be_called_off = mail.audience == Audience::Owner && !mail.state.is_settled() && !mail.is_being_sent;
     let resend = if mail.state.is_settled() {
         "As another mail, with the same wording and link, if that can still be used."
     } else {
@@ -86,7 +87,7 @@ fn orders(visit: &Visit, mail: &MailView) -> Markup {
             h2 #orders { "Actions" }
             div .orders {
                 (form(visit, mail, "resend", "Send it anew", resend))
-                @if waits { (form(visit, mail, "cancel", "Call it off", "Nobody is sent it; it can be sent anew later.")) }
+                @if may_be_called_off { (form(visit, mail, "cancel", "Call it off", "Nobody is sent it; it can be sent anew later.")) }
             }
         }
     }
