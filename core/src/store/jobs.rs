@@ -276,7 +276,8 @@ pub async fn make_partitions(db: &Db, months: i32) -> Result<i32, StoreError> {
 
 /// Deletes what has been done for a week, what counts nothing any more, replays older than a day and signs of life of processes
 /// that ended a day ago; at most `limit` each. By `now()`: `clock_timestamp()` bounds no index scan, and all rows would be read to find
-/// that there is nothing to delete.
+/// that there is nothing to delete. The outer words repeat the inner ones, as Postgres looks at the outer ones alone when it had to wait for
+/// a row: one that was renewed meanwhile stays.
 pub async fn purge(db: &Db, limit: i64) -> Result<u64, StoreError> {
     macro_rules! deleted {
         ($statement:literal) => {
@@ -285,25 +286,30 @@ pub async fn purge(db: &Db, limit: i64) -> Result<u64, StoreError> {
     }
     let mut gone = 0;
     gone += deleted!(
-        "delete from jobs where job_id in (select job_id from jobs where state = 'done' and settled_at < now() - interval '7 days' limit $1)"
+        "delete from jobs where state = 'done' and settled_at < now() - interval '7 days'
+           and job_id in (select job_id from jobs where state = 'done' and settled_at < now() - interval '7 days' limit $1)"
     );
     gone += deleted!(
-        "delete from counters where bucket in (select bucket from counters where expires_at < now() limit $1)"
+        "delete from counters where expires_at < now() and bucket in (select bucket from counters where expires_at < now() limit $1)"
     );
     gone += deleted!(
-        "delete from counter_members where (bucket, member) in (select bucket, member from counter_members where at < now() - interval '1 day' limit $1)"
+        "delete from counter_members where at < now() - interval '1 day'
+           and (bucket, member) in (select bucket, member from counter_members where at < now() - interval '1 day' limit $1)"
     );
     gone += deleted!(
         "delete from attempt_minutes where minute in (select minute from attempt_minutes where minute < now() - interval '1 hour' limit $1)"
     );
     gone += deleted!(
-        "delete from alert_states where (rule, subject) in (select rule, subject from alert_states where expires_at < now() limit $1)"
+        "delete from alert_states where expires_at < now()
+           and (rule, subject) in (select rule, subject from alert_states where expires_at < now() limit $1)"
     );
     gone += deleted!(
-        "delete from idempotency where (scope, key_hash) in (select scope, key_hash from idempotency where created_at < now() - interval '24 hours' limit $1)"
+        "delete from idempotency where created_at < now() - interval '24 hours'
+           and (scope, key_hash) in (select scope, key_hash from idempotency where created_at < now() - interval '24 hours' limit $1)"
     );
     gone += deleted!(
-        "delete from heartbeats where process in (select process from heartbeats where at < now() - interval '1 day' limit $1)"
+        "delete from heartbeats where at < now() - interval '1 day'
+           and process in (select process from heartbeats where at < now() - interval '1 day' limit $1)"
     );
     Ok(gone)
 }

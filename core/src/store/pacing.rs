@@ -146,7 +146,7 @@ pub async fn release(db: &Db, batch: i64) -> Result<u64, StoreError> {
 pub async fn purge(db: &Db, limit: i64) -> Result<u64, StoreError> {
     // now(), not clock_timestamp(): only what is stable within the statement can bound the index scan.
     let gone = sqlx::query!(
-        "delete from mail_destinations where destination in
+        "delete from mail_destinations where failed_at < now() - interval '1 day' and destination in
              (select destination from mail_destinations where failed_at < now() - interval '1 day' limit $1)",
         limit
     )

@@ -235,7 +235,7 @@ async fn scans(house: &House, table: &'static str) -> BTreeMap<String, i64> {
     sqlx::query_as::<_, (String, i64)>(scans).bind(table).fetch_all(&house.owner).await.unwrap().into_iter().collect()
 }
 
-/// Breaks when `core/src/store/query/accounts.rs`: `num_nulls(s.revoked_at) = 1` → `s.revoked_at is null`.
+/// Breaks when `core/src/store/query/accounts.rs`: `num_nonnulls(s.revoked_at) = 0` → `s.revoked_at is null`.
 #[tokio::test]
 async fn a_session_is_found_by_its_id_however_few_were_alive_when_postgres_last_looked() {
     let house = house().await;

@@ -70,7 +70,7 @@ impl Write {
                 Expect::Rows(1),
                 format!(
                     "update sessions set session_epoch = {epoch}
-                     where session_id = {spared_bind} and account_id is not distinct from {account} and num_nulls(revoked_at) = 1 returning 1"
+                     where session_id = {spared_bind} and account_id is not distinct from {account} and num_nonnulls(revoked_at) = 0 returning 1"
                 ),
             );
         }
@@ -84,7 +84,7 @@ impl Write {
             Expect::Rows(1),
             format!(
                 "update sessions set revoked_at = {at}, revoked_reason = {reason}
-                 where session_id = {session} and num_nulls(revoked_at) = 1 returning 1"
+                 where session_id = {session} and num_nonnulls(revoked_at) = 0 returning 1"
             ),
         );
     }

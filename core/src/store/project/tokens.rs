@@ -131,7 +131,7 @@ impl Write {
             "use_token",
             &format!(
                 "update tokens set state = 'used', closed_at = {now}
-                 where token_id = {token} and state || '' = 'open' and expires_at > {now} and {{after}} returning 1"
+                 where token_id = {token} and '' || state = 'open' and expires_at > {now} and {{after}} returning 1"
             ),
         );
     }
@@ -143,7 +143,7 @@ impl Write {
             "expire_token",
             &format!(
                 "update tokens set state = 'expired', closed_at = {now}
-                 where token_id = {token} and state || '' = 'open' and expires_at <= {now} and {{after}} returning 1"
+                 where token_id = {token} and '' || state = 'open' and expires_at <= {now} and {{after}} returning 1"
             ),
         );
     }

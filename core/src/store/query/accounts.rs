@@ -169,7 +169,7 @@ pub async fn in_force(
            join streams g on g.stream_id = s.account_id and g.session_epoch = s.session_epoch
            join accounts a on a.account_id = s.account_id and a.status = 'active'
            left join keys.data_keys k on k.account_id = s.account_id
-           where s.session_id = $1 and s.account_id is not distinct from $2 and num_nulls(s.revoked_at) = 1 and s.absolute_end > clock_timestamp()
+           where s.session_id = $1 and s.account_id is not distinct from $2 and num_nonnulls(s.revoked_at) = 0 and s.absolute_end > clock_timestamp()
              and (s.idle_end is null or s.idle_end > clock_timestamp())"#,
         session.0,
         account.0

@@ -74,7 +74,7 @@ pub async fn rotate(
         r#"update sessions s set generation = s.generation + 1, previous_key_id = s.key_id, key_id = $4, rotated_at = clock_timestamp(),
                   last_used_at = clock_timestamp(), idle_end = clock_timestamp() + $5 * interval '1 second'
            from streams a
-           where s.session_id = $1 and s.generation = $2 and s.salt = $3 and num_nulls(s.revoked_at) = 1 and s.absolute_end > clock_timestamp()
+           where s.session_id = $1 and s.generation = $2 and s.salt = $3 and num_nonnulls(s.revoked_at) = 0 and s.absolute_end > clock_timestamp()
              and (s.idle_end is null or s.idle_end > clock_timestamp())
              and a.stream_id = s.account_id and a.session_epoch = s.session_epoch
              and not exists (select from counters c where c.bucket = any($6) and jsonb_array_length(c.state->'hits') >= $7)
@@ -105,7 +105,7 @@ pub async fn standing(db: &Db, session: SessionId, account: AccountId) -> Result
                select 1 from sessions s
                join streams t on t.stream_id = s.account_id and t.session_epoch = s.session_epoch
                join accounts a on a.account_id = s.account_id and a.status = 'active'
-               where s.session_id = $1 and s.account_id is not distinct from $2 and num_nulls(s.revoked_at) = 1 and s.absolute_end > clock_timestamp()
+               where s.session_id = $1 and s.account_id is not distinct from $2 and num_nonnulls(s.revoked_at) = 0 and s.absolute_end > clock_timestamp()
                  and (s.idle_end is null or s.idle_end > clock_timestamp())
            ) as "in_force!", clock_timestamp() as "now!: Timestamp""#,
         session.0,
@@ -169,7 +169,7 @@ pub async fn run_out(db: &Db, limit: i64) -> Result<Vec<(SessionId, AccountId, i
 /// The password was given again in a session just now; false when it is over.
 pub async fn step_up(db: &Db, session: SessionId) -> Result<bool, StoreError> {
     let marked = sqlx::query!(
-        "update sessions set stepped_up_at = clock_timestamp() where session_id = $1 and num_nulls(revoked_at) = 1",
+        "update sessions set stepped_up_at = clock_timestamp() where session_id = $1 and num_nonnulls(revoked_at) = 0",
         session.0
     )
     .execute(db)
