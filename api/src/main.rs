@@ -90,7 +90,7 @@ async fn run(settings: &Settings) -> anyhow::Result<()> {
 
 /// The service, as soon as the database lets it start; `None` when the process is told to stop before.
 async fn open(settings: &Settings) -> anyhow::Result<Option<Doorbook>> {
-    let mut terminate = signal(SignalKind::terminate())?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     loop {
         match start::start(settings).await {
             Ok(doorbook) => {
@@ -103,6 +103,7 @@ async fn open(settings: &Settings) -> anyhow::Result<Option<Doorbook>> {
         tokio::select! {
             () = tokio::time::sleep(START_RETRY) => {}
             _ = terminate.recv() => return Ok(None),
+            _ = interrupt.recv() => return Ok(None),
         }
     }
 }

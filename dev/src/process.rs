@@ -135,6 +135,11 @@ impl Program {
         self.process.signal(Signal::TERM)
     }
 
+    /// SIGINT, as Ctrl-C sends it.
+    pub fn interrupt(&mut self) -> Result<()> {
+        self.process.signal(Signal::INT)
+    }
+
     /// SIGSTOP: it stands still until [`Program::resume`].
     pub fn pause(&mut self) -> Result<()> {
         self.process.signal(Signal::STOP)

@@ -64,7 +64,7 @@ impl Passwords {
 
     /// Change the password
     ///
-    /// Every other session ends; this one stays. A wrong current password counts like a failed login.
+    /// Every other session ends; this one stays. A wrong current password counts like a failed login. At most 20 changes an hour.
     #[oai(path = "/api/auth/password/change/", method = "post", operation_id = "change_password")]
     async fn change(
         &self,

@@ -181,7 +181,7 @@ impl TokenRoutes {
 
     /// Log out everywhere
     ///
-    /// Ends every session of the account, this one too.
+    /// Ends every session of the account, this one too. At most 60 times an hour.
     #[oai(path = "/api/auth/logout/all/", method = "post", operation_id = "logout_all")]
     async fn logout_all(
         &self,

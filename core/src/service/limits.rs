@@ -20,6 +20,10 @@ pub(crate) const BAD_TOKENS: Rule = Rule { max: 20, window: Duration::from_mins(
 /// Requests for resets and verification mails per network: this often the identifier's limit. Source: settings contract.
 pub(crate) const ADDRESS_FACTOR: u32 = 10;
 
+/// Changes of one kind that an account asks for itself: each is an event that stays in its stream, and an account of too many cannot be
+/// told of.
+pub(super) const OWN_CHANGES: Rule = Rule { max: 60, window: Duration::from_hours(1), block: Duration::ZERO };
+
 pub(crate) fn identifier_bucket(kind: &'static str, email: &Email) -> Bucket {
     Bucket::new(kind, &[email.limit_form().as_bytes()])
 }

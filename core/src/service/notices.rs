@@ -149,7 +149,7 @@ impl Doorbook {
     }
 
     /// Whether a notice of this kind is the first within a day; remembers that it is told.
-    async fn may_tell(
+    pub(super) async fn may_tell(
         &self,
         batch: &mut Batch<'_>,
         template: &'static str,

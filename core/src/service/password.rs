@@ -1,5 +1,7 @@
 //! Changing a password with the old one, and resetting it with a mailed link.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::append::{Batch, MailOrder};
@@ -8,6 +10,7 @@ use super::limits::{identifier_bucket, network_bucket, per_network, wait};
 use super::{Context, Doorbook, Refusal, access::Caller};
 use crate::account::{AccountEvent, Command, decide};
 use crate::attempt::AttemptEvent;
+use crate::limit::Rule;
 use crate::password::{PasswordPlain, PersonAttributes, PhcString};
 use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
@@ -15,6 +18,9 @@ use crate::store::project::tokens::TokenKind;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::{accounts, counters, sessions};
 use crate::value::{AccountId, CredentialId, Email, TokenId};
+
+/// Changes of a password that are asked for: each mails a notice, to an address that need not be the caller's while it is unverified.
+const PASSWORD_CHANGES: Rule = Rule { max: 20, window: Duration::from_hours(1), block: Duration::ZERO };
 
 impl Doorbook {
     /// Other sessions end, this one stays; the old password is dead at once.
@@ -30,6 +36,8 @@ impl Doorbook {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
             self.check_password(new, "new_password", &attributes(&owner))?;
+            let bucket = Bucket::new("password_change", &[caller.account.0.as_bytes()]);
+            self.count(&bucket, PASSWORD_CHANGES, &context.origin).await?;
             self.confirm_password(&owner, current, "current_password", context).await?;
             let phc = self.hasher.hash(new).await?;
             crate::failpoint!("password_change.hashed");
@@ -250,7 +258,8 @@ impl Loaded {
 }
 
 /// Whether a password that was proven for the account as it was read then is its password still, and no session has been ended
-/// since: otherwise the proof proves nothing any more.
+/// since: otherwise the proof proves nothing any more. It stays the same password when a login has hashed it anew.
 pub(super) fn still_proven(then: &Loaded, now: &Loaded) -> bool {
-    (now.account.credential, now.account.session_epoch) == (then.account.credential, then.account.session_epoch)
+    let [then, now] = [then, now].map(|read| (read.account.credential.map(|set| set.id), read.account.session_epoch));
+    then == now
 }

@@ -1,19 +1,14 @@
 //! The account as its owner sees and edits it.
 
-use std::time::Duration;
-
 use super::append::Batch;
 use super::idempotent::IdempotencyHeader;
+use super::limits::OWN_CHANGES;
 use super::{Context, Doorbook, Refusal, access::Caller};
 use crate::account::{Command, Role, decide};
 use crate::clock::Timestamp;
-use crate::limit::Rule;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::query::accounts::{self, Loaded};
 use crate::value::{AccountId, Locale, PersonName};
-
-/// Changes of a profile that are asked for: each is an event that stays in the log, and an account of too many cannot be told of.
-const CHANGES: Rule = Rule { max: 60, window: Duration::from_hours(1), block: Duration::ZERO };
 
 /// What `GET profile` answers.
 #[derive(Debug)]
@@ -85,7 +80,7 @@ impl Doorbook {
     ) -> Result<ProfileView, Refusal> {
         self.unless_done(header, context, async |_| {
             let bucket = Bucket::new("profile_change", &[caller.account.0.as_bytes()]);
-            self.count(&bucket, CHANGES, &context.origin).await?;
+            self.count(&bucket, OWN_CHANGES, &context.origin).await?;
             self.change_profile(caller, change, header, context).await
         })
         .await?;

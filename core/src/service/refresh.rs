@@ -147,7 +147,10 @@ impl Doorbook {
         let revoked = Event::Session(SessionEvent::SessionRevoked { reason: RevokeReason::TokenReuse, words: None });
         batch.event(stream, row.stream_version + 2, Some(row.account_id), Some(row.session_id), revoked, key)?;
         batch.write.end_session(row.session_id, RevokeReason::TokenReuse.as_str(), batch.now);
-        self.notice(&mut batch, "token_reused", &owner, cause)?;
+        // Whoever holds tokens can show spent ones as often as he likes.
+        if self.may_tell(&mut batch, "token_reused", owner.id, &[]).await? {
+            self.notice(&mut batch, "token_reused", &owner, cause)?;
+        }
         tracing::warn!(target: "authentication", session = %row.session_id, "a spent refresh token came back: the session is ended");
         Ok(batch.commit(self).await?)
     }

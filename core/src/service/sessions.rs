@@ -2,12 +2,14 @@
 
 use super::append::{Batch, MailContext};
 use super::idempotent::IdempotencyHeader;
+use super::limits::OWN_CHANGES;
 use super::{Context, Doorbook, Refusal, access::Caller, retrying};
 use crate::account::{Command, decide};
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::session::{RevokeReason, SessionEvent};
 use crate::store::keys::DataKey;
+use crate::store::keys::identifiers::Bucket;
 use crate::store::query::{accounts, sessions};
 use crate::value::{AccountId, SessionId, StreamId};
 
@@ -82,6 +84,21 @@ impl Doorbook {
 
     /// Ends every session of the caller, this one too.
     pub async fn logout_all(
+        &self,
+        caller: Caller,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        self.unless_done(header, context, async |_| {
+            let bucket = Bucket::new("logout_all", &[caller.account.0.as_bytes()]);
+            self.count(&bucket, OWN_CHANGES, &context.origin).await?;
+            self.end_all_sessions(caller, header, context).await
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn end_all_sessions(
         &self,
         caller: Caller,
         header: Option<&IdempotencyHeader>,

@@ -275,6 +275,30 @@ async fn a_password_that_was_replaced_is_not_put_back_by_a_login_that_stores_it_
     login(&book, ANA, OTHER_PASSWORD).await.unwrap();
 }
 
+/// C024. Breaks when `core/src/service/password.rs`: `read.account.credential.map(|set| set.id)` → `read.account.credential`.
+#[tokio::test]
+async fn a_password_that_a_login_stores_anew_meanwhile_is_still_the_one_that_was_given() {
+    let house = house().await;
+    let book = house.book().await;
+    let (_, _, caller) = two_sessions(&book).await;
+    let cost = HashCost { memory_kib: 128, time_cost: 1, parallelism: 1 };
+    let hasher = Hasher::start(cost, Engine::Argon2, std::num::NonZeroUsize::MIN).unwrap();
+    let dearer = house.book_hashing(hasher, policy(), &secrets()).await;
+    let (gate, mut hold) = Gate::new(&["password_change.hashed"]);
+    let slow = std::sync::Arc::clone(&book);
+    let changed = tokio::spawn(gate.around(async move {
+        let context = anywhere().acting(caller.account);
+        slow.change_password(caller, &password(PASSWORD), &password(OTHER_PASSWORD), None, &context).await
+    }));
+    assert!(hold.arrived().await.is_some());
+    login(&dearer, ANA, PASSWORD).await.unwrap();
+    assert_eq!(house.events("PasswordRehashed").await, 1);
+    hold.pass();
+    changed.await.unwrap().unwrap();
+    login(&book, ANA, OTHER_PASSWORD).await.unwrap();
+    house.assert_whole().await;
+}
+
 /// A link to another mailbox must not outlive the password of whoever asked for it.
 /// C024. Breaks when `core/src/service/password.rs`: `batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Change], now);` → `batch.write.void_tokens(owner.id, &[TokenKind::Reset], now);`.
 #[tokio::test]

@@ -9,9 +9,11 @@ use doorbook_core::limit::Rule;
 use doorbook_core::password::{Engine, HashCost, Hasher};
 use doorbook_core::service::Refusal;
 use doorbook_core::service::profile::ProfileChange;
+use doorbook_core::store::jobs;
 use doorbook_core::value::PersonName;
 
 use crate::common::*;
+use crate::erasure::worker;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const ANA: &str = "ana@example.com";
@@ -315,4 +317,65 @@ async fn a_limit_that_was_hit_is_noted_once_a_window_however_often_it_is_hit() {
         assert!(matches!(refused, Err(doorbook_core::service::Refusal::Limited { .. })));
     }
     assert_eq!(house.events("LimitExceeded").await, 1);
+}
+
+/// Each mails a notice, and an address that was never confirmed may be a stranger's.
+/// C046. Breaks when `core/src/service/password.rs`: `self.count(&bucket, PASSWORD_CHANGES, &context.origin).await?;` → `let _ = (&bucket, PASSWORD_CHANGES);`.
+#[tokio::test]
+async fn an_account_changes_its_password_twenty_times_an_hour_and_no_more() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, "ana@example.com").await.unwrap();
+    let session = login(&book, "ana@example.com", PASSWORD).await.unwrap();
+    let caller = book.authenticate(&session.access).await.unwrap();
+    let context = anywhere().acting(caller.account);
+    let words = [PASSWORD, OTHER_PASSWORD].map(password);
+    let change =
+        async |n: usize| book.change_password(caller, &words[n % 2], &words[(n + 1) % 2], None, &context).await;
+    for n in 0..20 {
+        change(n).await.unwrap();
+    }
+    let refused = change(20).await;
+    assert!(matches!(refused, Err(Refusal::Limited { .. })), "{refused:?}");
+    assert_eq!(house.number("select count(*) from deliveries where template = 'password_changed'").await, 20);
+}
+
+/// Breaks when `core/src/service/sessions.rs`: `self.count(&bucket, OWN_CHANGES, &context.origin).await?;` → `let _ = (&bucket, OWN_CHANGES);`.
+#[tokio::test]
+async fn an_account_logs_out_everywhere_sixty_times_an_hour_and_no_more() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, "ana@example.com").await.unwrap();
+    let session = login(&book, "ana@example.com", PASSWORD).await.unwrap();
+    let caller = book.authenticate(&session.access).await.unwrap();
+    let context = anywhere().acting(caller.account);
+    for _ in 0..60 {
+        book.logout_all(caller, None, &context).await.unwrap();
+    }
+    let refused = book.logout_all(caller, None, &context).await;
+    assert!(matches!(refused, Err(Refusal::Limited { .. })), "{refused:?}");
+    assert_eq!(house.events("AllSessionsRevoked").await, 60);
+}
+
+/// Breaks when `core/src/store/jobs.rs`: `delete from counters where expires_at < now() and bucket in (` → `delete from counters where bucket in (`.
+#[tokio::test]
+async fn what_is_counted_anew_while_it_is_cleared_away_stays() {
+    let house = house().await;
+    let book = house.book().await;
+    assert!(login(&book, "nobody@example.com", PASSWORD).await.is_err());
+    let counted = house.number("select count(*) from counters").await;
+    house.alter("update counters set expires_at = clock_timestamp() - interval '1 second'").await;
+    let mut renewing = house.owner.begin().await.unwrap();
+    let renewed = "update counters set expires_at = clock_timestamp() + interval '1 hour'";
+    sqlx::query(renewed).execute(&mut *renewing).await.unwrap();
+    let worker = worker(&house).await;
+    let purged = tokio::spawn(async move { jobs::purge(&worker.db, 100).await.unwrap() });
+    let waits = "select count(*) from pg_locks where not granted";
+    while house.number(waits).await == 0 {
+        assert!(!purged.is_finished(), "it waits for who renews");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    renewing.commit().await.unwrap();
+    purged.await.unwrap();
+    assert_eq!(house.number("select count(*) from counters").await, counted);
 }

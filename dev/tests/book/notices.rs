@@ -191,3 +191,25 @@ async fn a_role_that_is_given_or_taken_is_told_and_not_where_those_sit_who_did_i
     }
     house.assert_whole().await;
 }
+
+/// C096. Breaks when `core/src/service/refresh.rs`: `if self.may_tell(&mut batch, "token_reused", owner.id, &[]).await? {` → `if true {`.
+#[tokio::test]
+async fn spent_tokens_are_told_once_a_day_however_many_sessions_they_end() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let show_spent = async || {
+        let first = login(&book, ANA, PASSWORD).await.unwrap();
+        let second = book.refresh(first.refresh.expose(), &anywhere()).await.unwrap();
+        book.refresh(second.refresh.expose(), &anywhere()).await.unwrap();
+        assert_eq!(word(&book.refresh(first.refresh.expose(), &anywhere()).await), "unauthenticated");
+    };
+    for _ in 0..3 {
+        show_spent().await;
+    }
+    assert_eq!(house.events("RefreshTokenReused").await, 3);
+    assert_eq!(house.told("token_reused", "RefreshTokenReused").await, 1);
+    house.age_limits(86_401).await;
+    show_spent().await;
+    assert_eq!(house.told("token_reused", "RefreshTokenReused").await, 2);
+}

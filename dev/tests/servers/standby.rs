@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use doorbook_dev::{Cluster, Launch, Options, Postgres, Role, Server, Stand, free_port};
+use doorbook_dev::{Cluster, Launch, Options, Postgres, Program, Role, Server, Stand, free_port};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -208,11 +208,13 @@ async fn a_standby_tells_what_was_sealed_a_moment_ago_and_its_log_verifies_and_n
     }
     let base = format!("http://127.0.0.1:{}", free_port().unwrap());
     let bind = base.strip_prefix("http://").unwrap();
-    let launch = Launch::workspace("doorbook-api").await.unwrap().envs(stand.environment().iter().cloned());
-    let mut api =
-        launch.envs(there).env("API_BIND", bind).env("API_OPS_BIND", "127.0.0.1:0").start(cluster.run()).unwrap();
-    until("it waits", async || api.log().unwrap().contains("waiting for the database")).await;
-    assert!(TcpStream::connect(bind).await.is_err(), "nothing is served from a standby");
-    api.terminate().unwrap();
-    assert!(api.ended(SOON).await.unwrap().success());
+    for end in [Program::terminate, Program::interrupt] {
+        let launch = Launch::workspace("doorbook-api").await.unwrap().envs(stand.environment().iter().cloned());
+        let launch = launch.envs(there).env("API_BIND", bind).env("API_OPS_BIND", "127.0.0.1:0");
+        let mut api = launch.start(cluster.run()).unwrap();
+        until("it waits", async || api.log().unwrap().contains("waiting for the database")).await;
+        assert!(TcpStream::connect(bind).await.is_err(), "nothing is served from a standby");
+        end(&mut api).unwrap();
+        assert!(api.ended(SOON).await.unwrap().success());
+    }
 }
