@@ -25,7 +25,7 @@ pub async fn measure(target: &Arc<Target>, dose: Dose, api: Option<u32>) -> Resu
     // Ninety-nine of a hundred are to be told apart: twice as long as other loads.
     let until = Until::Elapsed(2 * dose.lasting);
     let flood = Load { surplus: Surplus::GoOn, ..Load::closed(until) };
-    let profiles = Load { pace: Pace::Open(PROFILES_A_SECOND), ..flood };
+    let profiles = Load { pace: Pace::Open(PROFILES_A_SECOND), surplus: Surplus::Fail, ..flood };
     let scripts = readers.iter().map(|reader| target.asking_as("profile", std::slice::from_ref(reader)));
     let scripts = scripts.collect::<Result<Vec<_>>>()?;
     let (flooded, read) =

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use doorbook_dev::load::{Load, Outcome, Until};
+use doorbook_dev::load::{Load, Outcome, Surplus, Until};
 
 use crate::scenario::{Dose, Figures, Scenario, figures};
 use crate::target::{Target, User};
@@ -49,15 +49,19 @@ pub async fn measure(scenario: Scenario, target: &Arc<Target>, dose: Dose) -> Re
             load(dose).run(target.base(), scripts.collect()).await?
         }
         _ => {
-            let clients = if matches!(scenario, Scenario::Reset) { CONNECTIONS } else { HASHING_CLIENTS };
-            load(dose).run(target.base(), (0..clients).map(|_| target.asking(route)).collect()).await?
+            let (clients, load) = match scenario {
+                Scenario::Reset => (CONNECTIONS, load(dose)),
+                _ => (HASHING_CLIENTS, Load::closed(Until::Elapsed(dose.lasting))),
+            };
+            load.run(target.base(), (0..clients).map(|_| target.asking(route)).collect()).await?
         }
     };
     Ok(figures(&outcome))
 }
 
-const fn load(dose: Dose) -> Load {
-    Load::closed(Until::Elapsed(dose.lasting))
+/// Without hashes nobody may be turned away.
+pub const fn load(dose: Dose) -> Load {
+    Load { surplus: Surplus::Fail, ..Load::closed(Until::Elapsed(dose.lasting)) }
 }
 
 /// Reads as these users over a few connections, each with users of its own.

@@ -76,7 +76,7 @@ pub async fn run(arguments: &Arguments) -> Result<Ending> {
     results.rounds = finished;
     drop(peers);
     drop(house);
-    finish(arguments, &results, cores)
+    finish(arguments, &results, cores, finished == rounds)
 }
 
 /// One row of all sides.
@@ -164,14 +164,14 @@ async fn of_doorbook(scenario: Scenario, house: &House, dose: Dose) -> Result<Fi
     }
 }
 
-/// Prints the tables and writes what is to be written, whether the goals are met or not.
-fn finish(arguments: &Arguments, results: &Results, cores: usize) -> Result<Ending> {
+/// Prints the tables and writes what is to be written, whether the goals are met or not; of a run that time cut short, nothing for others.
+fn finish(arguments: &Arguments, results: &Results, cores: usize, is_finished: bool) -> Result<Ending> {
     let permits = u32::try_from(cores)?;
     let goals =
         goals::all(f64::from(permits) * f64::from(doorbook_core::password::HashCost::default().memory_kib) / 1024.0);
     let tables = report::tables(results, &goals);
     println!("\n{tables}");
-    let is_whole = arguments.is_by_default() && arguments.only.is_empty() && results.errors.is_empty();
+    let is_whole = is_finished && arguments.is_by_default() && arguments.only.is_empty() && results.errors.is_empty();
     if let Some(folder) = &arguments.results {
         write(folder, results, &goals)?;
     } else if is_whole && cfg!(debug_assertions) {

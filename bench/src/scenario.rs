@@ -112,13 +112,17 @@ pub fn millis(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1_000.0
 }
 
-/// The figures of a load.
+/// The figures of a load. Who was turned away is in no other of them.
 pub fn figures(outcome: &Outcome) -> Figures {
-    Figures::from([
+    let mut figures = Figures::from([
         ("rate", outcome.rate()),
         ("p50_ms", millis(outcome.percentile(50))),
         ("p99_ms", millis(outcome.percentile(99))),
-    ])
+    ]);
+    if outcome.turned_away() > 0 {
+        figures.insert("turned_away", f64::from(u32::try_from(outcome.turned_away()).unwrap_or(u32::MAX)));
+    }
+    figures
 }
 
 /// Of what each round has found: the middle one, or the mean of the two in the middle.

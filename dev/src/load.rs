@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdrhistogram::Histogram;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -45,6 +45,8 @@ pub enum Pace {
 /// When a client that is turned away with a 503 goes on, with what its script says to an empty answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Surplus {
+    /// Never: it is an error, as the times of the others would say nothing of who was refused.
+    Fail,
     /// After a pause; and it gives up at last.
     Pause,
     /// At once.
@@ -222,9 +224,13 @@ impl Client {
                 continue;
             }
             outcome.turned_away.saturating_record(micros);
-            if self.load.surplus == Surplus::Pause {
-                ensure!(outcome.turned_away() <= TURNED_AWAY_MAX, "turned away {TURNED_AWAY_MAX} times");
-                sleep(PAUSE).await;
+            match self.load.surplus {
+                Surplus::Fail => bail!("turned away after {} answers", outcome.requests()),
+                Surplus::Pause => {
+                    ensure!(outcome.turned_away() <= TURNED_AWAY_MAX, "turned away {TURNED_AWAY_MAX} times");
+                    sleep(PAUSE).await;
+                }
+                Surplus::GoOn => {}
             }
             request = script(&[])?;
         }
