@@ -190,6 +190,13 @@ impl<K: Kind> Server<K> {
         self.process.lock().await.close().await.map(drop)
     }
 
+    /// SIGQUIT, upon which Postgres ends at once and without a checkpoint, and returns when it has ended.
+    pub async fn crash(&self) -> Result<()> {
+        let mut process = self.process.lock().await;
+        process.signal(Signal::QUIT)?;
+        process.close().await.map(drop)
+    }
+
     /// `kill -9`, and returns when it has ended.
     pub async fn kill(&self) -> Result<()> {
         self.process.lock().await.kill().await.map(drop)

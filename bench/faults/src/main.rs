@@ -7,11 +7,16 @@ use clap::Parser;
 use doorbook_faults::campaign;
 use doorbook_faults::rows::{ROWS, Row};
 
+/// Status when there was nothing to judge.
+const NOT_HELD: u8 = 2;
+
 /// Seeds to choose from: short enough to be typed.
 const SEEDS: u64 = 1_000_000;
 
 #[derive(Parser)]
-#[command(about = "Runs a campaign of faults against a service of its own; status 1 if anything was lost")]
+#[command(
+    about = "Runs a campaign of faults against a service of its own; status 1 if anything was lost, 2 if it could not be held"
+)]
 struct Arguments {
     /// Which one; `list` names them.
     #[arg(default_value = "short")]
@@ -40,7 +45,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("doorbook-faults: {error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(NOT_HELD)
         }
     }
 }

@@ -183,7 +183,7 @@ async fn postgres(rig: &Rig, fault: Fault, lasts: Duration) -> Result<()> {
             answers(rig).await
         }
         Fault::PostgresCrash => {
-            server.stop().await?;
+            server.crash().await?;
             sleep(lasts).await;
             server.start().await
         }

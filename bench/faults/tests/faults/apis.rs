@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::common::row;
+use crate::common::{WRITES_AGAIN_WITHIN, row};
+
+/// Ready again after a kill. Source: bar 6.
+const READY_WITHIN: Duration = Duration::from_secs(2);
 
 /// End after SIGTERM. Source: bar 6.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
@@ -15,6 +18,8 @@ async fn an_api_killed_again_and_again_loses_nothing_that_was_acknowledged() {
     let beyond = report.beyond_in_flight();
     println!("figure: {beyond} requests failed that were not under way at a kill");
     assert_eq!(beyond, 0, "the other api serves");
+    assert!(report.took() <= READY_WITHIN, "{:?}", report.took());
+    assert!(report.recovery() <= WRITES_AGAIN_WITHIN, "{:?}", report.recovery());
 }
 
 /// C108.

@@ -2,6 +2,7 @@
 
 use doorbook_faults::figures::REFUSED_WITHIN;
 use doorbook_faults::nemesis::Fault;
+use doorbook_faults::rig::Process;
 
 use crate::common::{WRITES_AGAIN_WITHIN, row};
 
@@ -29,5 +30,10 @@ async fn what_stood_still_and_goes_on_does_no_harm() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: cargo full -- processes::a_clock_that_is_wrong_ends_no_session_early"]
 async fn a_clock_that_is_wrong_ends_no_session_early() {
-    row("clock").await;
+    let report = row("clock").await;
+    let of_workers = report.during(|fault| matches!(fault, Fault::Clock(Process::Worker(_), _)));
+    assert_eq!(of_workers.failed(), 0, "the api does not notice: {of_workers}");
+    // No balancer is before the api, which is away for the moments of its starts: nobody is refused then, but not answered.
+    let all = report.during(|_| true);
+    assert_eq!(all.failed(), all.silent, "{all}");
 }
