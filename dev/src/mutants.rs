@@ -23,7 +23,8 @@ use crate::full::run;
 const BOOK: &str = "docs/results/mutants.md";
 const HEAD: &str = "# Changes that the tests must notice\n\n\
     `cargo full -- mutants`, small dose, dev profile: the outcome, its day, the test, and the contents of the changed file and of the\n\
-    test's file that it was proven for.\n\n";
+    test's file that it was proven for. No test is run without its change as well: one that fails on a machine in any case would be taken\n\
+    for a proof there, so `.ci/run` must pass on it.\n\n";
 /// Characters of a content's id that are kept.
 const ID_LENGTH: usize = 10;
 
@@ -33,25 +34,19 @@ type Outcomes = BTreeMap<String, (bool, String, String)>;
 /// Proves what is not proven yet; with a filter, whatever belongs to it in any case. As many copies are at work as there are cores.
 pub fn mutants(filter: Option<&str>) -> Result<()> {
     let checks = checks::all(Path::new(ROOT))?;
-    let named: Vec<Named> = checks.iter().flat_map(Named::of).collect();
+    let named = checks.iter().flat_map(Named::of).collect::<Result<Vec<_>>>()?;
     let mut known = read()?;
     known.retain(|name, _| named.iter().any(|named| *name == named.name));
-    let mut asked = Vec::new();
-    for named in &named {
-        let (check, contents) = (named.check, contents(named)?);
-        let is_proven = known.get(&named.name).is_some_and(|(caught, _, of)| *caught && *of == contents);
-        let is_asked = match filter {
-            Some(filter) => check.test.contains(filter) || check.ids.iter().any(|id| id == filter),
-            None => !is_proven,
-        };
-        if is_asked {
-            asked.push((named, contents));
-        }
-    }
+    let is_asked = |named: &&Named| match filter {
+        Some(filter) => named.check.test.contains(filter) || named.check.ids.iter().any(|id| id == filter),
+        None => !named.is_proven(&known),
+    };
+    let mut asked: Vec<&Named> = named.iter().filter(is_asked).collect();
     // What was never proven comes before what was proven for other contents.
-    asked.sort_by_key(|(named, _)| known.contains_key(&named.name));
+    asked.sort_by_key(|named| known.contains_key(&named.name));
     println!("{} of {} to prove", asked.len(), named.len());
-    prove(&asked, &Mutex::new(known))?;
+    write(&known, &named)?;
+    prove(&asked, &named, &Mutex::new(known))?;
     let known = read()?;
     let missed: Vec<&str> = known.iter().filter(|(_, (caught, ..))| !caught).map(|(name, _)| &**name).collect();
     println!("{} caught, {} missed, of {}", known.len() - missed.len(), missed.len(), named.len());
@@ -59,18 +54,18 @@ pub fn mutants(filter: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn prove(asked: &[(&Named, String)], known: &Mutex<Outcomes>) -> Result<()> {
+fn prove(asked: &[&Named], named: &[Named], known: &Mutex<Outcomes>) -> Result<()> {
     let count = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(asked.len());
     let copies: Vec<Copy> = (0..count).map(Copy::make).collect::<Result<_>>()?;
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         let work = |copy: &Copy| -> Result<()> {
-            while let Some((named, contents)) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let is_caught = copy.catches(named)?;
-                println!("{} {}", word(is_caught), named.name);
+            while let Some(next) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let is_caught = copy.catches(next)?;
+                println!("{} {}", word(is_caught), next.name);
                 let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.insert(named.name.clone(), (is_caught, today()?, contents.clone()));
-                write(&known)?;
+                known.insert(next.name.clone(), (is_caught, today()?, next.contents.clone()));
+                write(&known, named)?;
             }
             Ok(())
         };
@@ -85,14 +80,21 @@ struct Named<'a> {
     mutation: &'a Mutation,
     /// In the book: target and test, and which of several changes.
     name: String,
+    /// What a proof is about: the changed file and the test's own, which names the change, as they are committed and the copies have them.
+    contents: String,
 }
 
 impl<'a> Named<'a> {
-    fn of(check: &'a Check) -> impl Iterator<Item = Self> {
+    fn of(check: &'a Check) -> impl Iterator<Item = Result<Self>> {
         check.mutations.iter().zip(1..).map(move |(mutation, number)| {
             let which = if number == 1 { String::new() } else { format!("~{number}") };
-            Self { check, mutation, name: format!("{} {}{which}", check.target, check.test) }
+            let contents = contents([&mutation.file, &check.source])?;
+            Ok(Self { check, mutation, name: format!("{} {}{which}", check.target, check.test), contents })
         })
+    }
+
+    fn is_proven(&self, known: &Outcomes) -> bool {
+        known.get(&self.name).is_some_and(|(is_caught, _, of)| *is_caught && *of == self.contents)
     }
 }
 
@@ -100,10 +102,9 @@ const fn word(is_caught: bool) -> &'static str {
     if is_caught { "caught" } else { "MISSED" }
 }
 
-/// What a proof is about: the changed file and the test's own, which names the change.
-fn contents(named: &Named) -> Result<String> {
-    let paths = [named.mutation.file.as_str(), named.check.source.as_str()];
-    let ids = git(Path::new(ROOT), &[&["hash-object", "--"], &paths[..]].concat())?;
+fn contents(paths: [&str; 2]) -> Result<String> {
+    let committed = paths.map(|path| format!("HEAD:{path}"));
+    let ids = git(Path::new(ROOT), &["rev-parse", &committed[0], &committed[1]])?;
     let short: Vec<&str> = ids.lines().map(|id| &id[..ID_LENGTH.min(id.len())]).collect();
     Ok(short.join("+"))
 }
@@ -124,8 +125,15 @@ fn parse(line: &str) -> Option<(String, (bool, String, String))> {
     Some((format!("{target} {test}"), (outcome == word(true), day.to_owned(), contents.to_owned())))
 }
 
-fn write(known: &Outcomes) -> Result<()> {
-    let mut text = HEAD.to_owned();
+fn write(known: &Outcomes, named: &[Named]) -> Result<()> {
+    let (all, noticed) = (named.len(), known.values().filter(|(is_caught, ..)| *is_caught).count());
+    let current = named.iter().filter(|named| named.is_proven(known)).count();
+    let earlier = noticed - current;
+    let mut text = format!(
+        "{HEAD}Of {all} changes that tests name, {current} are proven for the files as they were at the last run, {earlier} for earlier ones, \
+         and {} not.\n\n",
+        all - noticed
+    );
     for (name, (is_caught, day, contents)) in known {
         text.extend(["- ", word(*is_caught), " ", day, " ", name, " ", contents, "\n"]);
     }
