@@ -16,7 +16,7 @@ const PHASES: &[(&str, &[&[&str]])] = &[
     ("format", &[&["fmt", "--all", "--check"]]),
     ("queries", &[&["run", "--quiet", "--bin", "doorbook-dev", "--", "prepare", "--check"]]),
     ("lint", &[&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]]),
-    ("test", &[&["test"]]),
+    ("test", &[&["test", "--no-fail-fast"]]),
     ("tour", &[&["run", "--quiet", "--bin", "doorbook-dev", "--", "--folder", ".dev/ci", "--tour"]]),
     ("faults", &[&["run", "--quiet", "--bin", "doorbook-faults", "--", "short", "--seed", "1"]]),
     ("licences, bans, sources", &[&["deny", "--log-level", "error", "check", "bans", "licenses", "sources"]]),
