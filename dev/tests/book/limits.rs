@@ -279,7 +279,7 @@ async fn a_guess_whose_process_died_is_a_failure_after_thirty_seconds() {
     assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok");
 }
 
-/// Breaks when `core/src/service/profile.rs`: `self.count(&bucket, CHANGES, &context.origin).await?;` → ``.
+/// Breaks when `core/src/service/profile.rs`: `self.count(&bucket, OWN_CHANGES, &context.origin).await?;` → ``.
 #[tokio::test]
 async fn an_account_changes_its_profile_sixty_times_an_hour_and_no_more() {
     let house = house().await;
