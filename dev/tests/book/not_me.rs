@@ -211,6 +211,7 @@ async fn the_link_works_once_and_no_session_outlives_it_whatever_is_done_beside(
     register(&books[0], ANA).await.unwrap();
     let (mut text, mut next) = (PASSWORD, OTHER_PASSWORD);
     for round in 0..dose(20, 500) {
+        house.age_limits(3_601).await;
         let first = login(&books[0], ANA, text).await.unwrap();
         let link = notice(&house, &books[0], holder(&books[0], &first).await, [text, next]).await;
         (text, next) = (next, text);

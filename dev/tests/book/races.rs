@@ -77,6 +77,7 @@ async fn no_session_outlives(end: End) {
     let account = books[0].find_account(&email(ANA)).await.unwrap().unwrap();
     let (mut text, mut next) = (PASSWORD, OTHER_PASSWORD);
     for round in 0..dose(60, 1_000) {
+        house.age_limits(3_601).await;
         let base = persistent_login(&books[0], text).await.unwrap();
         let caller = holder(&books[0], &base).await;
         let racers = (0..3).map(|n| {
