@@ -12,8 +12,9 @@ use crate::speed::{logging_in, reading, refreshing};
 
 /// Clients that log in, each into an account of its own.
 const CLIENTS: usize = 64;
-/// Logins that are due a second. Source: bar 6.
-const LOGINS_A_SECOND: f64 = 200.0;
+/// Logins that are due a second. Source: bar 6. The small dose has a quarter, several times what is served: a debug build that shares the
+/// machine with other tests would be busy with its refusals alone, and then it is late for everybody.
+const LOGINS_A_SECOND: (f64, f64) = (50.0, 200.0);
 /// Profiles that are due a second meanwhile, and as many refreshes.
 const OTHERS_A_SECOND: f64 = 50.0;
 /// Clients that read profiles, and as many that refresh.
@@ -60,7 +61,8 @@ async fn a_flood_of_logins_is_turned_away_in_time_and_leaves_all_others_alone() 
 
     // A process that has just begun opens its connections under the first load: that is not what is asked here.
     let first = people.iter().map(|email| logging_in(&stand, email)).collect();
-    due(&stand.base, LOGINS_A_SECOND, OVER_WITHIN, first).await;
+    let rate = dose(LOGINS_A_SECOND.0, LOGINS_A_SECOND.1);
+    due(&stand.base, rate, OVER_WITHIN, first).await;
 
     for _ in 0..dose(1, 3) {
         let mut sessions = Vec::new();
@@ -84,7 +86,7 @@ async fn a_flood_of_logins_is_turned_away_in_time_and_leaves_all_others_alone() 
             most
         };
         let (logins, profiles, refreshes, beside, most) = tokio::join!(
-            due(&stand.base, LOGINS_A_SECOND, lasting, flood),
+            due(&stand.base, rate, lasting, flood),
             due(&stand.base, OTHERS_A_SECOND, lasting, reads(readers)),
             due(&stand.base, OTHERS_A_SECOND, lasting, rotations),
             due(&elsewhere, OTHERS_A_SECOND, lasting, reads(beside)),
