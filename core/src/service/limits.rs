@@ -1,6 +1,9 @@
 //! Limits as use cases meet them: buckets, attempts streams, plain counts.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use uuid::Uuid;
 
 use super::append::Batch;
 use super::{Context, Doorbook, Refusal, retrying};
@@ -8,11 +11,12 @@ use crate::attempt::AttemptEvent;
 use crate::clock::Timestamp;
 use crate::event::Event;
 use crate::limit::{Counter, Rule};
-use crate::store::StoreError;
+use crate::store::keys::Vault;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
 use crate::store::query::counters;
 use crate::store::write::Write;
+use crate::store::{Db, StoreError};
 use crate::value::{AccountId, ClientOrigin, Email, EventId, StreamId};
 
 /// Tokens that were never ours, per network. Source: bar C045.
@@ -23,6 +27,15 @@ pub(crate) const ADDRESS_FACTOR: u32 = 10;
 /// Changes of one kind that an account asks for itself: each is an event that stays in its stream, and an account of too many cannot be
 /// told of.
 pub(super) const OWN_CHANGES: Rule = Rule { max: 60, window: Duration::from_hours(1), block: Duration::ZERO };
+
+/// Pauses before a reservation is given back, all of them together within what it lasts.
+const GIVEN_BACK_AFTER: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(12),
+];
 
 pub(crate) fn identifier_bucket(kind: &'static str, email: &Email) -> Bucket {
     Bucket::new(kind, &[email.limit_form().as_bytes()])
@@ -52,6 +65,26 @@ impl Doorbook {
             self.note_exceeded(bucket, rule, origin).await;
         }
         counted
+    }
+
+    /// Gives a reserved guess back: it does not count.
+    pub(super) async fn give_back(&self, bucket: &Bucket, reservation: Uuid) -> Result<(), Refusal> {
+        give_back(&self.db, &self.vault, self.policy.login, bucket, reservation).await
+    }
+
+    /// The same while the database may be away, without anybody waiting for it. One that is away for as long as a reservation lasts has
+    /// it counted as a failure after all.
+    pub(super) fn give_back_later(&self, bucket: &Bucket, reservation: Uuid) {
+        let (db, vault, rule, bucket) = (self.db.clone(), Arc::clone(&self.vault), self.policy.login, bucket.clone());
+        tokio::spawn(async move {
+            for pause in GIVEN_BACK_AFTER {
+                tokio::time::sleep(pause).await;
+                if give_back(&db, &vault, rule, &bucket, reservation).await.is_ok() {
+                    return;
+                }
+            }
+            tracing::warn!("a right password counts as a failed guess: the database was away");
+        });
     }
 
     /// Notes that a limit was hit: one event a bucket and window, so that a flood of refusals adds nothing to the log. The refusal
@@ -132,6 +165,18 @@ impl Doorbook {
         }
         Ok(ids)
     }
+}
+
+async fn give_back(db: &Db, vault: &Vault, rule: Rule, bucket: &Bucket, reservation: Uuid) -> Result<(), Refusal> {
+    retrying(async || {
+        let (row, now) = counters::read(db, vault, bucket).await?;
+        let counter = row.counter.clone().release(rule, now, reservation);
+        let mut write = Write::new();
+        write.put_counter(&row, &counter, counter.forgotten_at(rule, now));
+        write.run(db).await?;
+        Ok(())
+    })
+    .await
 }
 
 /// Seconds to wait, never less than one.

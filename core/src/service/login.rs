@@ -74,14 +74,18 @@ impl Doorbook {
         let verified = match self.hasher.verify(secret, &login.password).await {
             Ok(verified) => verified,
             Err(error) => {
-                self.release(&guess).await?;
+                // Nothing was verified, so nothing counts.
+                self.give_back(&guess.bucket, guess.reservation).await?;
                 return Err(error.into());
             }
         };
         crate::failpoint!("login.verified");
         let tokens = match self.judge(owner.as_ref(), verified.matches) {
             Err(failure) => return Err(self.settle_failure(&guess, owner_id, failure, context).await),
-            Ok(owner) => self.settle_success(&guess, owner, login.remember_device, context).await?,
+            Ok(owner) => {
+                let settled = self.settle_success(&guess, owner, login.remember_device, context).await;
+                settled.inspect_err(|refusal| self.give_back_unless_settled(refusal, &guess))?
+            }
         };
         if verified.rehash
             && let Some(owner) = &owner
@@ -105,12 +109,14 @@ impl Doorbook {
         let verified = match self.hasher.verify(owner.secret.as_deref(), password).await {
             Ok(verified) => verified,
             Err(error) => {
-                self.release(&guess).await?;
+                // Nothing was verified, so nothing counts.
+                self.give_back(&guess.bucket, guess.reservation).await?;
                 return Err(error.into());
             }
         };
         if verified.matches {
-            return self.settle_confirmed(&guess).await;
+            let settled = self.settle_confirmed(&guess).await;
+            return settled.inspect_err(|refusal| self.give_back_unless_settled(refusal, &guess));
         }
         match self.settle_failure(&guess, Some(owner.id), LoginFailure::WrongPassword, context).await {
             Refusal::InvalidCredentials => Err(Refusal::Invalid(vec![FieldFault::new(
@@ -133,6 +139,13 @@ impl Doorbook {
             Ok(())
         })
         .await
+    }
+
+    /// A right password that the database was away for is not to count against its owner.
+    fn give_back_unless_settled(&self, refusal: &Refusal, guess: &Guess<'_>) {
+        if matches!(refusal, Refusal::Unavailable(_)) {
+            self.give_back_later(&guess.bucket, guess.reservation);
+        }
     }
 
     fn judge<'a>(&self, owner: Option<&'a Loaded>, matches: bool) -> Result<&'a Loaded, LoginFailure> {
@@ -183,20 +196,6 @@ impl Doorbook {
                     Ok(())
                 }
             }
-        })
-        .await
-    }
-
-    /// Nothing was verified, so nothing counts.
-    async fn release(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
-        let rule = self.policy.login;
-        retrying(async || {
-            let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
-            let counter = row.counter.clone().release(rule, now, guess.reservation);
-            let mut write = Write::new();
-            write.put_counter(&row, &counter, counter.forgotten_at(rule, now));
-            write.run(&self.db).await?;
-            Ok(())
         })
         .await
     }

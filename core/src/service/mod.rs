@@ -122,7 +122,7 @@ pub struct Doorbook {
     pub clock: Clock,
     pub hasher: Hasher,
     pub policy: Policy,
-    pub(crate) vault: Vault,
+    pub(crate) vault: Arc<Vault>,
     pub(crate) roots: Arc<RootRing>,
     pub(crate) access: AccessTokens,
     /// Who listens to the trail.
@@ -282,7 +282,7 @@ impl Doorbook {
             return Err(StartError::AccessTokens);
         }
         let vault = Vault::open(&db, Arc::clone(&roots)).await?;
-        Ok(Self { db, clock, hasher, policy, vault, roots, access, live: audit::Hub::default() })
+        Ok(Self { db, clock, hasher, policy, vault: Arc::new(vault), roots, access, live: audit::Hub::default() })
     }
 
     /// The database's time, to the millisecond: what events and projections are stamped with.

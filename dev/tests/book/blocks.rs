@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use doorbook_core::failpoint::Gate;
 use doorbook_core::service::admin::{Intervention, Order};
-use doorbook_core::service::{Context, Doorbook};
+use doorbook_core::service::{Context, Doorbook, Refusal};
 
 use crate::common::*;
 
@@ -150,4 +150,45 @@ async fn an_operator_unlocks_as_a_reset_does() {
         book.command_account(account, &Order::new(Intervention::Unlock, "asked by phone"), &operator).await.unwrap()
     );
     assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok");
+}
+
+/// Breaks when `core/src/service/login.rs`: `            self.give_back_later(&guess.bucket, guess.reservation);` → `            let _ = guess;`.
+#[tokio::test]
+async fn a_right_password_that_the_database_was_away_for_is_no_failure() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let login_of = |word| {
+        let (gate, hold) = Gate::new(&["login.verified"]);
+        let book = Arc::clone(&book);
+        (tokio::spawn(gate.around(async move { login(&book, ANA, word).await.map(drop) })), hold)
+    };
+    let mut waiting = Vec::new();
+    for text in [PASSWORD, PASSWORD, OTHER_PASSWORD] {
+        let (task, mut hold) = login_of(text);
+        assert!(hold.arrived().await.is_some());
+        waiting.push((task, hold));
+    }
+    // The disk is full for a while; a counter still finds its room.
+    let full = "create function full_disk() returns trigger language plpgsql as $$
+                    begin raise exception using errcode = 'disk_full'; end $$;
+                create trigger full_disk before insert on events for each statement execute function full_disk()";
+    sqlx::raw_sql(full).execute(&house.owner).await.unwrap();
+    for (task, hold) in waiting {
+        hold.pass();
+        assert!(matches!(task.await.unwrap(), Err(Refusal::Unavailable(_))));
+    }
+    sqlx::raw_sql("drop trigger full_disk on events").execute(&house.owner).await.unwrap();
+    let held = "select coalesce(sum(jsonb_array_length(state->'held')), 0)::bigint from counters";
+    let begun = std::time::Instant::now();
+    while house.number(held).await > 1 {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "both are given back");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    // The wrong one is none of them: it counts once its reservation has run out.
+    house.age_limits(31).await;
+    for _ in 0..4 {
+        assert_eq!(word(&login(&book, ANA, OTHER_PASSWORD).await), "wrong");
+    }
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked");
 }
