@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use doorbook_core::failpoint::Gate;
 use doorbook_core::limit::Rule;
 use doorbook_core::password::{Engine, HashCost, Hasher};
-use doorbook_core::service::Refusal;
+use doorbook_core::service::access::Caller;
 use doorbook_core::service::profile::ProfileChange;
+use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::store::jobs;
 use doorbook_core::value::PersonName;
 
@@ -279,15 +280,20 @@ async fn a_guess_whose_process_died_is_a_failure_after_thirty_seconds() {
     assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok");
 }
 
+/// Somebody who asks for changes of the own account.
+async fn signed_in(house: &House) -> (Arc<Doorbook>, Caller, Context) {
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    let session = login(&book, ANA, PASSWORD).await.unwrap();
+    let caller = book.authenticate(&session.access).await.unwrap();
+    (book, caller, anywhere().acting(caller.account))
+}
+
 /// Breaks when `core/src/service/profile.rs`: `self.count(&bucket, OWN_CHANGES, &context.origin).await?;` → ``.
 #[tokio::test]
 async fn an_account_changes_its_profile_sixty_times_an_hour_and_no_more() {
     let house = house().await;
-    let book = house.book().await;
-    register(&book, "ana@example.com").await.unwrap();
-    let session = login(&book, "ana@example.com", PASSWORD).await.unwrap();
-    let caller = book.authenticate(&session.access).await.unwrap();
-    let context = anywhere().acting(caller.account);
+    let (book, caller, context) = signed_in(&house).await;
     let rename = async |n: usize| {
         let change = ProfileChange {
             first_name: Some(PersonName::parse(&format!("Ana {n}")).unwrap()),
@@ -324,11 +330,7 @@ async fn a_limit_that_was_hit_is_noted_once_a_window_however_often_it_is_hit() {
 #[tokio::test]
 async fn an_account_changes_its_password_twenty_times_an_hour_and_no_more() {
     let house = house().await;
-    let book = house.book().await;
-    register(&book, "ana@example.com").await.unwrap();
-    let session = login(&book, "ana@example.com", PASSWORD).await.unwrap();
-    let caller = book.authenticate(&session.access).await.unwrap();
-    let context = anywhere().acting(caller.account);
+    let (book, caller, context) = signed_in(&house).await;
     let words = [PASSWORD, OTHER_PASSWORD].map(password);
     let change =
         async |n: usize| book.change_password(caller, &words[n % 2], &words[(n + 1) % 2], None, &context).await;
@@ -344,11 +346,7 @@ async fn an_account_changes_its_password_twenty_times_an_hour_and_no_more() {
 #[tokio::test]
 async fn an_account_logs_out_everywhere_sixty_times_an_hour_and_no_more() {
     let house = house().await;
-    let book = house.book().await;
-    register(&book, "ana@example.com").await.unwrap();
-    let session = login(&book, "ana@example.com", PASSWORD).await.unwrap();
-    let caller = book.authenticate(&session.access).await.unwrap();
-    let context = anywhere().acting(caller.account);
+    let (book, caller, context) = signed_in(&house).await;
     for _ in 0..60 {
         book.logout_all(caller, None, &context).await.unwrap();
     }
