@@ -254,15 +254,20 @@ async fn a_session_that_ends_while_its_new_password_is_hashed_sets_none() {
     login(&book, ANA, PASSWORD).await.unwrap();
 }
 
+/// A service that stores a password anew when somebody logs in with it.
+async fn dearer(house: &House) -> std::sync::Arc<Doorbook> {
+    let cost = HashCost { memory_kib: 128, time_cost: 1, parallelism: 1 };
+    let hasher = Hasher::start(cost, Engine::Argon2, std::num::NonZeroUsize::MIN).unwrap();
+    house.book_hashing(hasher, policy(), &secrets()).await
+}
+
 /// C024. Breaks when `core/src/service/password.rs`: `            if !still_proven(proven, &owner) {\n                return Ok(());` → `            if false {\n                return Ok(());`.
 #[tokio::test]
 async fn a_password_that_was_replaced_is_not_put_back_by_a_login_that_stores_it_anew() {
     let house = house().await;
     let book = house.book().await;
     register(&book, ANA).await.unwrap();
-    let cost = HashCost { memory_kib: 128, time_cost: 1, parallelism: 1 };
-    let hasher = Hasher::start(cost, Engine::Argon2, std::num::NonZeroUsize::MIN).unwrap();
-    let dearer = house.book_hashing(hasher, policy(), &secrets()).await;
+    let dearer = dearer(&house).await;
     let (gate, mut hold) = Gate::new(&["login.rehashed"]);
     let thief = tokio::spawn(gate.around(async move { word(&login(&dearer, ANA, PASSWORD).await) }));
     assert!(hold.arrived().await.is_some());
@@ -281,9 +286,7 @@ async fn a_password_that_a_login_stores_anew_meanwhile_is_still_the_one_that_was
     let house = house().await;
     let book = house.book().await;
     let (_, _, caller) = two_sessions(&book).await;
-    let cost = HashCost { memory_kib: 128, time_cost: 1, parallelism: 1 };
-    let hasher = Hasher::start(cost, Engine::Argon2, std::num::NonZeroUsize::MIN).unwrap();
-    let dearer = house.book_hashing(hasher, policy(), &secrets()).await;
+    let dearer = dearer(&house).await;
     let (gate, mut hold) = Gate::new(&["password_change.hashed"]);
     let slow = std::sync::Arc::clone(&book);
     let changed = tokio::spawn(gate.around(async move {
