@@ -1,10 +1,10 @@
-use doorbook_core::store::seal;
+use doorbook_core::store::{Db, Pooler, seal};
 use doorbook_dev::Role;
 
 use crate::common::*;
 
 pub async fn seal_all(house: &House) {
-    let worker = house.database.pool(Role::Worker).await.unwrap().into();
+    let worker = Db::new(&house.database.url_for(Role::Worker), 1, Pooler::None).unwrap();
     let unsealed = "select (select count(*) from events) - (select count(*) from event_seals)";
     // Transactions of other tests hold the sealer back as well: transaction ids are the cluster's.
     while sqlx::query_scalar::<_, i64>(unsealed).fetch_one(&house.owner).await.unwrap() > 0 {

@@ -22,7 +22,7 @@ async fn keeper(house: &House) -> Arc<Doorbook> {
     use doorbook_core::password::{Engine, HashCost, Hasher};
     let cost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 };
     let hasher = Hasher::start(cost, Engine::Argon2, std::num::NonZeroUsize::new(1).unwrap()).unwrap();
-    let db: Db = house.worker().await;
+    let db: Db = house.worker();
     Arc::new(Doorbook::open(db, hasher, policy(), &secrets()).await.unwrap())
 }
 
@@ -143,7 +143,7 @@ async fn walks_while_the_log_grows_see_every_sealed_event_once_and_in_order() {
     let admin = official(&book, "chief@example.org", AccountRole::Admin).await;
     let stop = Arc::new(AtomicBool::new(false));
     let keeping = tokio::spawn({
-        let (keeper, stop, sealer) = (keeper.clone(), stop.clone(), house.worker().await);
+        let (keeper, stop, sealer) = (keeper.clone(), stop.clone(), house.worker());
         async move {
             while !stop.load(Ordering::Relaxed) {
                 doorbook_core::store::seal::seal_batch(&sealer).await.unwrap();

@@ -109,9 +109,9 @@ impl House {
         Arc::new(Doorbook::open(pool, hasher, policy, secrets).await.unwrap())
     }
 
-    /// Connections of a worker.
-    pub async fn worker(&self) -> Db {
-        self.database.pool(Role::Worker).await.unwrap().into()
+    /// Connections of a worker, with the settings that it gives them.
+    pub fn worker(&self) -> Db {
+        Db::new(&self.database.url_for(Role::Worker), CONNECTIONS, Pooler::None).unwrap()
     }
 
     /// The only number a query of the owner's gives.
@@ -121,7 +121,7 @@ impl House {
 
     /// Seals everything. Transactions of other tests hold the sealer back as well: transaction ids are the cluster's.
     pub async fn seal(&self) {
-        let worker = self.worker().await;
+        let worker = self.worker();
         let unsealed = "select (select count(*) from events) - (select count(*) from event_seals)";
         let begun = Instant::now();
         loop {

@@ -40,7 +40,7 @@ pub async fn worker(house: &House) -> Arc<Doorbook> {
 pub async fn worker_with(house: &House, policy: Policy) -> Arc<Doorbook> {
     let cost = HashCost { memory_kib: 64, time_cost: 1, parallelism: 1 };
     let hasher = Hasher::start(cost, Engine::Argon2, NonZeroUsize::MIN).unwrap();
-    Arc::new(Doorbook::open(house.worker().await, hasher, policy, &secrets()).await.unwrap())
+    Arc::new(Doorbook::open(house.worker(), hasher, policy, &secrets()).await.unwrap())
 }
 
 async fn erase(book: &Doorbook, account: AccountId) -> Result<bool, Refusal> {

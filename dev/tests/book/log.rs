@@ -12,7 +12,7 @@ use doorbook_core::store::write::Write;
 use doorbook_core::store::{Db, Pooler, log, seal};
 use doorbook_core::value::JobId;
 use doorbook_dev::Role;
-use sqlx::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -142,7 +142,6 @@ fn spawn_followers(house: &House, db: &PgPool, stop: &Arc<AtomicBool>) -> Vec<Jo
 async fn every_committed_event_is_read_once_in_order_by_everyone() {
     let house = house().await;
     let auditor = house.database.pool(Role::Auditor).await.unwrap();
-    let sealers: Vec<_> = [(); 2].map(|()| house.database.url_for(Role::Worker)).into();
     let [stop_writing, stop_sealing, stop_reading] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
 
     let writer_pool = sqlx::postgres::PgPoolOptions::new()
@@ -153,9 +152,8 @@ async fn every_committed_event_is_read_once_in_order_by_everyone() {
     let writers: Vec<_> =
         (0..WRITERS).map(|_| tokio::spawn(write_until(writer_pool.clone(), stop_writing.clone()))).collect();
     let mut running = Vec::new();
-    for url in &sealers {
-        let db = Db::from(PgPool::connect(url).await.unwrap());
-        running.push(tokio::spawn(seal_until(db, stop_sealing.clone())));
+    for _ in 0..2 {
+        running.push(tokio::spawn(seal_until(house.worker(), stop_sealing.clone())));
     }
     let followers = spawn_followers(&house, &auditor, &stop_reading);
 
@@ -191,7 +189,7 @@ async fn every_committed_event_is_read_once_in_order_by_everyone() {
 async fn positions_are_dense_whoever_seals() {
     let house = house().await;
     let book = house.book().await;
-    let pools = [house.worker().await, house.worker().await];
+    let pools = [house.worker(), house.worker()];
     for n in 0..10 {
         register(&book, &format!("user{n}@example.com")).await.unwrap();
         at_once(4, |task| {
@@ -219,7 +217,7 @@ async fn an_event_of_an_open_transaction_waits_and_everything_behind_it_too() {
     let mut late = worker.acquire().await.unwrap();
     insert_event(&mut late, second, second, 1).await.unwrap();
     assert_eq!(
-        seal::seal_batch(&Db::from(worker.clone())).await.unwrap(),
+        seal::seal_batch(&house.worker()).await.unwrap(),
         0,
         "what commits late must not come behind a sealed one"
     );
@@ -259,6 +257,38 @@ async fn no_plan_made_on_an_empty_table_reads_all_of_it_when_it_has_grown() {
         .await
         .unwrap();
     assert!(!plan.iter().any(|line| line.contains("Seq Scan")), "{plan:?}");
+}
+
+/// Looks at the statement as Postgres holds it for the sealer. Were the cursor's values in its plan, Postgres would judge by the epoch, which is
+/// the same for all, and believe that hardly any event lies behind: of a million that wait it then sorts all for each batch.
+///
+/// Breaks when `core/src/store/db.rs`: `"plan_cache_mode = 'force_generic_plan'",` → `"plan_cache_mode = 'force_custom_plan'",`.
+#[tokio::test]
+async fn a_batch_is_read_from_where_the_last_ended_however_much_waits_behind_it() {
+    let house = house().await;
+    doorbook_dev::aged::append_life(&house.owner, 20_000, 100).await.unwrap();
+    let sealer = Db::new(&house.database.url_for(Role::Worker), 1, Pooler::None).unwrap();
+    // Whoever holds a transaction open elsewhere in the cluster holds the sealer back.
+    while seal::seal_batch(&sealer).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    house.alter("vacuum analyze events").await;
+    let read: Vec<(String, i32, String, i64)> = sqlx::query_as(
+        "select s.name, e.epoch, e.xid::text, e.seq from pg_prepared_statements s, (select * from event_seals order by position desc limit 1) e
+         where s.statement like $1",
+    )
+    .bind("%pg_snapshot_xmin%")
+    .fetch_all(&sealer)
+    .await
+    .unwrap();
+    let [(name, epoch, xid, seq)] = &read[..] else { panic!("the sealer's own statement is not found: {read:?}") };
+    let explain = format!("explain (analyze, timing off) execute {name}({epoch}, '{xid}', {seq}, {})", seal::BATCH);
+    let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&sealer).await.unwrap();
+    assert!(
+        plan.iter().any(|line| line.contains("Index Cond: (ROW(epoch, xid, seq) > ROW($1")),
+        "planned anew: {plan:#?}"
+    );
+    assert!(!plan.iter().any(|line| line.contains("Sort  (")), "all that waits is sorted: {plan:#?}");
 }
 
 /// Breaks when `core/src/store/write.rs`: `" and (select count(*) from {name}) >= 0"` → `", (select count(*) from {name}) >= 0"`.

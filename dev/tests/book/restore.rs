@@ -50,7 +50,7 @@ async fn a_restored_dump_is_complete_and_its_log_goes_on() {
         register(&book, &format!("user{n}@example.com")).await.unwrap();
     }
     let session = login(&book, "user0@example.com", PASSWORD).await.unwrap();
-    let worker = Db::from(house.database.pool(Role::Worker).await.unwrap());
+    let worker = house.worker();
     house.seal().await;
     let done = work_off_half(&worker).await;
     assert_eq!(done.len(), 3);
@@ -71,7 +71,7 @@ async fn a_restored_dump_is_complete_and_its_log_goes_on() {
     assert_eq!(sealed(&restored.owner).await, before);
 
     register(&book, "new@example.com").await.unwrap();
-    let worker = Db::from(restored.database.pool(Role::Worker).await.unwrap());
+    let worker = restored.worker();
     restored.seal().await;
     let after = sealed(&restored.owner).await;
     assert_eq!(after[..before.len()], before[..]);

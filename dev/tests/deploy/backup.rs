@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use doorbook_core::store::{Db, seal};
+use doorbook_core::store::{Db, Pooler, seal};
 use doorbook_dev::{Cluster, Database, Role, ensure_binaries, free_port, lives, stand};
 use sqlx::{AssertSqlSafe, PgPool};
 
@@ -47,12 +47,13 @@ async fn number(db: &PgPool, sql: &'static str) -> i64 {
 
 /// Other tests' transactions hold the sealer back as well.
 async fn seal_all(database: &Database) {
-    let (worker, mut moved) = (database.pool(Role::Worker).await.unwrap(), Instant::now());
+    let owner = database.pool(Role::Migrator).await.unwrap();
+    let (worker, mut moved) = (Db::new(&database.url_for(Role::Worker), 1, Pooler::None).unwrap(), Instant::now());
     let unsealed = "select (select count(*) from events) - (select count(*) from event_seals)";
     loop {
-        if seal::seal_batch(&Db::from(worker.clone())).await.unwrap() > 0 {
+        if seal::seal_batch(&worker).await.unwrap() > 0 {
             moved = Instant::now();
-        } else if number(&worker, unsealed).await == 0 {
+        } else if number(&owner, unsealed).await == 0 {
             // Asked only now: it reads both tables whole.
             return;
         }
