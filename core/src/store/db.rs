@@ -156,6 +156,7 @@ impl Db {
 
     /// Runs a query by itself, straight at Postgres. The connection of one that is given up is nobody's until it has been answered or closed.
     async fn run<T>(&self, query: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> sqlx::Result<T> {
+        crate::failpoint!("db.statement");
         let (began, mut lease) = (Instant::now(), None);
         let answer = async { query(lease.insert(self.acquire().await?).connection()?).await };
         let answer = answered(self.answers_within, answer).await;
@@ -277,7 +278,7 @@ impl Tx {
 impl Drop for Tx {
     fn drop(&mut self) {
         if let Some(lease) = &mut self.lease {
-            lease.close_on_drop();
+            lease.part();
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use doorbook_core::store::wake::Wakes;
 use doorbook_core::store::{Db, Patience, Pooler, query};
 use doorbook_dev::{Database, Role};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::common::{cluster, stand};
 use crate::way::Way;
@@ -70,6 +70,30 @@ async fn a_listener_that_comes_back_finds_room_though_every_connection_is_kept()
     assert_eq!(db.connections(), (2, 2, 2));
     let listening = Wakes::listen(&db, None).await.unwrap();
     assert!(listening.is_some() && query::now(&db).await.is_ok());
+}
+
+/// A network that has forgotten a connection swallows what is sent on it, for minutes or for ever; a new one gets through.
+/// C105. Breaks when `core/src/store/db/connections.rs`: `self.home.examine(connection, self.opened, self.place.take(), ANSWER_TIMEOUT);` → `drop(connection);`.
+#[tokio::test]
+async fn a_connection_whose_request_is_given_up_while_nothing_is_heard_on_it_makes_room_for_another() {
+    const CONNECTIONS: u64 = 2;
+    let database = Database::fresh(cluster().await).await.unwrap();
+    let way = Way::later(0);
+    let port = way.to(cluster().await.postgres().port()).await;
+    let db = Db::new(&database.url_at(port, Role::Worker), u32::try_from(CONNECTIONS).unwrap(), Pooler::None).unwrap();
+    let slow = || sqlx::query("select pg_sleep(0.3)").execute(&db);
+    tokio::try_join!(slow(), slow()).unwrap();
+    assert_eq!(way.taken.load(Ordering::Relaxed), CONNECTIONS);
+
+    way.swallowed.store(CONNECTIONS, Ordering::Relaxed);
+    for _ in 0..CONNECTIONS {
+        let given_up = timeout(Duration::from_millis(100), query::now(&db)).await;
+        assert!(given_up.is_err(), "nothing is heard");
+    }
+    let began = Instant::now();
+    while query::now(&db).await.is_err() {
+        assert!(began.elapsed() < Duration::from_secs(30), "no place for another connection");
+    }
 }
 
 /// C105. Breaks when `core/src/store/db/connections.rs`: `let entry = if goes_on {` → `let entry = if true {`.

@@ -14,11 +14,16 @@ pub struct Way {
     pub later: AtomicU64,
     /// Times that something was asked.
     pub asked: AtomicU64,
+    /// Connections that have come this way.
+    pub taken: AtomicU64,
+    /// So many of the first of them are swallowed: nothing gets through on them, and nobody is told.
+    pub swallowed: AtomicU64,
 }
 
 impl Way {
     pub fn later(millis: u64) -> Arc<Self> {
-        Arc::new(Self { later: AtomicU64::new(millis), asked: AtomicU64::new(0) })
+        let [later, asked, taken, swallowed] = [millis, 0, 0, 0].map(AtomicU64::new);
+        Arc::new(Self { later, asked, taken, swallowed })
     }
 
     /// Begins at the port that it gives, and leads to the server on `port`.
@@ -31,11 +36,15 @@ impl Way {
                 let (client, _) = listener.accept().await.unwrap();
                 let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
                 let ((mut asks, mut hears), (mut answers, mut takes)) = (client.into_split(), server.into_split());
-                let (there, back) = (Arc::clone(&way), Arc::clone(&way));
+                let (there, back, number) =
+                    (Arc::clone(&way), Arc::clone(&way), way.taken.fetch_add(1, Ordering::Relaxed));
                 tokio::spawn(async move {
                     let mut question = vec![0; 64 * 1024];
                     while let Ok(read @ 1..) = asks.read(&mut question).await {
                         there.asked.fetch_add(1, Ordering::Relaxed);
+                        if number < there.swallowed.load(Ordering::Relaxed) {
+                            continue;
+                        }
                         if takes.write_all(&question[..read]).await.is_err() {
                             break;
                         }

@@ -1,8 +1,8 @@
 //! Connections on their way from one statement to the next.
 //!
 //! sqlx's pool asks each connection that it is given back whether it is well, a round trip a statement, and lets nobody have it meanwhile. One
-//! whose statements were all answered is well: it is kept here, and the next statement has it at once. What broke off goes back to sqlx,
-//! which asks, and opens and counts them all.
+//! whose statements were all answered is well: it is kept here, and the next statement has it at once. What broke off is asked first. sqlx
+//! opens and counts them all.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,9 +11,12 @@ use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgDatabaseError, PgSeverity, Postgres};
 use sqlx::{Connection as _, PgConnection, PgPool};
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+
+use super::patience::ANSWER_TIMEOUT;
 
 /// How often a request for which a connection is opened looks for one that somebody else has given back.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -108,11 +111,38 @@ impl Connections {
         Ok(place)
     }
 
-    /// Has sqlx ask all that are idle whether they are well: one was found dead, and they have waited beside it.
-    pub(super) fn distrust(&self) {
+    /// Asks all that are idle whether they are well: one was found dead, and they have waited beside it.
+    pub(super) fn distrust(self: &Arc<Self>) {
         let kept = std::mem::take(&mut *self.lock());
-        let others: Vec<_> = std::iter::from_fn(|| self.pool.try_acquire()).collect();
-        drop((kept, others));
+        let others = std::iter::from_fn(|| self.pool.try_acquire()).map(|connection| (connection, Instant::now()));
+        let idle: Vec<_> = kept.into_iter().map(|kept| (kept.connection, kept.opened)).chain(others).collect();
+        for (connection, opened) in idle {
+            self.examine(connection, opened, None, ANSWER_TIMEOUT);
+        }
+    }
+
+    /// Keeps a connection if it answers in time, behind whatever was asked on it before; otherwise it is closed without a word. sqlx would ask
+    /// without an end, and have no place for another one meanwhile: for minutes when the network swallows what is sent, or for ever.
+    fn examine(
+        self: &Arc<Self>,
+        mut connection: PoolConnection<Postgres>,
+        opened: Instant,
+        place: Option<OwnedSemaphorePermit>,
+        time: Duration,
+    ) {
+        let home = Arc::clone(self);
+        let examined = async move {
+            match timeout(time, connection.ping()).await {
+                Ok(Ok(())) => home.keep(connection, opened),
+                Ok(Err(_)) | Err(_) => drop(connection.detach()),
+            }
+            // Last: who waits for it finds the connection, or room for one.
+            drop(place);
+        };
+        // Without a runtime the process ends.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(examined);
+        }
     }
 
     fn lease(
@@ -121,7 +151,7 @@ impl Connections {
         opened: Instant,
         place: OwnedSemaphorePermit,
     ) -> Lease {
-        Lease { connection: Some(connection), home: Arc::clone(self), opened, _place: place }
+        Lease { connection: Some(connection), home: Arc::clone(self), opened, place: Some(place) }
     }
 
     async fn place(&self) -> sqlx::Result<OwnedSemaphorePermit> {
@@ -190,14 +220,14 @@ impl Connections {
     }
 }
 
-/// A connection that somebody has. Dropped in the middle of a statement, it goes back to sqlx.
+/// A connection that somebody has. Dropped in the middle of a statement, it is asked whether it is well.
 #[derive(Debug)]
 pub(super) struct Lease {
     connection: Option<PoolConnection<Postgres>>,
     home: Arc<Connections>,
     opened: Instant,
     // Last: who waits for it finds the connection.
-    _place: OwnedSemaphorePermit,
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl Lease {
@@ -230,19 +260,23 @@ impl Lease {
     /// Lets a statement end for which nobody waits any more, if it does so in time. A connection that is well stays: a server that is slow takes
     /// much longer to open another one, and what is closed for being slow would make the next request slower still.
     pub(super) fn outlast(mut self, time: Duration) {
-        tokio::spawn(async move {
-            let Ok(connection) = self.connection() else { return };
-            match timeout(time, connection.ping()).await {
-                Ok(Ok(())) => self.give_back(),
-                Ok(Err(_)) | Err(_) => self.close(),
-            }
-        });
+        if let Some(connection) = self.connection.take() {
+            self.home.examine(connection, self.opened, self.place.take(), time);
+        }
     }
 
-    /// Closes it, politely, when it is dropped.
-    pub(super) fn close_on_drop(&mut self) {
-        if let Some(connection) = &mut self.connection {
+    /// Closes it politely.
+    pub(super) fn part(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
             connection.close_on_drop();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.home.examine(connection, self.opened, self.place.take(), ANSWER_TIMEOUT);
         }
     }
 }
