@@ -10,9 +10,10 @@ use doorbook_core::service::login::Login;
 use doorbook_core::service::register::Registration;
 use doorbook_core::service::{Context, Doorbook, Refusal, start};
 use doorbook_core::store::keys::Vault;
+use doorbook_core::store::query::accounts::{self, Filter};
 use doorbook_core::store::{Db, Pooler, log, rebuild, seal};
 use doorbook_core::token::keys::RootRing;
-use doorbook_core::value::{ClientOrigin, Email, EventId, PersonName};
+use doorbook_core::value::{AccountId, ClientOrigin, Email, EventId, PersonName};
 use doorbook_dev::{Cluster, Database, Role, Stand};
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::task::JoinSet;
@@ -260,5 +261,40 @@ async fn accounts_are_compared_without_reading_the_streams_of_all_sessions() {
     });
     let (report, read) = read_by(&cluster, &database, ROWS, ask).await;
     assert!(report.differences.is_empty(), "{:?}", report.differences);
+    assert!(read < MONTH / 10, "{read} rows were read");
+}
+
+/// Breaks when `core/src/store/query/accounts.rs`: `(Some(only), ..) => {` → `(Some(only), ..) if false => {`.
+#[tokio::test]
+async fn an_account_and_a_page_of_accounts_are_found_without_reading_all() {
+    const ROWS: &str = "select (seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint from pg_stat_user_tables where relname = 'accounts'";
+    let cluster = Cluster::start(options()).await.unwrap();
+    let database = Database::fresh(&cluster).await.unwrap();
+    let superuser = PgPool::connect(&cluster.superuser_url(database.name())).await.unwrap();
+    let accounts = format!(
+        "insert into accounts (account_id, locale, status, created_at)
+             select overlay(uuid7_floor(now())::text placing lpad(to_hex(n), 12, '0') from 25)::uuid, 'en', 'active', now() from generate_series(1, {MONTH}) n;
+         insert into streams (stream_id, kind, version) select account_id, 'account', 1 from accounts;
+         analyze"
+    );
+    sqlx::raw_sql(AssertSqlSafe(accounts)).execute(&superuser).await.unwrap();
+    let ids = "select account_id from accounts order by account_id limit 100";
+    let ids: Vec<uuid::Uuid> = sqlx::query_scalar(ids).fetch_all(&superuser).await.unwrap();
+    superuser.close().await;
+    let filter = Filter { only: None, before: None, status: None, role: None };
+    let ask = Box::pin(async {
+        let api = Db::open(&database.url_for(Role::Api), 1, Pooler::None).await.unwrap();
+        let roots = RootRing::new(b"a key of at least thirty-two bytes, for a test", &[]);
+        let vault = Vault::open(&api, roots).await.unwrap();
+        let last = Some(AccountId(ids[99]));
+        let listed = async |filter| {
+            let listed = accounts::listed(&api, &vault, &filter, 50).await.unwrap();
+            listed.into_iter().map(|account| account.id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(Filter { only: last, ..filter }).await, ids[99..]);
+        let page: Vec<_> = ids[49..99].iter().rev().copied().collect();
+        assert_eq!(listed(Filter { before: last, ..filter }).await, page);
+    });
+    let ((), read) = read_by(&cluster, &database, ROWS, ask).await;
     assert!(read < MONTH / 10, "{read} rows were read");
 }

@@ -294,49 +294,56 @@ pub async fn of_ids(db: &Db, vault: &Vault, ids: &[Uuid]) -> Result<Vec<Listed>,
     Ok(listed)
 }
 
-/// Whom a list is about. One query for all, and one for each index of those who are few: a single query for everything would be
-/// planned without knowing what it is asked.
+/// Whom a list is about. One query for each way to them that an index knows: a single one for everything would be planned without knowing
+/// what it is asked, and read everybody.
 async fn ids(db: &Db, filter: &Filter, limit: i64) -> Result<Vec<Uuid>, StoreError> {
-    let (only, before) = (filter.only.map(|id| id.0), filter.before.map(|id| id.0));
-    let status = filter.status.map(Status::as_str);
-    let ids = match (filter.role, filter.status) {
-        (Some(role), _) => {
+    let before = filter.before.map_or(Uuid::max(), |id| id.0);
+    let (status, role) = (filter.status.map(Status::as_str), filter.role.map(Role::as_str));
+    let ids = match (filter.only, filter.role, filter.status) {
+        (Some(only), ..) => {
             sqlx::query_scalar!(
                 "select account_id from accounts
-                 where roles <> '{}' and $1 = any(roles) and ($2::text is null or status = $2)
-                   and ($3::uuid is null or account_id = $3) and ($4::uuid is null or account_id < $4)
-                 order by account_id desc limit $5",
+                 where account_id = $1 and account_id < $2 and ($3::text is null or status = $3)
+                   and ($4::text is null or $4 = any(roles))",
+                only.0,
+                before,
+                status,
+                role
+            )
+            .fetch_all(db)
+            .await?
+        }
+        (_, Some(role), _) => {
+            sqlx::query_scalar!(
+                "select account_id from accounts
+                 where roles <> '{}' and $1 = any(roles) and ($2::text is null or status = $2) and account_id < $3
+                 order by account_id desc limit $4",
                 role.as_str(),
                 status,
-                only,
                 before,
                 limit
             )
             .fetch_all(db)
             .await?
         }
-        (None, None | Some(Status::Active)) => {
+        (_, None, None | Some(Status::Active)) => {
             sqlx::query_scalar!(
                 "select account_id from accounts
-                 where ($1::text is null or status = $1) and ($2::uuid is null or account_id = $2)
-                   and ($3::uuid is null or account_id < $3)
-                 order by account_id desc limit $4",
+                 where ($1::text is null or status = $1) and account_id < $2
+                 order by account_id desc limit $3",
                 status,
-                only,
                 before,
                 limit
             )
             .fetch_all(db)
             .await?
         }
-        (None, Some(_)) => {
+        (_, None, Some(status)) => {
             sqlx::query_scalar!(
                 "select account_id from accounts
-                 where status <> 'active' and status = $1 and ($2::uuid is null or account_id = $2)
-                   and ($3::uuid is null or account_id < $3)
-                 order by account_id desc limit $4",
-                status,
-                only,
+                 where status <> 'active' and status = $1 and account_id < $2
+                 order by account_id desc limit $3",
+                status.as_str(),
                 before,
                 limit
             )
