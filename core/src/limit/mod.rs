@@ -135,6 +135,17 @@ impl Counter {
         Some(until)
     }
 
+    /// The same for a target whose account stands unlocked, whatever was counted while it was nobody's or could not be locked: the next
+    /// failure locks it, and its owner is told. Blocked without a lock it would be for ever, and nobody would know.
+    #[must_use]
+    pub fn unlocked(self, rule: Rule, now: Timestamp, target: Target) -> Self {
+        let mut counter = self.at(rule, now);
+        for (_, run) in counter.runs.iter_mut().filter(|(whose, _)| *whose == target) {
+            *run = (*run).min(CONSECUTIVE_FAILURES_MAX - 1);
+        }
+        counter
+    }
+
     /// Asks for one guess at `target`. `id` names the reservation until it is settled.
     #[must_use]
     pub fn reserve(self, rule: Rule, now: Timestamp, id: Uuid, target: Target) -> Admission {

@@ -95,7 +95,11 @@ fn the_hundredth_failure_in_a_row_locks_and_windows_do_not_help() {
         assert_eq!(failure.locked, n == 99, "failure {n}");
         counter = failure.counter;
     }
-    assert!(matches!(counter.reserve(RULE, at(10_000_000), id(2), ANA), Admission::Blocked { .. }));
+    assert!(matches!(counter.clone().reserve(RULE, at(10_000_000), id(2), ANA), Admission::Blocked { .. }));
+    // Of an account that stands unlocked all the same the next one does.
+    let unlocked = counter.unlocked(RULE, at(10_000_000), ANA);
+    let next = granted(unlocked.reserve(RULE, at(10_000_000), id(2), ANA)).settle_failure(RULE, at(10_000_000), id(2));
+    assert!(next.locked);
 }
 
 #[test]

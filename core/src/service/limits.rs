@@ -83,7 +83,7 @@ impl Doorbook {
                     return;
                 }
             }
-            tracing::warn!("a right password counts as a failed guess: the database was away");
+            tracing::warn!("a guess that was not wrong counts as a failure: the database was away");
         });
     }
 

@@ -48,6 +48,9 @@ pub struct Tokens {
     pub device: Option<OpaqueToken>,
 }
 
+/// What failures too many lead to.
+const LOCK: Command = Command::Lock { failures: crate::limit::CONSECUTIVE_FAILURES_MAX };
+
 /// A verified guess on its way to be settled.
 struct Guess<'a> {
     email: &'a Email,
@@ -56,6 +59,8 @@ struct Guess<'a> {
     target: Bucket,
     reservation: Uuid,
     known_device: Option<DeviceId>,
+    /// Whether there is an account that the hundredth failure locks.
+    lockable: bool,
 }
 
 impl Doorbook {
@@ -66,7 +71,7 @@ impl Doorbook {
         let known_device = self.known_device(login.device_token.as_deref(), owner_id).await?;
         let epoch = owner.as_ref().map_or(0, |owner| owner.account.session_epoch);
         let bucket = login_bucket(&login.email, known_device, epoch);
-        let guess = guess(&login.email, bucket, known_device);
+        let guess = guess(&login.email, owner.as_ref(), bucket, known_device);
         let network = network_bucket("login_network", &context.origin);
         self.reserve(&guess, known_device.is_none().then_some(&network)).await?;
         crate::failpoint!("login.reserved");
@@ -74,8 +79,7 @@ impl Doorbook {
         let verified = match self.hasher.verify(secret, &login.password).await {
             Ok(verified) => verified,
             Err(error) => {
-                // Nothing was verified, so nothing counts.
-                self.give_back(&guess.bucket, guess.reservation).await?;
+                self.give_back_unverified(&guess).await;
                 return Err(error.into());
             }
         };
@@ -104,13 +108,12 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         let email = owner.email().ok_or(Refusal::Unauthenticated)?;
-        let guess = guess(&email, identifier_bucket("login", &email), None);
+        let guess = guess(&email, Some(owner), identifier_bucket("login", &email), None);
         self.reserve(&guess, None).await?;
         let verified = match self.hasher.verify(owner.secret.as_deref(), password).await {
             Ok(verified) => verified,
             Err(error) => {
-                // Nothing was verified, so nothing counts.
-                self.give_back(&guess.bucket, guess.reservation).await?;
+                self.give_back_unverified(&guess).await;
                 return Err(error.into());
             }
         };
@@ -139,6 +142,13 @@ impl Doorbook {
             Ok(())
         })
         .await
+    }
+
+    /// What was not verified does not count, even if the database is away as well.
+    async fn give_back_unverified(&self, guess: &Guess<'_>) {
+        if self.give_back(&guess.bucket, guess.reservation).await.is_err() {
+            self.give_back_later(&guess.bucket, guess.reservation);
+        }
     }
 
     /// A right password that the database was away for is not to count against its owner.
@@ -184,7 +194,11 @@ impl Doorbook {
                 return Err(Refusal::Limited { retry_after: rule.window });
             }
             crate::failpoint!("login.read");
-            match row.counter.clone().reserve(rule, now, guess.reservation, row.target(&guess.target)) {
+            let (mut counter, target) = (row.counter.clone(), row.target(&guess.target));
+            if guess.lockable {
+                counter = counter.unlocked(rule, now, target);
+            }
+            match counter.reserve(rule, now, guess.reservation, target) {
                 Admission::Blocked { until } => Err(Refusal::Blocked { retry_after: wait(until, now) }),
                 Admission::Busy => Err(Refusal::Busy),
                 Admission::Granted(counter) => {
@@ -219,8 +233,7 @@ impl Doorbook {
             // Guards in order: account, minute, stream of attempts, counter.
             if failure.locked
                 && let Some(loaded) = &loaded
-                && let Ok(events) =
-                    decide(&loaded.account, Command::Lock { failures: crate::limit::CONSECUTIVE_FAILURES_MAX })
+                && let Ok(events) = decide(&loaded.account, LOCK)
                 && !events.is_empty()
             {
                 locked = batch.account(loaded, events, None)?.1.first().copied();
@@ -358,8 +371,14 @@ impl Doorbook {
     }
 }
 
-fn guess(email: &Email, bucket: Bucket, known_device: Option<DeviceId>) -> Guess<'_> {
-    Guess { email, bucket, target: login_target(email), reservation: Uuid::from_bytes(random()), known_device }
+fn guess<'a>(email: &'a Email, owner: Option<&Loaded>, bucket: Bucket, known_device: Option<DeviceId>) -> Guess<'a> {
+    let (target, reservation) = (login_target(email), Uuid::from_bytes(random()));
+    Guess { email, bucket, target, reservation, known_device, lockable: owner.is_some_and(is_lockable) }
+}
+
+/// Whether a failure too many locks an account: it has not been locked, and is in use.
+pub(super) fn is_lockable(owner: &Loaded) -> bool {
+    decide(&owner.account, LOCK).is_ok_and(|events| !events.is_empty())
 }
 
 /// Who a guess is at.

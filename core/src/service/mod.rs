@@ -39,7 +39,7 @@ pub mod system;
 pub mod verify;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -58,6 +58,9 @@ use crate::value::{AccountId, ClientOrigin, Locale};
 /// Decisions are made this often when somebody else was faster, then the caller gets 503. Source: measured with 100 commands at
 /// once on one account through two processes; at 5 tries and pauses of some 10 ms a fifth of them was refused.
 const CONFLICTS_MAX: u32 = 20;
+/// No decision is made again after so long: its client has been told to come back, and what holds the rows may hold them for minutes, as an
+/// operator's lock on a table does.
+const CONFLICTS_WITHIN: Duration = Duration::from_secs(5);
 /// Bound of the first pause between two tries, in microseconds; it doubles each time.
 const PAUSE_FIRST_MICROS: u64 = 4_000;
 /// Bound of any pause, in microseconds: all of them together are two seconds or so.
@@ -291,15 +294,16 @@ impl Doorbook {
     }
 }
 
-/// Runs `attempt` until it does not end in a conflict, at most `CONFLICTS_MAX` times. Pauses are drawn from a range that doubles:
+/// Runs `attempt` until it does not end in a conflict, at most `CONFLICTS_MAX` times and within `CONFLICTS_WITHIN`. Pauses are drawn from a range that doubles:
 /// of many that want the same row each finds a moment of its own.
 pub(crate) async fn retrying<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Refusal>
 where
     F: Future<Output = Result<T, Refusal>>,
 {
+    let began = Instant::now();
     for round in 1..CONFLICTS_MAX {
         match attempt().await {
-            Err(Refusal::Unavailable(StoreError::Conflict)) => {
+            Err(Refusal::Unavailable(StoreError::Conflict)) if began.elapsed() < CONFLICTS_WITHIN => {
                 let bound = (PAUSE_FIRST_MICROS << (round - 1)).min(PAUSE_MAX_MICROS);
                 let chance = u64::from(u32::from_be_bytes(crate::token::random()));
                 tokio::time::sleep(Duration::from_micros((chance * bound) >> 32)).await;

@@ -115,6 +115,28 @@ async fn the_hundredth_failure_in_a_row_locks_the_account_until_its_owner_resets
     assert_eq!(house.events("AccountUnlocked").await, 1);
 }
 
+/// C010. Breaks when `core/src/service/login.rs`: `            if guess.lockable {` → `            if false {`.
+#[tokio::test]
+async fn a_hundred_failures_at_an_address_of_nobody_do_not_keep_out_whoever_registers_it() {
+    let house = house().await;
+    let book = house.book_with(policy_with(|policy| policy.login.max = 200), &secrets()).await;
+    fails(&book, ANA, 100).await;
+    house.age_limits(86_400).await;
+    assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked", "of nobody as of anybody");
+    register(&book, ANA).await.unwrap();
+    // They still count: the next one locks, and the owner is told.
+    fails(&book, ANA, 1).await;
+    assert_eq!(house.events("AccountLocked").await, 1);
+    reset(&house, &book, OTHER_PASSWORD).await;
+    assert_eq!(word(&login(&book, ANA, OTHER_PASSWORD).await), "ok");
+
+    let other = "other@example.com";
+    fails(&book, other, 100).await;
+    house.age_limits(86_400).await;
+    register(&book, other).await.unwrap();
+    assert_eq!(word(&login(&book, other, PASSWORD).await), "ok");
+}
+
 /// C010. Breaks when `core/src/service/login.rs`: `                || owner.account.locked_at.is_some()` → ``.
 #[tokio::test]
 async fn a_right_password_that_was_verified_before_the_lock_does_not_get_in_behind_it() {
@@ -152,7 +174,7 @@ async fn an_operator_unlocks_as_a_reset_does() {
     assert_eq!(word(&login(&book, ANA, PASSWORD).await), "ok");
 }
 
-/// Breaks when `core/src/service/login.rs`: `            self.give_back_later(&guess.bucket, guess.reservation);` → `            let _ = guess;`.
+/// Breaks when `core/src/service/login.rs`: `        if matches!(refusal, Refusal::Unavailable(_)) {` → `        if false {`.
 #[tokio::test]
 async fn a_right_password_that_the_database_was_away_for_is_no_failure() {
     let house = house().await;

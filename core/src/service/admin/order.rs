@@ -8,7 +8,7 @@ use crate::limit::Admission;
 use crate::service::access::{Caller, Right};
 use crate::service::append::{Batch, Hand, MailOrder};
 use crate::service::idempotent::IdempotencyHeader;
-use crate::service::login::{login_bucket, login_target};
+use crate::service::login::{is_lockable, login_bucket, login_target};
 use crate::service::{Context, Doorbook, Refusal};
 use crate::session::RevokeReason;
 use crate::store::keys::identifiers::Bucket;
@@ -244,8 +244,11 @@ impl Doorbook {
         let Some(email) = loaded.email() else { return Ok(None) };
         let (row, now) = counters::read(&self.db, &self.vault, bucket).await?;
         // Asked as a guess would ask; nothing is written.
-        let target = row.target(&login_target(&email));
-        Ok(match row.counter.reserve(self.policy.login, now, Uuid::nil(), target) {
+        let (mut counter, target, rule) = (row.counter.clone(), row.target(&login_target(&email)), self.policy.login);
+        if is_lockable(loaded) {
+            counter = counter.unlocked(rule, now, target);
+        }
+        Ok(match counter.reserve(rule, now, Uuid::nil(), target) {
             Admission::Blocked { until } => Some(until),
             Admission::Granted(_) | Admission::Busy => None,
         })
