@@ -1,8 +1,10 @@
 //! Commands against each other and against death: each happens as a whole or not at all, and all of them in some order.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use doorbook_core::failpoint::Gate;
 use doorbook_core::service::access::Caller;
 use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::profile::ProfileChange;
@@ -13,6 +15,8 @@ use sqlx::{AssertSqlSafe, PgPool};
 use crate::common::*;
 
 const ANA: &str = "ana@example.com";
+
+type Command = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
 /// C083. Breaks when `core/src/service/mod.rs`: `const CONFLICTS_MAX: u32 = 20;` → `const CONFLICTS_MAX: u32 = 1;`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,6 +112,115 @@ async fn of_changes_proven_by_one_password_one_happens() {
     house.assert_whole().await;
 }
 
+/// What an account may be asked to do, by name.
+const COMMANDS: [&str; 16] = [
+    "register",
+    "log in",
+    "guess",
+    "refresh",
+    "log out",
+    "log out everywhere",
+    "end a session",
+    "change the profile",
+    "change the password",
+    "ask for a reset",
+    "reset",
+    "verify",
+    "ask for another address",
+    "take the other address",
+    "ask for deletion",
+    "erase",
+];
+
+/// One of [`COMMANDS`] for an account of its own that has a session, ready to be run.
+async fn command(house: &House, book: &Arc<Doorbook>, name: &'static str, number: usize) -> Command {
+    let (address, context) =
+        (format!("user{number}@example.com"), from(&format!("198.18.{}.{}", number / 256, number % 256)));
+    let book = Arc::clone(book);
+    if name == "register" {
+        return Box::pin(async move { register_from(&book, &address, &context).await });
+    }
+    register_from(&book, &address, &context).await.unwrap();
+    let tokens = login_from(&book, &address, PASSWORD, None, &context).await.unwrap();
+    let caller = book.authenticate(&tokens.access).await.unwrap();
+    let acting = context.clone().acting(caller.account);
+    let other = email(&format!("other{number}@example.com"));
+    let link = match name {
+        "reset" => {
+            book.request_reset(&email(&address), None, &context).await.unwrap();
+            house.reset_link().await
+        }
+        "verify" => house.link(&book, "verify").await,
+        "take the other address" => {
+            book.request_email_change(caller, &password(PASSWORD), &other, None, &acting).await.unwrap();
+            house.link(&book, "email_change_confirm").await
+        }
+        _ => String::new(),
+    };
+    Box::pin(async move {
+        let (old, new) = (password(PASSWORD), password(OTHER_PASSWORD));
+        match name {
+            "log in" => login_from(&book, &address, PASSWORD, None, &context).await.map(drop),
+            "guess" => match login_from(&book, &address, OTHER_PASSWORD, None, &context).await {
+                Err(Refusal::InvalidCredentials) => Ok(()),
+                other => other.map(drop),
+            },
+            "refresh" => book.refresh(tokens.refresh.expose(), &context).await.map(drop),
+            "log out" => book.logout(tokens.refresh.expose(), &context).await,
+            "log out everywhere" => book.logout_all(caller, None, &acting).await,
+            "end a session" => book.revoke_session(caller, tokens.session, &acting).await,
+            "change the profile" => {
+                let change = ProfileChange { first_name: None, last_name: None, locale: Some(Locale::Es) };
+                book.update_profile(caller, &change, None, &acting).await.map(drop)
+            }
+            "change the password" => book.change_password(caller, &old, &new, None, &acting).await,
+            "ask for a reset" => book.request_reset(&email(&address), None, &context).await,
+            "reset" => book.confirm_reset(&link, &new, None, &context).await,
+            "verify" => book.verify_email(&link, None, &context).await,
+            "ask for another address" => book.request_email_change(caller, &old, &other, None, &acting).await,
+            "take the other address" => book.confirm_email_change(&link, None, &context).await,
+            "ask for deletion" => book.request_deletion(caller, &old, None, &acting).await.map(drop),
+            "erase" => {
+                let erase = Order::new(Intervention::Erase, "test");
+                book.command_account(caller.account, &erase, &Context::operator(uuid::Uuid::nil())).await.map(drop)
+            }
+            other => panic!("there is no command {other}"),
+        }
+    })
+}
+
+/// Every command dies before each of its statements in turn, the first as the last, and once not at all.
+/// C086. Breaks when `core/src/service/append.rs`: `let now = self.into_write().run(&doorbook.db).await?;` → `let mut this = self; let mut events = Write::new(); events.events(std::mem::take(&mut this.events)); events.run(&doorbook.db).await?; let now = this.into_write().run(&doorbook.db).await?;`.
+#[tokio::test]
+async fn a_command_that_dies_between_two_of_its_statements_leaves_all_or_nothing() {
+    let house = house().await;
+    let book = house.book().await;
+    let (mut number, mut places) = (0, 0);
+    for name in COMMANDS {
+        for survives in 0.. {
+            number += 1;
+            let (gate, mut hold) = Gate::new(&["db.statement"]);
+            let running = tokio::spawn(gate.around(command(&house, &book, name, number).await));
+            let mut done = 0;
+            while done < survives && hold.arrived().await.is_some() {
+                hold.pass();
+                done += 1;
+            }
+            if hold.arrived().await.is_none() {
+                running.await.unwrap().unwrap();
+                println!("figure: {name}: dies before each of its {survives} statements");
+                assert!(survives > 0, "{name} has statements");
+                places += survives;
+                break;
+            }
+            running.abort();
+            assert!(running.await.unwrap_err().is_cancelled(), "{name} was stopped");
+            house.assert_whole().await;
+        }
+    }
+    println!("figure: {} commands died at {places} places", COMMANDS.len());
+}
+
 async fn some_flow(book: Arc<Doorbook>, n: u64) {
     let (address, context) = (format!("user{}@example.com", n / 3), from(&format!("198.18.{}.{}", n / 256, n % 256)));
     // How far it comes is up to who kills it; what it leaves behind is what is looked at.
@@ -152,7 +265,8 @@ async fn a_command_that_is_killed_leaves_all_or_nothing() {
             finished += u64::from(flow.await.is_ok());
         }
     }
-    assert!(cut > 0, "some statements were cut off; {finished} flows came to their end");
+    println!("figure: {cut} statements were cut off, {finished} flows came to their end");
+    assert!(cut > 0, "some statements were cut off");
     assert!(house.number("select count(*) from accounts").await > 0, "some came far enough");
     house.quiet().await;
     house.assert_whole().await;
