@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::check::{Verdict, judge};
-use crate::figures::{Answers, REFUSED_WITHIN, beyond_in_flight, recovery};
+use crate::figures::{Answers, Failures, REFUSED_WITHIN, failures, recovery};
 use crate::ledger::{Attempt, Entry, Ledger};
 use crate::load::{Load, settle};
 use crate::nemesis::{Fault, Step, Strike, schedule, strike};
@@ -22,11 +22,15 @@ use crate::rig::{Disk, Rig, Setup};
 use crate::soak::{Reading, growths};
 use crate::visit::Town;
 
-/// Load before the first fault and after the last.
+/// Load before the first fault and after the last: as long as its faults are, but no shorter and no longer.
 const CALM: Duration = Duration::from_secs(3);
+const CALM_MAX: Duration = Duration::from_secs(10);
 
 /// Longest time for a write to work again; a bound that a row sets is judged by its test.
 const RECOVERS_WITHIN: Duration = Duration::from_mins(1);
+
+/// After so long everything is as before a fault. Source: bar 6.
+pub const RESTED: Duration = Duration::from_secs(5);
 
 /// People at once in the last round.
 const AT_ONCE: usize = 6;
@@ -65,16 +69,16 @@ pub struct Report {
     pub readings: Vec<Reading>,
 }
 
-/// Runs a campaign to its end. What was printed and written down stays below `target/faults` if anything is wrong.
+/// Runs a campaign to its end. What was printed and written down stays below `target/faults`.
 pub async fn run(plan: &Plan) -> Result<Report> {
     println!("seed {}", plan.seed);
     let plan = &possible(plan).await?;
     let mut rig = Rig::start(plan.setup).await?;
     let report = on(plan, &mut rig).await;
-    if report.as_ref().map_or(true, |report| !report.faults().is_empty()) {
-        let folder = Path::new(ROOT).join("target/faults").join(format!("{}-{}", plan.name, plan.seed));
-        rig.keep(&folder)?;
-        println!("logs and ledger: {}", folder.display());
+    let folder = Path::new(ROOT).join("target/faults").join(format!("{}-{}", plan.name, plan.seed));
+    match rig.keep(&folder) {
+        Ok(()) => println!("logs and ledger: {}", folder.display()),
+        Err(error) => println!("logs and ledger are lost: {error:#}"),
     }
     report
 }
@@ -85,7 +89,7 @@ async fn possible(plan: &Plan) -> Result<Plan> {
     if plan.setup.small_disk
         && let Err(error) = Disk::mount()
     {
-        println!("skipped, DiskFull: {error:#}");
+        println!("figure: skipped, DiskFull: {error:#}");
         plan.setup.small_disk = false;
         plan.faults.retain(|(fault, _)| *fault != Fault::DiskFull);
     }
@@ -93,7 +97,7 @@ async fn possible(plan: &Plan) -> Result<Plan> {
     if plan.faults.iter().any(|(fault, _)| is_clock(fault))
         && let Err(error) = tokio::task::spawn_blocking(doorbook_dev::faketime).await?
     {
-        println!("skipped, Clock: {error:#}");
+        println!("figure: skipped, Clock: {error:#}");
         plan.faults.retain(|(fault, _)| !is_clock(fault));
     }
     ensure!(!plan.faults.is_empty(), "none of these faults is possible here");
@@ -109,18 +113,21 @@ async fn on(plan: &Plan, rig: &mut Rig) -> Result<Report> {
     println!("{} people are there after {:.0} s", people.len(), town.ledger.now().as_secs_f64());
     let load = Load::begin(&town, people, plan.rate, plan.seed).await?;
     let from = town.ledger.now();
-    sleep(CALM).await;
+    // A long fault is compared with more than a moment.
+    let longest = plan.faults.iter().map(|(_, lasts)| *lasts).max().unwrap_or_default();
+    let calm = CALM.max(longest.min(CALM_MAX));
+    sleep(calm).await;
     let mut strikes = Vec::new();
     for step in &steps {
         strikes.push(one(rig, &town, step).await?);
     }
-    sleep(CALM).await;
+    sleep(calm).await;
     let loaded = from..town.ledger.now();
     let people = load.end().await?;
     rig.settled(RECOVERS_WITHIN).await?;
     last_round(&town, people).await?;
     let drained = drain(rig, plan.drains_within).await?;
-    let verdicts = judge(rig, &town, &strikes).await?;
+    let verdicts = judge(rig, &town, &strikes, loaded.start).await?;
     let (entries, sealed, readings) = (town.ledger.entries(), seal_lag(rig).await?, std::mem::take(&mut rig.readings));
     Ok(Report { strikes, verdicts, entries, loaded, drained, sealed, readings })
 }
@@ -224,6 +231,25 @@ impl Report {
         Answers::of(&self.entries, |attempt| attempt.begun >= start && attempt.ended() <= end && !is_met(attempt))
     }
 
+    /// Answers to requests that were sent before the first fault.
+    pub fn before(&self) -> Answers {
+        let first = self.strikes.first().map_or(self.loaded.end, |strike| strike.began);
+        Answers::of(&self.entries, |attempt| attempt.begun >= self.loaded.start && attempt.begun < first)
+    }
+
+    /// Answers to requests that were sent when a fault had been over for [`RESTED`], and answered before the next.
+    pub fn rested(&self) -> Answers {
+        let next = |healed| self.strikes.iter().map(|strike| strike.began).filter(|began| *began >= healed).min();
+        let spans: Vec<_> = self
+            .strikes
+            .iter()
+            .map(|strike| strike.healed + RESTED..next(strike.healed).unwrap_or(self.loaded.end))
+            .collect();
+        Answers::of(&self.entries, |attempt| {
+            spans.iter().any(|span| attempt.begun >= span.start && attempt.ended() <= span.end)
+        })
+    }
+
     /// Longest time until a write worked again.
     pub fn recovery(&self) -> Duration {
         let each = self.strikes.iter().map(|strike| recovery(&self.entries, strike).unwrap_or(Duration::MAX));
@@ -235,9 +261,9 @@ impl Report {
         self.strikes.iter().filter_map(|strike| strike.took).max().unwrap_or_default()
     }
 
-    /// Requests without a good answer that were not under way when a fault began.
-    pub fn beyond_in_flight(&self) -> usize {
-        beyond_in_flight(&self.entries, &self.strikes)
+    /// Requests without a good answer, by whether a fault explains it.
+    pub fn failures(&self) -> Failures {
+        failures(&self.entries, &self.strikes)
     }
 
     /// Answers 500 in the whole campaign.
@@ -247,7 +273,8 @@ impl Report {
 
     /// Everything, line by line.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = vec![format!("no fault: {}", self.calm())];
+        let rested = format!("{} s after a fault: {}", RESTED.as_secs(), self.rested());
+        let mut lines = vec![format!("before: {}", self.before()), format!("no fault: {}", self.calm()), rested];
         let mut kinds: Vec<String> = Vec::new();
         for strike in &self.strikes {
             let kind = kind(strike.fault);

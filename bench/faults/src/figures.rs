@@ -107,12 +107,42 @@ pub fn recovery(entries: &[Entry], strike: &Strike) -> Option<Duration> {
     after.map(Attempt::ended).min().map(|first| first.saturating_sub(strike.healed))
 }
 
-/// Requests without a good answer that were not under way when any of these faults began.
-pub fn beyond_in_flight(entries: &[Entry], strikes: &[Strike]) -> usize {
+/// Requests without a good answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Failures {
+    /// Under way when a fault began.
+    pub in_flight: usize,
+    /// Sent while a proxy in front had not found out.
+    pub unnoticed: usize,
+    /// All others.
+    pub beyond: usize,
+}
+
+impl fmt::Display for Failures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { in_flight, unnoticed, beyond } = self;
+        let within = IN_FLIGHT.as_millis();
+        write!(
+            f,
+            "{in_flight} requests failed that were under way at a fault, {unnoticed} that were sent within {within} ms after it, {beyond} others"
+        )
+    }
+}
+
+/// By how they lie to the beginnings of these faults.
+pub fn failures(entries: &[Entry], strikes: &[Strike]) -> Failures {
+    let mut failures = Failures::default();
     let attempts = entries.iter().flat_map(|entry| &entry.attempts);
-    let is_failed = |attempt: &&Attempt| attempt.status.is_none_or(|status| status >= 500);
-    let was_there = |attempt: &Attempt| {
-        strikes.iter().any(|strike| attempt.begun <= strike.began + IN_FLIGHT && attempt.ended() >= strike.began)
-    };
-    attempts.filter(is_failed).filter(|attempt| !was_there(attempt)).count()
+    for attempt in attempts.filter(|attempt| attempt.status.is_none_or(|status| status >= 500)) {
+        let met = |within| {
+            strikes.iter().any(|strike| attempt.begun <= strike.began + within && attempt.ended() >= strike.began)
+        };
+        let count = match (met(Duration::ZERO), met(IN_FLIGHT)) {
+            (true, _) => &mut failures.in_flight,
+            (false, true) => &mut failures.unnoticed,
+            (false, false) => &mut failures.beyond,
+        };
+        *count += 1;
+    }
+    failures
 }

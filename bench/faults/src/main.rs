@@ -21,7 +21,7 @@ struct Arguments {
     /// Which one; `list` names them.
     #[arg(default_value = "short")]
     row: String,
-    /// The schedule and what people do follow from it.
+    /// The schedule and what is chosen for people to do follow from it; who of them is free does not.
     #[arg(long)]
     seed: Option<u64>,
     /// The whole dose.
@@ -69,6 +69,15 @@ async fn run() -> Result<bool> {
     for fault in &faults {
         println!("WRONG: {fault}");
     }
-    println!("{} faults; again with: cargo faults {} --seed {}", report.strikes.len(), row.name, plan.seed);
+    let full = if arguments.full { " --full" } else { "" };
+    let given = [
+        ("times", arguments.times.map(|times| times.to_string())),
+        ("people", arguments.people.map(|people| people.to_string())),
+        ("rate", arguments.rate.map(|rate| rate.to_string())),
+    ];
+    let given: String =
+        given.iter().filter_map(|(name, value)| Some(format!(" --{name} {}", value.as_ref()?))).collect();
+    let (count, name, seed) = (report.strikes.len(), row.name, plan.seed);
+    println!("{count} faults; the same schedule again with: cargo faults {name} --seed {seed}{full}{given}");
     Ok(faults.is_empty())
 }

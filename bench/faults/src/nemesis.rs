@@ -77,6 +77,9 @@ pub struct Strike {
     pub took: Option<Duration>,
 }
 
+/// Longest pause before a fault, but for what chance adds.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
 /// Each fault `times` times, in an order and with pauses that follow from the seed. A long fault has a longer one, to compare with.
 pub fn schedule(seed: u64, faults: &[(Fault, Duration)], times: usize) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
@@ -85,7 +88,7 @@ pub fn schedule(seed: u64, faults: &[(Fault, Duration)], times: usize) -> Vec<St
         let mut round = faults.to_vec();
         rng.shuffle(&mut round);
         steps.extend(round.into_iter().map(|(fault, lasts)| Step {
-            pause: Duration::from_millis(rng.u64(100..700)) + lasts / 20,
+            pause: Duration::from_millis(rng.u64(100..700)) + (lasts / 3).min(PAUSE_MAX),
             fault: elsewhere(fault, &mut rng),
             lasts,
         }));

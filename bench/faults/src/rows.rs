@@ -60,7 +60,8 @@ pub const ROWS: [Row; 15] = [
     Row {
         name: "api-kill",
         about: "an api is killed, behind HAProxy",
-        faults: |_| vec![(Kill(Api(0)), MOMENT)],
+        // Away for longer than a balancer is given to find out.
+        faults: |_| vec![(Kill(Api(0)), 2 * SECOND)],
         setup: FRONTED,
         times: [3, 200],
     },

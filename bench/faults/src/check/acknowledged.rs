@@ -17,9 +17,11 @@ pub fn judge(evidence: &Evidence) -> Verdict {
         resets.entry(event.subject_id).or_default().push(event);
     }
     let (begun, mut count, mut over, mut findings) = (evidence.begun(), 0, 0, Vec::new());
+    let mut calm = 0;
     for entry in evidence.done() {
         let Some(event) = entry.intent.action.event() else { continue };
         count += 1;
+        calm += usize::from(entry.begun < evidence.loaded);
         if there.contains(&(Some(entry.trace), event)) {
             continue;
         }
@@ -35,7 +37,7 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             findings.push(format!("no {event} of {}", Evidence::describe(entry)));
         }
     }
-    let figure = format!("{count} writes acknowledged, {over} of them resets beyond the limit");
+    let figure = format!("{count} writes acknowledged, {calm} of them before the load, {over} resets beyond the limit");
     Verdict { name: "acknowledged and lost", figure, findings }
 }
 

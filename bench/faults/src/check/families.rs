@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use uuid::Uuid;
 
 use super::{Evidence, Verdict};
-use crate::ledger::{Action, Entry, Outcome};
+use crate::ledger::{Action, Attempt, Entry, Outcome};
 
 /// A token whose answer was lost may be shown again for so long: `REFRESH_GRACE_SECONDS`, and the clients' own way.
 const GRACE: Duration = Duration::from_secs(9);
@@ -81,13 +81,24 @@ fn ends(entries: &[&Entry], other: &Entry, entry: &Entry) -> bool {
         Action::Logout => may_have && is_own,
         Action::Confirm => may_have && had_begun,
         Action::Change => may_have && had_begun && !is_own,
-        Action::Refresh if is_own => {
-            let (Some(first), Some(last)) = (other.attempts.first(), entry.attempts.last()) else { return false };
-            let was_open = first.status.is_none_or(|status| status >= 500);
-            was_open && last.begun >= first.begun + GRACE
-        }
+        Action::Refresh if is_own => may_have_spent(entries, other, entry),
         _ => false,
     }
+}
+
+/// Whether a request of `other` may have spent the token, unknown to its owner, for longer than the grace. Who has been given the next one since is
+/// beyond that, unless the request is still on its way: a process that stood still may take it up later.
+fn may_have_spent(entries: &[&Entry], other: &Entry, entry: &Entry) -> bool {
+    let Some(last) = entry.attempts.last() else { return false };
+    let was_followed = |open: &Attempt| {
+        entries.iter().any(|next| {
+            let is_next = next.intent.action == Action::Refresh && next.intent.session == entry.intent.session;
+            let given = next.attempts.last().filter(|_| is_next && next.outcome == Outcome::Done);
+            given.is_some_and(|given| given.begun >= open.begun && given.ended() <= last.begun)
+        })
+    };
+    let is_open = |attempt: &Attempt| attempt.status.is_none_or(|status| status >= 500 && !was_followed(attempt));
+    other.attempts.iter().any(|attempt| last.begun >= attempt.begun + GRACE && is_open(attempt))
 }
 
 /// A token that worked though its session had been ended before.
@@ -106,4 +117,49 @@ fn revived(entries: &[&Entry], entry: &Entry) -> Option<String> {
     };
     let end = entries.iter().find(is_end).filter(|_| entry.outcome == Outcome::Done)?;
     Some(format!("{} worked after {}", Evidence::describe(entry), Evidence::describe(end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Intent;
+
+    /// A refresh whose requests began at these seconds and were answered so.
+    fn refresh(answers: &[(u64, Option<u16>)]) -> Entry {
+        let attempt = |(second, status): &(u64, Option<u16>)| Attempt {
+            begun: Duration::from_secs(*second),
+            took: Duration::from_millis(10),
+            status: *status,
+            retry_after: None,
+            is_problem: true,
+        };
+        let attempts: Vec<_> = answers.iter().map(attempt).collect();
+        let outcome = match answers.last() {
+            Some((_, Some(200))) => Outcome::Done,
+            _ => Outcome::Unknown,
+        };
+        let intent = Intent {
+            person: 1,
+            action: Action::Refresh,
+            password: None,
+            former: None,
+            session: Some(Uuid::from_u128(1)),
+        };
+        let (begun, ended) = (attempts[0].begun, attempts.last().map(Attempt::ended));
+        Entry { trace: Uuid::nil(), intent, begun, ended, outcome, attempts, began: None }
+    }
+
+    #[test]
+    fn a_lost_answer_explains_a_lost_session_until_the_next_token_was_given() {
+        let turned_away = refresh(&[(30, Some(401))]);
+        let explains = |others: &[Entry]| {
+            let entries: Vec<_> = others.iter().chain([&turned_away]).collect();
+            others.iter().any(|other| ends(&entries, other, &turned_away))
+        };
+        assert!(explains(&[refresh(&[(10, Some(503))])]), "it may have been done");
+        assert!(!explains(&[refresh(&[(25, Some(503))])]), "within the grace");
+        assert!(!explains(&[refresh(&[(10, Some(503)), (11, Some(200))])]), "the next one was given");
+        assert!(!explains(&[refresh(&[(10, Some(503))]), refresh(&[(12, Some(200))])]), "later");
+        assert!(explains(&[refresh(&[(10, None), (11, Some(200))])]), "it may still be on its way");
+    }
 }

@@ -22,6 +22,14 @@ fn assert_refused_well(report: &Report) {
     assert_eq!((answers.other, answers.silent), (0, 0), "{answers}");
     assert!(answers.slowest_refusal() <= REFUSED_WITHIN, "{answers}");
     assert!(report.recovery() <= WRITES_AGAIN_WITHIN, "{:?}", report.recovery());
+    assert_rested(report);
+}
+
+/// Soon after a fault nobody is turned away, nor waits longer than before the first.
+fn assert_rested(report: &Report) {
+    let (before, after) = (report.before().percentile(99), report.rested());
+    assert_eq!(after.failed(), 0, "{after}");
+    assert!(after.percentile(99) <= before * TIMES_SLOWER + SLACK, "{before:?} before, {after}");
 }
 
 /// Nobody noticed.
