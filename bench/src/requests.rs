@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use doorbook_dev::load::{Load, Outcome, Surplus, Until};
 
 use crate::scenario::{Dose, Figures, Scenario, figures};
@@ -13,6 +13,9 @@ pub const CONNECTIONS: usize = 8;
 
 /// Clients of the rows with hashes.
 pub const HASHING_CLIENTS: usize = 10;
+
+/// One in so many may be told to come back, where hashes are waited for: who serves a few fast has no figure here.
+const TURNED_AWAY_MAX: u64 = 100;
 
 /// The route that a row asks, if it is a row of this kind.
 pub const fn route(scenario: Scenario) -> Option<&'static str> {
@@ -56,6 +59,8 @@ pub async fn measure(scenario: Scenario, target: &Arc<Target>, dose: Dose) -> Re
             load.run(target.base(), (0..clients).map(|_| target.asking(route)).collect()).await?
         }
     };
+    let (served, turned_away) = (outcome.requests(), outcome.turned_away());
+    ensure!(turned_away * TURNED_AWAY_MAX <= served, "{route}: {turned_away} were turned away and {served} served");
     Ok(figures(&outcome))
 }
 

@@ -48,12 +48,13 @@ pub fn full(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// Keeps a dated result.
+/// Keeps a dated result, behind what the same day has had before: a run that failed must not disappear under one that passed.
 fn write_down(date: &str, name: &str, report: &str) -> Result<()> {
     let folder = Path::new(ROOT).join("docs/results");
     fs::create_dir_all(&folder).context("cannot make docs/results")?;
     let path = folder.join(format!("{date}-{name}.md"));
-    fs::write(&path, report).with_context(|| format!("cannot write {}", path.display()))
+    let earlier = fs::read_to_string(&path).map(|earlier| format!("{earlier}\n")).unwrap_or_default();
+    fs::write(&path, earlier + report).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Runs one test; whether it passed, and what it printed.
