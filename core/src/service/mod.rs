@@ -60,7 +60,7 @@ use crate::value::{AccountId, ClientOrigin, Locale};
 const CONFLICTS_MAX: u32 = 20;
 /// No decision is made again after so long: its client has been told to come back, and what holds the rows may hold them for minutes, as an
 /// operator's lock on a table does.
-const CONFLICTS_WITHIN: Duration = Duration::from_secs(5);
+const CONFLICTS_WITHIN: Duration = Duration::from_secs(10);
 /// Bound of the first pause between two tries, in microseconds; it doubles each time.
 const PAUSE_FIRST_MICROS: u64 = 4_000;
 /// Bound of any pause, in microseconds: all of them together are two seconds or so.

@@ -60,7 +60,7 @@ async fn one_connection_that_is_found_dead_costs_one_request_and_those_beside_it
     assert!(refused <= 1, "{refused} of {ended}");
 }
 
-/// Breaks when `core/src/store/db/connections.rs`: `drop(self.next());` → `let _ = self;`.
+/// Breaks when `core/src/store/db/connections.rs`: `if let Some((mut connection, _)) = self.next() {` → `if let Some((mut connection, _)) = None::<(PoolConnection<Postgres>, Instant)> {`.
 #[tokio::test]
 async fn a_listener_that_comes_back_finds_room_though_every_connection_is_kept() {
     let database = Database::fresh(cluster().await).await.unwrap();

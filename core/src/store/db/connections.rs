@@ -107,7 +107,9 @@ impl Connections {
     /// Room for a connection that somebody else opens in the pool, for as long as this is held.
     pub(super) async fn reserve(&self) -> sqlx::Result<OwnedSemaphorePermit> {
         let place = self.place().await?;
-        drop(self.next());
+        if let Some((mut connection, _)) = self.next() {
+            connection.close_on_drop();
+        }
         Ok(place)
     }
 
