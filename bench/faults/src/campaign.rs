@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::process;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ use crate::rig::{Disk, Rig, Setup};
 use crate::soak::{Reading, growths};
 use crate::visit::Town;
 
-/// Load before the first fault and after the last: as long as its faults are, but no shorter and no longer.
+/// Load before the first fault and after the last: as long as its faults are, but no shorter than the one and no longer than the other.
 const CALM: Duration = Duration::from_secs(3);
 const CALM_MAX: Duration = Duration::from_secs(10);
 
@@ -75,7 +76,8 @@ pub async fn run(plan: &Plan) -> Result<Report> {
     let plan = &possible(plan).await?;
     let mut rig = Rig::start(plan.setup).await?;
     let report = on(plan, &mut rig).await;
-    let folder = Path::new(ROOT).join("target/faults").join(format!("{}-{}", plan.name, plan.seed));
+    // One for each run: what was wrong once must not disappear under what went well.
+    let folder = Path::new(ROOT).join("target/faults").join(format!("{}-{}-{}", plan.name, plan.seed, process::id()));
     match rig.keep(&folder) {
         Ok(()) => println!("logs and ledger: {}", folder.display()),
         Err(error) => println!("logs and ledger are lost: {error:#}"),
@@ -231,10 +233,10 @@ impl Report {
         Answers::of(&self.entries, |attempt| attempt.begun >= start && attempt.ended() <= end && !is_met(attempt))
     }
 
-    /// Answers to requests that were sent before the first fault.
+    /// Answers to requests that were sent and answered before the first fault.
     pub fn before(&self) -> Answers {
         let first = self.strikes.first().map_or(self.loaded.end, |strike| strike.began);
-        Answers::of(&self.entries, |attempt| attempt.begun >= self.loaded.start && attempt.begun < first)
+        Answers::of(&self.entries, |attempt| attempt.begun >= self.loaded.start && attempt.ended() <= first)
     }
 
     /// Answers to requests that were sent when a fault had been over for [`RESTED`], and answered before the next.

@@ -80,18 +80,18 @@ pub struct Strike {
 /// Longest pause before a fault, but for what chance adds.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 
-/// Each fault `times` times, in an order and with pauses that follow from the seed. A long fault has a longer one, to compare with.
+/// Each fault `times` times, in an order and with pauses that follow from the seed. Before and after a long fault it is longer, to compare with.
 pub fn schedule(seed: u64, faults: &[(Fault, Duration)], times: usize) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
-    let mut steps = Vec::new();
+    let (mut steps, mut before) = (Vec::new(), Duration::ZERO);
     for _ in 0..times {
         let mut round = faults.to_vec();
         rng.shuffle(&mut round);
-        steps.extend(round.into_iter().map(|(fault, lasts)| Step {
-            pause: Duration::from_millis(rng.u64(100..700)) + (lasts / 3).min(PAUSE_MAX),
-            fault: elsewhere(fault, &mut rng),
-            lasts,
-        }));
+        for (fault, lasts) in round {
+            let pause = Duration::from_millis(rng.u64(100..700)) + (before.max(lasts) / 3).min(PAUSE_MAX);
+            steps.push(Step { pause, fault: elsewhere(fault, &mut rng), lasts });
+            before = lasts;
+        }
     }
     steps
 }

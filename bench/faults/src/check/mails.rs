@@ -35,7 +35,8 @@ const BOOKS: &str = "select d.delivery_id as id, d.event_id as event, d.template
                 where cause.event_id = d.event_id and said.stream_id = d.delivery_id and said.type = 'MailSuppressed'
                   and over.subject_id = d.account_id and over.recorded_at between cause.recorded_at and said.recorded_at
                   and over.event_id <> cause.event_id
-                  and over.type in ('PasswordResetRequested', 'PasswordReset', 'PasswordChanged', 'EmailVerified')) as closed
+                  and over.type = any(case d.template when 'verify' then array['EmailVerified'] else
+                      array['PasswordResetRequested', 'RegistrationAttemptedForTakenEmail', 'PasswordReset', 'PasswordChanged'] end)) as closed
     from deliveries d";
 
 pub async fn judge(evidence: &Evidence) -> Result<Verdict> {

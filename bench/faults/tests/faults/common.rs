@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use doorbook_faults::campaign::{self, Report};
+use doorbook_faults::campaign::{self, RESTED, Report};
 use doorbook_faults::rows::Row;
 use tokio::sync::Mutex;
 
@@ -12,6 +12,11 @@ static TURN: LazyLock<Mutex<()>> = LazyLock::new(Mutex::default);
 
 /// The first write after a fault. Source: bar 6.
 pub const WRITES_AGAIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// How much longer than otherwise requests may take while a dependency that they do not need is away, and soon after a fault. Source: bar 6;
+/// and what a busy machine adds to a few milliseconds.
+pub const TIMES_SLOWER: u32 = 2;
+pub const SLACK: Duration = Duration::from_millis(150);
 
 /// Whether the whole dose is asked for.
 pub fn is_full() -> bool {
@@ -28,5 +33,16 @@ pub async fn row(name: &str) -> Report {
     report.print();
     let faults = report.faults();
     assert!(faults.is_empty(), "seed {seed}: {faults:#?}");
+    if plan.faults.iter().any(|(_, lasts)| *lasts > RESTED * 3) {
+        assert_rested(&report);
+    }
     report
+}
+
+/// Soon after a fault nobody is turned away, nor waits longer than before the first.
+fn assert_rested(report: &Report) {
+    let (before, after) = (report.before().percentile(99), report.rested());
+    assert!(after.done > 0, "{after}");
+    assert_eq!(after.failed(), 0, "{after}");
+    assert!(after.percentile(99) <= before * TIMES_SLOWER + SLACK, "{before:?} before, {after}");
 }

@@ -6,12 +6,7 @@ use doorbook_faults::campaign::Report;
 use doorbook_faults::figures::REFUSED_WITHIN;
 use doorbook_faults::nemesis::Fault;
 
-use crate::common::{WRITES_AGAIN_WITHIN, row};
-
-/// How much longer than otherwise requests may take while a dependency that they do not need is away. Source: bar 6; and what a
-/// busy machine adds to a few milliseconds.
-const TIMES_SLOWER: u32 = 2;
-const SLACK: Duration = Duration::from_millis(150);
+use crate::common::{SLACK, TIMES_SLOWER, WRITES_AGAIN_WITHIN, row};
 
 /// A refusal while Postgres lets nobody in, and what a busy machine adds. Source: bar 6.
 const REFUSED_WITHOUT_CONNECTION: Duration = Duration::from_millis(2_000);
@@ -22,14 +17,6 @@ fn assert_refused_well(report: &Report) {
     assert_eq!((answers.other, answers.silent), (0, 0), "{answers}");
     assert!(answers.slowest_refusal() <= REFUSED_WITHIN, "{answers}");
     assert!(report.recovery() <= WRITES_AGAIN_WITHIN, "{:?}", report.recovery());
-    assert_rested(report);
-}
-
-/// Soon after a fault nobody is turned away, nor waits longer than before the first.
-fn assert_rested(report: &Report) {
-    let (before, after) = (report.before().percentile(99), report.rested());
-    assert_eq!(after.failed(), 0, "{after}");
-    assert!(after.percentile(99) <= before * TIMES_SLOWER + SLACK, "{before:?} before, {after}");
 }
 
 /// Nobody noticed.
