@@ -1,6 +1,7 @@
 //! `cargo full -- ID`, or the name of a test: the whole dose of a check, with a dated result under `docs/results`.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -53,7 +54,11 @@ fn write_down(date: &str, name: &str, report: &str) -> Result<()> {
     let folder = Path::new(ROOT).join("docs/results");
     fs::create_dir_all(&folder).context("cannot make docs/results")?;
     let path = folder.join(format!("{date}-{name}.md"));
-    let earlier = fs::read_to_string(&path).map(|earlier| format!("{earlier}\n")).unwrap_or_default();
+    let earlier = match fs::read_to_string(&path) {
+        Ok(earlier) => earlier + "\n",
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
     fs::write(&path, earlier + report).with_context(|| format!("cannot write {}", path.display()))
 }
 

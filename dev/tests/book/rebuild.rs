@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use doorbook_core::service::admin::{Intervention, Order};
 use doorbook_core::service::{Context, Doorbook};
-use doorbook_core::store::Db;
 use doorbook_core::store::rebuild::Report;
+use doorbook_core::store::{Db, Pooler};
+use doorbook_dev::{Role, lives};
 use tokio::sync::Barrier;
 use uuid::Uuid;
 
@@ -161,6 +162,50 @@ async fn all_that_is_derived_is_made_again_from_nothing_and_no_effect_happens_ag
     assert_eq!(house.events("ProjectionRebuilt").await, 2);
     let caller = holder(&book, &patient_login(&book, "user0@example.com", PASSWORD).await.unwrap()).await;
     assert_eq!(book.profile(caller.account).await.unwrap().email, "user0@example.com");
+}
+
+/// A log of years, and what is derived from it.
+/// Release: the bar names a rate.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes: cargo full -- rebuild::a_long_log_is_derived_anew_as_fast_as_a_short_one"]
+async fn a_long_log_is_derived_anew_as_fast_as_a_short_one() {
+    const LIFE: i64 = 100;
+    let mut rates = Vec::new();
+    for people in [dose(20, 1_000), dose(60, 10_000)] {
+        let house = house().await;
+        let book = house.book().await;
+        for first in (0..people).step_by(WAVE) {
+            at_once(WAVE, |n| {
+                let (book, n) = (book.clone(), first + n);
+                async move {
+                    let from = from(&format!("198.18.{}.{}", n / 250, n % 250));
+                    register_from(&book, &format!("user{n}@example.com"), &from).await.unwrap();
+                }
+            })
+            .await;
+        }
+        let secret = String::from_utf8(secrets().secret_key.to_vec()).unwrap();
+        lives::bring(&house.owner, &secret, LIFE * i64::try_from(people).unwrap()).await.unwrap();
+        for sql in RUIN {
+            house.alter(sql).await;
+        }
+        house.alter("vacuum analyze").await;
+        let owner = Db::new(&house.database.url_for(Role::Migrator), 2, Pooler::None).unwrap();
+        let started = Instant::now();
+        let report = book.rebuild(&owner, &Context::operator(Uuid::nil())).await.unwrap();
+        rates.push(rate(&report, started));
+        println!(
+            "figure: {} events of {people} ruined accounts rebuilt, {:.0} events/s",
+            report.events,
+            rates[rates.len() - 1]
+        );
+        assert_eq!((report.found(), report.rebuilt), (0, u64::try_from(people).unwrap()), "{:?}", report.differences);
+        house.assert_whole().await;
+    }
+    if dose(false, true) {
+        assert!(rates[1] * 1.5 >= rates[0], "{rates:.0?} events/s");
+        assert!(rates.iter().all(|rate| *rate >= 20_000.0), "{rates:.0?} events/s");
+    }
 }
 
 /// C082. Breaks when `core/src/store/rebuild.rs`: `hold(&mut held, ids).await?;` → `let _ = hold;`.
