@@ -294,8 +294,8 @@ impl Doorbook {
     }
 }
 
-/// Runs `attempt` until it does not end in a conflict, at most `CONFLICTS_MAX` times and within `CONFLICTS_WITHIN`. Pauses are drawn from a range that doubles:
-/// of many that want the same row each finds a moment of its own.
+/// Runs `attempt` until it does not end in a conflict, at most `CONFLICTS_MAX` times and within `CONFLICTS_WITHIN`. Pauses are drawn from
+/// a range that doubles: of many that want the same row each finds a moment of its own.
 pub(crate) async fn retrying<T, F>(mut attempt: impl FnMut() -> F) -> Result<T, Refusal>
 where
     F: Future<Output = Result<T, Refusal>>,

@@ -278,7 +278,7 @@ impl Tx {
 impl Drop for Tx {
     fn drop(&mut self) {
         if let Some(lease) = &mut self.lease {
-            lease.part();
+            lease.close_politely();
         }
     }
 }

@@ -165,6 +165,7 @@ async fn all_that_is_derived_is_made_again_from_nothing_and_no_effect_happens_ag
 }
 
 /// A log of years, and what is derived from it.
+/// C082.
 /// Release: the bar names a rate.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: cargo full -- rebuild::a_long_log_is_derived_anew_as_fast_as_a_short_one"]

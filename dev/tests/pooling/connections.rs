@@ -1,7 +1,7 @@
 //! Connections between one statement and the next.
 
-use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use doorbook_core::store::wake::Wakes;
@@ -13,14 +13,20 @@ use tokio::time::{sleep, timeout};
 use crate::common::{cluster, stand};
 use crate::way::Way;
 
+/// A database, and so many connections to it that go a way of their own.
+async fn on_a_way(connections: u32) -> (Database, Arc<Way>, Db) {
+    let database = Database::fresh(cluster().await).await.unwrap();
+    let way = Way::later(0);
+    let port = way.to(cluster().await.postgres().port()).await;
+    let db = Db::new(&database.url_at(port, Role::Worker), connections, Pooler::None).unwrap();
+    (database, way, db)
+}
+
 /// Breaks when `core/src/store/db/connections.rs`: `self.home.keep(connection, self.opened);` → `drop(connection);`.
 #[tokio::test]
 async fn a_statement_asks_postgres_once_and_a_connection_that_is_given_back_is_not_asked_whether_it_is_well() {
     const STATEMENTS: u64 = 20;
-    let database = Database::fresh(cluster().await).await.unwrap();
-    let way = Way::later(0);
-    let port = way.to(cluster().await.postgres().port()).await;
-    let db = Db::new(&database.url_at(port, Role::Worker), 1, Pooler::None).unwrap();
+    let (_database, way, db) = on_a_way(1).await;
     // Prepared once a connection.
     query::now(&db).await.unwrap();
     sleep(Duration::from_millis(100)).await;
@@ -73,19 +79,16 @@ async fn a_listener_that_comes_back_finds_room_though_every_connection_is_kept()
 }
 
 /// A network that has forgotten a connection swallows what is sent on it, for minutes or for ever; a new one gets through.
-/// C105. Breaks when `core/src/store/db/connections.rs`: `self.home.examine(connection, self.opened, self.place.take(), ANSWER_TIMEOUT);` → `drop(connection);`.
+/// C105. Breaks when `core/src/store/db/connections.rs`: `self.examine(ANSWER_TIMEOUT);` → `let _ = ANSWER_TIMEOUT;`.
 #[tokio::test]
 async fn a_connection_whose_request_is_given_up_while_nothing_is_heard_on_it_makes_room_for_another() {
-    const CONNECTIONS: u64 = 2;
-    let database = Database::fresh(cluster().await).await.unwrap();
-    let way = Way::later(0);
-    let port = way.to(cluster().await.postgres().port()).await;
-    let db = Db::new(&database.url_at(port, Role::Worker), u32::try_from(CONNECTIONS).unwrap(), Pooler::None).unwrap();
+    const CONNECTIONS: u32 = 2;
+    let (_database, way, db) = on_a_way(CONNECTIONS).await;
     let slow = || sqlx::query("select pg_sleep(0.3)").execute(&db);
     tokio::try_join!(slow(), slow()).unwrap();
-    assert_eq!(way.taken.load(Ordering::Relaxed), CONNECTIONS);
+    assert_eq!(way.taken.load(Ordering::Relaxed), u64::from(CONNECTIONS));
 
-    way.swallowed.store(CONNECTIONS, Ordering::Relaxed);
+    way.swallowed.store(u64::from(CONNECTIONS), Ordering::Relaxed);
     for _ in 0..CONNECTIONS {
         let given_up = timeout(Duration::from_millis(100), query::now(&db)).await;
         assert!(given_up.is_err(), "nothing is heard");

@@ -115,7 +115,7 @@ async fn what_fails_is_undone_and_its_connection_goes_on() {
     assert_eq!(beats, 0);
 }
 
-/// Breaks when `core/src/store/db.rs`: `lease.part();` → `let _ = lease;`.
+/// Breaks when `core/src/store/db.rs`: `lease.close_politely();` → `let _ = lease;`.
 #[tokio::test]
 async fn a_caller_that_goes_away_keeps_no_server() {
     let database = Database::fresh(cluster().await).await.unwrap();

@@ -16,12 +16,11 @@ pub fn judge(evidence: &Evidence) -> Verdict {
     for event in evidence.events.iter().filter(|event| event.r#type == "PasswordResetRequested") {
         resets.entry(event.subject_id).or_default().push(event);
     }
-    let (begun, mut count, mut over, mut findings) = (evidence.begun(), 0, 0, Vec::new());
-    let mut calm = 0;
+    let (begun, mut count, mut early, mut over, mut findings) = (evidence.begun(), 0, 0, 0, Vec::new());
     for entry in evidence.done() {
         let Some(event) = entry.intent.action.event() else { continue };
         count += 1;
-        calm += usize::from(entry.begun < evidence.loaded);
+        early += usize::from(entry.begun < evidence.load_began);
         if there.contains(&(Some(entry.trace), event)) {
             continue;
         }
@@ -37,7 +36,8 @@ pub fn judge(evidence: &Evidence) -> Verdict {
             findings.push(format!("no {event} of {}", Evidence::describe(entry)));
         }
     }
-    let figure = format!("{count} writes acknowledged, {calm} of them before the load, {over} resets beyond the limit");
+    let figure =
+        format!("{count} writes acknowledged, {early} of them before the load, {over} resets beyond the limit");
     Verdict { name: "acknowledged and lost", figure, findings }
 }
 

@@ -62,14 +62,14 @@ pub struct Evidence {
     pub mails: Vec<Mail>,
     pub strikes: Vec<Strike>,
     /// When everybody was there and the load began.
-    pub loaded: Duration,
+    pub load_began: Duration,
     pub owner: PgPool,
     started: Instant,
     by_trace: HashMap<Uuid, usize>,
 }
 
 impl Evidence {
-    async fn gather(rig: &Rig, town: &Town, strikes: &[Strike], loaded: Duration) -> Result<Self> {
+    async fn gather(rig: &Rig, town: &Town, strikes: &[Strike], load_began: Duration) -> Result<Self> {
         let owner = rig.database.pool(Role::Migrator).await?;
         let events = "select event_id, type, stream_id, subject_id, actor_kind, trace_id,
             (extract(epoch from recorded_at) * 1000)::bigint as at from events order by event_id";
@@ -77,7 +77,7 @@ impl Evidence {
         let entries = town.ledger.entries();
         let by_trace = entries.iter().enumerate().map(|(number, entry)| (entry.trace, number)).collect();
         let (mails, strikes) = (town.sink.mails_from(0), strikes.to_vec());
-        Ok(Self { entries, events, mails, strikes, loaded, started: town.ledger.started(), owner, by_trace })
+        Ok(Self { entries, events, mails, strikes, load_began, started: town.ledger.started(), owner, by_trace })
     }
 
     /// The operation that an event names.
@@ -129,8 +129,8 @@ fn millis(time: Duration) -> i64 {
 }
 
 /// All judges, one after the other. The service must be at rest.
-pub async fn judge(rig: &Rig, town: &Town, strikes: &[Strike], loaded: Duration) -> Result<Vec<Verdict>> {
-    let evidence = Evidence::gather(rig, town, strikes, loaded).await?;
+pub async fn judge(rig: &Rig, town: &Town, strikes: &[Strike], load_began: Duration) -> Result<Vec<Verdict>> {
+    let evidence = Evidence::gather(rig, town, strikes, load_began).await?;
     Ok(vec![
         acknowledged::judge(&evidence),
         phantoms::judge(&evidence),

@@ -262,13 +262,17 @@ impl Lease {
     /// Lets a statement end for which nobody waits any more, if it does so in time. A connection that is well stays: a server that is slow takes
     /// much longer to open another one, and what is closed for being slow would make the next request slower still.
     pub(super) fn outlast(mut self, time: Duration) {
+        self.examine(time);
+    }
+
+    fn examine(&mut self, time: Duration) {
         if let Some(connection) = self.connection.take() {
             self.home.examine(connection, self.opened, self.place.take(), time);
         }
     }
 
-    /// Closes it politely.
-    pub(super) fn part(&mut self) {
+    /// Closes it with a word to the server.
+    pub(super) fn close_politely(&mut self) {
         if let Some(mut connection) = self.connection.take() {
             connection.close_on_drop();
         }
@@ -277,9 +281,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.home.examine(connection, self.opened, self.place.take(), ANSWER_TIMEOUT);
-        }
+        self.examine(ANSWER_TIMEOUT);
     }
 }
 
