@@ -199,7 +199,7 @@ impl Db {
             }
             Ok(tx)
         };
-        timeout(ACQUIRE_TIMEOUT, begun).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+        timeout(self.patience, begun).await.map_err(|_| sqlx::Error::PoolTimedOut)?
     }
 
     /// Runs a query in a transaction of its own. What it gives is given only after the commit.

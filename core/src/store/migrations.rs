@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use sqlx::migrate::{Migrate as _, Migration, Migrator};
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::keys::erasure;
 use super::{Db, ROLES_SQL, StoreError, db, epoch, self_test};
@@ -29,6 +29,9 @@ const LOCKS_PATIENTLY: &str = "set lock_timeout = 0";
 /// Tries for a lock, and the pause after each: somewhat more than a minute.
 const LOCK_TRIES: u32 = 120;
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Longest time to be let in. No request waits for it, and a Postgres that is slow for some seconds ends no deployment.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
@@ -111,7 +114,7 @@ fn level_of(known: &[Migration]) -> i64 {
 
 /// Every migration on which this build and the database do not agree, by version. Changes nothing. `url` is the owner's.
 pub async fn pending(url: &str) -> Result<Vec<Pending>, MigrateError> {
-    let mut owner = PgConnection::connect_with(&db::options(url)?).await?;
+    let mut owner = connect(&db::options(url)?).await?;
     let pending = pending_on(&mut owner).await?;
     owner.close().await?;
     Ok(pending)
@@ -183,14 +186,14 @@ pub async fn migrate(url: &str) -> Result<Migrated, MigrateError> {
 /// The same with other migrations than this build's: a test's stand for those of the next release.
 pub async fn apply(url: &str, known: &[Migration]) -> Result<Migrated, MigrateError> {
     let options = db::options(url)?;
-    let (mut one, mut other) = (db::connect(&options).await?, db::connect(&options).await?);
+    let (mut one, mut other) = (connect(&options).await?, connect(&options).await?);
     if !self_test::are_apart(&mut one, &mut other).await? {
         return Err(MigrateError::Pooler);
     }
     one.close().await?;
     other.close().await?;
     // Without the settings of a service's connections: a migration may take its time once it has its locks.
-    let pool = PgPoolOptions::new().max_connections(2).connect_lazy_with(options);
+    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(CONNECT_TIMEOUT).connect_lazy_with(options);
     let db = Db::from(pool.clone());
     let mut lock = db.begin().await?;
     sqlx::raw_sql("set local idle_in_transaction_session_timeout = 0").execute(&mut lock).await?;
@@ -206,6 +209,11 @@ pub async fn apply(url: &str, known: &[Migration]) -> Result<Migrated, MigrateEr
     lock.commit().await?;
     pool.close().await;
     Ok(migrated)
+}
+
+/// A connection of the owner's.
+async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
+    timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 async fn bring_up(owner: &mut PgConnection, known: &[Migration]) -> Result<Migrated, MigrateError> {
@@ -298,7 +306,7 @@ fn is_lost(error: &sqlx::Error) -> bool {
 
 /// Makes the roles that are missing and grants their rights anew. `url` is the owner's.
 pub async fn grant_roles(url: &str) -> Result<(), MigrateError> {
-    let mut owner = db::connect(&db::options(url)?).await?;
+    let mut owner = connect(&db::options(url)?).await?;
     grant(&mut owner).await?;
     owner.close().await?;
     Ok(())

@@ -1,13 +1,16 @@
 //! No process serves when its statements would not get their own answers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use doorbook_core::store::{Db, MigrateError, Pooler, PoolerError, migrate};
 use doorbook_dev::pgbouncer::STATEMENT_MODE;
 use doorbook_dev::{Database, Launch, Role, Stand, free_port};
+use tokio::time::sleep;
 
 use crate::common::{cluster, pooler_port};
+use crate::way::Way;
 
 /// Breaks when `core/src/store/self_test.rs`: `if own { Ok(()) }` → `if own || true { Ok(()) }`.
 #[tokio::test]
@@ -54,4 +57,23 @@ async fn migrations_refuse_a_pooler_and_wait_for_each_other() {
     let direct = database.url_for(Role::Migrator);
     let (one, other, third) = tokio::join!(migrate(&direct), migrate(&direct), migrate(&direct));
     one.and(other).and(third).unwrap();
+}
+
+/// Breaks when `core/src/store/db.rs`: `timeout(self.patience, begun).await` → `timeout(ACQUIRE_TIMEOUT, begun).await`.
+#[tokio::test]
+async fn migrations_wait_for_a_postgres_that_is_slow_to_let_them_in() {
+    let database = Database::fresh(cluster().await).await.unwrap();
+    // A connection takes five answers: 2.5 s, longer than any request or process waits for one.
+    let way = Way::later(500);
+    let port = way.to(cluster().await.postgres().port()).await;
+    // The fourth has its turn when the transaction of the third has begun.
+    let (watched, url) = (Arc::clone(&way), database.url_at(port, Role::Migrator));
+    let quick_again = tokio::spawn(async move {
+        while watched.taken.load(Ordering::Relaxed) < 4 {
+            sleep(Duration::from_millis(10)).await;
+        }
+        watched.later.store(0, Ordering::Relaxed);
+    });
+    migrate(&url).await.unwrap();
+    quick_again.await.unwrap();
 }
