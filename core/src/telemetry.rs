@@ -1,6 +1,7 @@
 //! What a process tells of itself: log lines, numbers, errors and traces. Logging is one line an event to the console, safe to show
 //! on a terminal whatever a client sent, and to a file if one is set.
 
+mod console;
 mod envelopes;
 mod file;
 pub mod metrics;
@@ -114,7 +115,7 @@ struct Output {
 impl io::Write for Output {
     /// The formatter hands over whole lines.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if io::stderr().write_all(line).is_err() {
+        if console::write(line).is_err() {
             LOG_CONSOLE_FAILURES.add(1);
         }
         if let Some(file) = &self.file {

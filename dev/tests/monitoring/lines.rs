@@ -1,9 +1,12 @@
 //! Log lines: what a client sends can forge none, and the failed login stands there as log watchers know it.
 
-use doorbook_dev::Stand;
+use doorbook_dev::{Cluster, Launch, Stand, ensure_binaries, free_port};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::net::unix::pipe;
+use tokio::time::timeout;
 
 use crate::common::*;
 
@@ -197,4 +200,38 @@ async fn each_request_is_one_access_line_also_when_its_client_goes_away() {
     assert_eq!(answered["trace_id"].as_str().map(str::len), Some(32));
     assert_eq!(of(499)["method"], "POST");
     assert!(!house.stand.api.log().unwrap().contains("canary"));
+}
+
+/// Breaks when `core/src/telemetry/console.rs`: `if self.stands_still {` → `if false {`.
+#[tokio::test]
+async fn whoever_reads_the_console_and_stands_still_costs_lines_and_no_request() {
+    /// Some 300 bytes a line; a pipe holds 64 KiB.
+    const REQUESTS: usize = 1_000;
+    let house = house(&[]).await;
+    let folder = Folder::new();
+    let fifo = folder.path("console");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let mut console = pipe::OpenOptions::new().read_write(true).open_receiver(&fifo).unwrap();
+    let [base, ops] = [(); 2].map(|()| format!("127.0.0.1:{}", free_port().unwrap()));
+    let program = ensure_binaries().await.unwrap().join("doorbook-api");
+    let launch =
+        Launch::new("/bin/sh").arg("-c").arg("exec \"$0\" 2> \"$1\"").arg(program.to_str().unwrap()).arg(&fifo);
+    let launch = launch.envs(house.stand.environment().to_vec()).env("API_BIND", &base).env("API_OPS_BIND", &ops);
+    let mut api = launch.start(Cluster::shared().await.unwrap().run()).unwrap();
+    let (base, ops) = (format!("http://{base}"), format!("http://{ops}"));
+    api.wait_ready(&base, SOON).await.unwrap();
+    let client = house.client().at(&base);
+
+    for _ in 0..REQUESTS {
+        let answer = timeout(SOON, client.get("/api/auth/")).await.expect("nobody waits for the console").unwrap();
+        assert_eq!(answer.status, 200);
+    }
+
+    assert!(scrape(&ops).await["doorbook_log_write_failures_total{sink=\"console\"}"] > 0.0, "they are counted");
+    let mut read = vec![0; 128 * 1024];
+    let length = console.read(&mut read).await.unwrap();
+    client.get("/api/auth/?again").await.unwrap();
+    let more = console.read(&mut read[length..]).await.unwrap();
+    let text = String::from_utf8(read[..length + more].to_vec()).unwrap();
+    assert!(objects(&text).len() > 100, "each line that was taken is whole");
 }
