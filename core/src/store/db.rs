@@ -33,7 +33,7 @@ const ACQUIRE_SLOW: Duration = Duration::from_millis(100);
 
 /// Time for a connection to be opened, which is longer than a request waits.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest time to open a connection that is no pool's. Source: bar 7.17.
+/// Longest time for a process to open a connection that is no pool's. Source: bar 7.17.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Short statements, short locks, no forgotten transactions (bar 7.17); one time zone; one plan a statement, whatever its parameters; and
 /// no compiling of plans: in a long log it took the sealer 400 ms a batch, for a statement of 4 ms. And no reading of whole tables where an

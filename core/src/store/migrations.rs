@@ -30,7 +30,7 @@ const LOCKS_PATIENTLY: &str = "set lock_timeout = 0";
 const LOCK_TRIES: u32 = 120;
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
-/// Longest time to be let in. No request waits for it, and a Postgres that is slow for some seconds ends no deployment.
+/// Longest time for a connection to be opened. No request waits for it, and a Postgres that is slow for some seconds ends no deployment.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug, thiserror::Error)]

@@ -60,11 +60,12 @@ async fn migrations_refuse_a_pooler_and_wait_for_each_other() {
 }
 
 /// Breaks when `core/src/store/db.rs`: `timeout(self.patience, begun).await` → `timeout(ACQUIRE_TIMEOUT, begun).await`.
+/// Breaks when `core/src/store/migrations.rs`: `timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await` → `timeout(Duration::from_secs(2), PgConnection::connect_with(options)).await`.
 #[tokio::test]
 async fn migrations_wait_for_a_postgres_that_is_slow_to_let_them_in() {
     let database = Database::fresh(cluster().await).await.unwrap();
-    // A connection takes five answers: 2.5 s, longer than any request or process waits for one.
-    let way = Way::later(500);
+    // A connection takes four answers: 2.8 s, longer than any request or process waits for one.
+    let way = Way::later(700);
     let port = way.to(cluster().await.postgres().port()).await;
     // The fourth has its turn when the transaction of the third has begun.
     let (watched, url) = (Arc::clone(&way), database.url_at(port, Role::Migrator));
