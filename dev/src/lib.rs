@@ -50,4 +50,4 @@ pub use process::{Launch, Program, ensure_binaries};
 pub use run::{Run, free_port};
 pub use server::Server;
 pub use sink::{Mail, Sink};
-pub use stand::{Answer, Client, Stand};
+pub use stand::{Answer, Client, Stand, loopback};

@@ -23,7 +23,10 @@ pub async fn prepare(check: bool) -> Result<()> {
     let folder = cluster.run().folder().join("sqlx");
     fs::create_dir(&folder).context("cannot make a folder for the queries")?;
     // Cargo knows nothing of the database that the macros ask: without a newer file it would not run them.
-    touch(Path::new(CRATE_ROOT))?;
+    let root = File::options().append(true).open(CRATE_ROOT).with_context(|| format!("cannot open {CRATE_ROOT}"))?;
+    let modified = root.metadata().and_then(|root| root.modified()).context("a file tells no time")?;
+    #[expect(clippy::disallowed_methods, reason = "the time of a file of the checkout, not of an event")]
+    set_modified(&root, SystemTime::now())?;
     let status = tokio::process::Command::new(cargo())
         .args(["check", "--quiet", "--package", "doorbook-core"])
         .env("DATABASE_URL", cluster.superuser_url(database.name()))
@@ -31,8 +34,12 @@ pub async fn prepare(check: bool) -> Result<()> {
         .env_remove("SQLX_OFFLINE")
         .status()
         .await
-        .context("cannot run cargo")?;
-    ensure!(status.success(), "the queries do not fit the schema");
+        .context("cannot run cargo");
+    if check {
+        // Or else everything that was built from it would be built once more.
+        set_modified(&root, modified)?;
+    }
+    ensure!(status?.success(), "the queries do not fit the schema");
     let fresh = read(&folder)?;
     ensure!(!fresh.is_empty(), "cargo has written no query");
     let kept = read(Path::new(CHECKED_IN))?;
@@ -65,10 +72,8 @@ pub(crate) fn cargo() -> std::ffi::OsString {
     std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time of a file of the checkout, not of an event")]
-fn touch(path: &Path) -> Result<()> {
-    let file = File::options().append(true).open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    file.set_modified(SystemTime::now()).with_context(|| format!("cannot touch {}", path.display()))
+fn set_modified(file: &File, at: SystemTime) -> Result<()> {
+    file.set_modified(at).context("cannot touch the root of the crate")
 }
 
 fn read(folder: &Path) -> Result<BTreeMap<String, String>> {

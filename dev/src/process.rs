@@ -106,8 +106,7 @@ impl Program {
 
     /// Waits until `GET {base}/health/ready` answers 200, where `base` is like `http://127.0.0.1:8000`.
     pub async fn wait_ready(&mut self, base: &str, within: Duration) -> Result<()> {
-        // A proxy of the developer's environment knows nothing of our loopback.
-        let client = reqwest::Client::builder().no_proxy().timeout(TRY).build().context("cannot make a client")?;
+        let client = crate::stand::loopback().timeout(TRY).build().context("cannot make a client")?;
         let url = format!("{base}/health/ready");
         let started = Instant::now();
         let mut last = String::from("no answer");

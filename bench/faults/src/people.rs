@@ -65,7 +65,7 @@ impl People {
         let client = |number: usize| {
             let number = u8::try_from(number % ADDRESSES).unwrap_or_default();
             let address = IpAddr::V4(Ipv4Addr::new(127, 0, 1, number.saturating_add(1)));
-            let builder = reqwest::Client::builder().no_proxy().local_address(address).timeout(PATIENCE);
+            let builder = doorbook_dev::loopback().local_address(address).timeout(PATIENCE);
             builder.pool_idle_timeout(IDLE).build().context("no HTTP client can be made")
         };
         Ok(Self { clients: (0..ADDRESSES).map(client).collect::<Result<_>>()? })

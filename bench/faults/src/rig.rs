@@ -232,7 +232,7 @@ impl Rig {
             .map(|api| api.health.rsplit(':').next().unwrap_or_default().parse().context("no port"))
             .collect::<Result<_>>()?;
         let proxy = Proxy::start(self.cluster.run(), Front::Haproxy, &ports, certificate).await?;
-        let http = reqwest::Client::builder().no_proxy().build().context("no HTTP client can be made")?;
+        let http = doorbook_dev::loopback().build().context("no HTTP client can be made")?;
         let (url, started) = (format!("http://127.0.0.1:{}/health", proxy.http), Instant::now());
         while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
             ensure!(started.elapsed() < SEEN_WITHIN, "HAProxy sends nothing on");

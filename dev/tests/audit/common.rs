@@ -21,6 +21,19 @@ pub fn dose(small: i64, full: i64) -> i64 {
     if std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full") { full } else { small }
 }
 
+/// Changes anything: no trigger and no right is in the way.
+async fn tamper(superuser: &PgPool, sql: &str) {
+    let sql = format!("set session_replication_role = replica; {sql}");
+    let mut connection = superuser.acquire().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// A minute passes for what is sealed.
+pub async fn let_a_minute_pass(superuser: &PgPool) {
+    tamper(superuser, "update event_seals set sealed_at = sealed_at - interval '1 minute'").await;
+}
+
 pub struct House {
     _database: Database,
     /// May do everything: the insider whom proofs are against.
@@ -115,12 +128,9 @@ impl House {
         self.signers().await[0].verifier().to_string()
     }
 
-    /// Changes anything: no trigger and no right is in the way.
+    /// Changes anything.
     pub async fn tamper(&self, sql: &str) {
-        let sql = format!("set session_replication_role = replica; {sql}");
-        let mut connection = self.superuser.acquire().await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *connection).await.unwrap();
-        connection.close().await.unwrap();
+        tamper(&self.superuser, sql).await;
     }
 
     pub async fn number(&self, sql: &'static str) -> i64 {

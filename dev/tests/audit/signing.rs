@@ -42,14 +42,8 @@ async fn a_worker_signs_once_and_what_the_sink_did_not_take_is_written_when_it_d
     sleep(Duration::from_secs(2)).await;
     fs::create_dir(&folder).unwrap();
     until(&owner, "select written_size from checkpoint_sink", 2_000).await;
-    // A minute passes for what is left.
     let superuser = PgPool::connect(&cluster.superuser_url(stand.database.name())).await.unwrap();
-    sqlx::raw_sql(
-        "set session_replication_role = replica; update event_seals set sealed_at = sealed_at - interval '1 minute'",
-    )
-    .execute(&superuser)
-    .await
-    .unwrap();
+    let_a_minute_pass(&superuser).await;
     until(&owner, "select count(*) from checkpoints", 3).await;
     until(&owner, "select (select max(size) from checkpoints) - (select written_size from checkpoint_sink)", 0).await;
     // The events about checkpoints make no further ones.

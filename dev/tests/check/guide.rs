@@ -48,7 +48,7 @@ async fn the_guides_env_unchanged_but_for_its_placeholders_starts_api_and_worker
     let mut worker = launch("doorbook-worker").await;
     let base = format!("http://127.0.0.1:{port}");
     api.wait_ready(&base, READY_WITHIN).await.unwrap();
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let client = doorbook_dev::loopback().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let health = async |path: &str| {
         let answer = client.get(format!("{base}{path}")).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())

@@ -79,7 +79,7 @@ async fn secrets_come_from_files_and_are_told_to_no_one() {
     let worker = start("doorbook-worker", &environment).await;
     api.wait_ready(&base(&environment), SOON).await.unwrap();
 
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = doorbook_dev::loopback().build().unwrap();
     let mut said = String::new();
     for (path, body) in [
         ("/api/openapi.json", None),
@@ -136,7 +136,7 @@ async fn production_serves_no_page_for_developers_unless_told_to() {
     let environment = deployment.with(&[("SECURITY_CONTACT", "security@example.com")]);
     let mut api = start("doorbook-api", &environment).await;
     api.wait_ready(&base(&environment), SOON).await.unwrap();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = doorbook_dev::loopback().build().unwrap();
     let get = async |path: &str| {
         let url = format!("{}{path}", base(&environment));
         client.get(url).header("Host", "api.example.com").header("X-Forwarded-Proto", "https").send().await.unwrap()

@@ -21,7 +21,7 @@ async fn listener(stand: &Stand, role: &str) -> (String, String) {
 }
 
 async fn ask(base: &str, token: &str, query: &str, resume: Option<&str>) -> Response {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = doorbook_dev::loopback().build().unwrap();
     let mut request = http.get(format!("{base}{STREAM}{query}")).bearer_auth(token);
     if let Some(id) = resume {
         request = request.header("Last-Event-ID", id);

@@ -106,7 +106,7 @@ pub fn objects(log: &str) -> Vec<Value> {
 
 /// The samples of an operators' port, by name with labels.
 pub async fn scrape(ops: &str) -> BTreeMap<String, f64> {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = doorbook_dev::loopback().build().unwrap();
     let text = http.get(format!("{ops}/metrics")).send().await.unwrap().text().await.unwrap();
     let samples = text.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let (name, value) = line.rsplit_once(' ').unwrap();

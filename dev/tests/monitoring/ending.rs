@@ -13,7 +13,7 @@ use crate::common::*;
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
 async fn status(url: &str) -> Option<u16> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().unwrap();
+    let http = doorbook_dev::loopback().timeout(Duration::from_secs(2)).build().unwrap();
     http.get(url).send().await.ok().map(|answer| answer.status().as_u16())
 }
 

@@ -179,7 +179,7 @@ async fn streams_of_the_trail_are_counted_while_somebody_listens() {
     let login = house.login(&email, PASSWORD).await;
     let are_open = async |count: f64| scrape(&house.api_ops).await.get("doorbook_trail_streams_open") == Some(&count);
     assert!(are_open(0.0).await);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = doorbook_dev::loopback().build().unwrap();
     let asked = http.get(format!("{}/api/admin/audit/events/stream/", house.stand.base));
     let stream = asked.bearer_auth(login.text("access")).send().await.unwrap();
     assert!(stream.status() == 200 && are_open(1.0).await);

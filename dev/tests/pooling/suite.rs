@@ -12,7 +12,8 @@ fn the_tests_over_http_pass_behind_a_pooler() {
     let filters: &[&str] = if is_full { &[] } else { &REPRESENTATIVE };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["test", "--package", "doorbook-dev", "--test", "http", "--"])
+        // With the features of the whole workspace, as it was built for these tests.
+        .args(["test", "--workspace", "--test", "http", "--"])
         .args(filters)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .env("DOORBOOK_POOLER", "transaction")

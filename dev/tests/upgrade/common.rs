@@ -27,7 +27,7 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 
 /// The status that this address answers with; `None` when nobody answers.
 pub async fn status(url: &str) -> Option<u16> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap();
+    let http = doorbook_dev::loopback().timeout(Duration::from_secs(5)).build().unwrap();
     http.get(url).send().await.ok().map(|answer| answer.status().as_u16())
 }
 

@@ -58,7 +58,7 @@ impl Load {
     pub async fn begin(base: &str, rate: u32) -> Self {
         let clients = (1..=ADDRESSES).map(|number| {
             let address = IpAddr::V4(Ipv4Addr::new(127, 0, 1, number));
-            reqwest::Client::builder().no_proxy().local_address(address).timeout(PATIENCE).build().unwrap()
+            doorbook_dev::loopback().local_address(address).timeout(PATIENCE).build().unwrap()
         });
         let mut frontends = Frontends { base: base.to_owned(), clients: clients.collect(), people: Vec::new() };
         for number in 0..PEOPLE {

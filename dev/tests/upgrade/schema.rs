@@ -86,8 +86,11 @@ async fn each_migration_keeps_what_is_there_and_lets_nobody_wait() {
     let cluster = Cluster::shared().await.unwrap();
     let template = Database::fresh(cluster).await.unwrap();
     let maintenance = superuser(cluster, "postgres").await;
-    // The first two make the schema; there is nobody to wait for them.
-    for version in 2..MIGRATOR.iter().count() {
+    // The first two make the schema; there is nobody to wait for them. From there each later one is applied once.
+    let count = MIGRATOR.iter().count();
+    let all: Vec<_> = (2..count).collect();
+    let few: Vec<_> = (2..count).step_by(8).chain([count - 1]).collect();
+    for version in dose(few, all) {
         let name = format!("step_{version}");
         run(&maintenance, &format!("create database {name} owner {}", Role::Migrator.login())).await;
         let owner = template.url_of(cluster.postgres().port(), Role::Migrator, &name);

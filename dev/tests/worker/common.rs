@@ -356,7 +356,7 @@ impl Worker {
 
     /// A value of `/metrics`, rounded up; `None` while it is not told.
     pub async fn metric(&self, name: &str) -> Option<i64> {
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = doorbook_dev::loopback().build().unwrap();
         let text = http.get(format!("{}/metrics", self.ops)).send().await.unwrap().text().await.unwrap();
         let start = format!("doorbook_worker_{name} ");
         text.lines().find_map(|line| line.strip_prefix(&start)).map(|value| whole(value.parse().unwrap()))

@@ -45,7 +45,7 @@ async fn a_worker_that_starts_before_its_database_lives_waits_and_serves_when_it
     let mut worker = house.launch_worker(&[]).await;
     sleep(Duration::from_secs(3)).await;
     assert_eq!(worker.program.exited().unwrap(), None);
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let http = doorbook_dev::loopback().build().unwrap();
     for (path, status) in [("live", 200), ("ready", 503)] {
         let answer = http.get(format!("{}/health/{path}", worker.ops)).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{path}");
