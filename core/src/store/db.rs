@@ -34,7 +34,7 @@ const ACQUIRE_SLOW: Duration = Duration::from_millis(100);
 /// Time for a connection to be opened, which is longer than a request waits.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time for a process to open a connection that is no pool's. Source: bar 7.17.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Short statements, short locks, no forgotten transactions (bar 7.17); one time zone; one plan a statement, whatever its parameters; and
 /// no compiling of plans: in a long log it took the sealer 400 ms a batch, for a statement of 4 ms. And no reading of whole tables where an
 /// index leads to the row: a plan that was made while a table was empty stays until Postgres has analysed the table anew, which takes it a
@@ -87,8 +87,8 @@ pub(super) fn options(url: &str) -> sqlx::Result<PgConnectOptions> {
 }
 
 /// A connection of its own, without the settings of a pool's.
-pub(super) async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
-    timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+pub(super) async fn connect(options: &PgConnectOptions, within: Duration) -> sqlx::Result<PgConnection> {
+    timeout(within, PgConnection::connect_with(options)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 /// A pool of one connection, for what needs Postgres itself and no other settings than its login has.

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use sqlx::migrate::{Migrate as _, Migration, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::keys::erasure;
 use super::{Db, ROLES_SQL, StoreError, db, epoch, self_test};
@@ -114,7 +114,7 @@ fn level_of(known: &[Migration]) -> i64 {
 
 /// Every migration on which this build and the database do not agree, by version. Changes nothing. `url` is the owner's.
 pub async fn pending(url: &str) -> Result<Vec<Pending>, MigrateError> {
-    let mut owner = connect(&db::options(url)?).await?;
+    let mut owner = db::connect(&db::options(url)?, CONNECT_TIMEOUT).await?;
     let pending = pending_on(&mut owner).await?;
     owner.close().await?;
     Ok(pending)
@@ -186,7 +186,8 @@ pub async fn migrate(url: &str) -> Result<Migrated, MigrateError> {
 /// The same with other migrations than this build's: a test's stand for those of the next release.
 pub async fn apply(url: &str, known: &[Migration]) -> Result<Migrated, MigrateError> {
     let options = db::options(url)?;
-    let (mut one, mut other) = (connect(&options).await?, connect(&options).await?);
+    let (mut one, mut other) =
+        (db::connect(&options, CONNECT_TIMEOUT).await?, db::connect(&options, CONNECT_TIMEOUT).await?);
     if !self_test::are_apart(&mut one, &mut other).await? {
         return Err(MigrateError::Pooler);
     }
@@ -209,11 +210,6 @@ pub async fn apply(url: &str, known: &[Migration]) -> Result<Migrated, MigrateEr
     lock.commit().await?;
     pool.close().await;
     Ok(migrated)
-}
-
-/// A connection of the owner's.
-async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
-    timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await.map_err(|_| sqlx::Error::PoolTimedOut)?
 }
 
 async fn bring_up(owner: &mut PgConnection, known: &[Migration]) -> Result<Migrated, MigrateError> {
@@ -306,7 +302,7 @@ fn is_lost(error: &sqlx::Error) -> bool {
 
 /// Makes the roles that are missing and grants their rights anew. `url` is the owner's.
 pub async fn grant_roles(url: &str) -> Result<(), MigrateError> {
-    let mut owner = connect(&db::options(url)?).await?;
+    let mut owner = db::connect(&db::options(url)?, CONNECT_TIMEOUT).await?;
     grant(&mut owner).await?;
     owner.close().await?;
     Ok(())

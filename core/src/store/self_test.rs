@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 
 use super::StoreError;
-use super::db::{Db, connect};
+use super::db::{CONNECT_TIMEOUT, Db, connect};
 
 /// Looks at each of two connections during the self-test.
 const SELF_TEST_ROUNDS: i32 = 3;
@@ -70,7 +70,7 @@ impl Db {
 
 /// Two connections, each at its own Postgres process and always at the same.
 async fn test_servers(options: &PgConnectOptions) -> Result<(), PoolerError> {
-    let (mut one, mut other) = tokio::try_join!(connect(options), connect(options))?;
+    let (mut one, mut other) = tokio::try_join!(connect(options, CONNECT_TIMEOUT), connect(options, CONNECT_TIMEOUT))?;
     let own = are_apart(&mut one, &mut other).await?;
     // What is left of them is of no interest.
     let _ = tokio::join!(one.close(), other.close());

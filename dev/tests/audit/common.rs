@@ -14,6 +14,7 @@ use doorbook_core::store::{Db, checkpoints, seal};
 use doorbook_dev::{Cluster, Database, Role, ensure_binaries};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgPool};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 /// How much of a check runs: `full` when DOORBOOK_DOSE=full asks for what the security bar demands, else `small`.
@@ -32,6 +33,18 @@ async fn tamper(superuser: &PgPool, sql: &str) {
 /// A minute passes for what is sealed.
 pub async fn let_a_minute_pass(superuser: &PgPool) {
     tamper(superuser, "update event_seals set sealed_at = sealed_at - interval '1 minute'").await;
+}
+
+pub async fn until(db: &PgPool, sql: &'static str, wanted: i64) {
+    let begun = Instant::now();
+    loop {
+        let found: i64 = sqlx::query_scalar(sql).fetch_one(db).await.unwrap();
+        if found == wanted {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{found} instead of {wanted}: {sql}");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 pub struct House {

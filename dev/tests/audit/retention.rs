@@ -8,7 +8,6 @@ use sqlx::PgPool;
 
 use crate::bundles::verified_twice;
 use crate::common::*;
-use crate::signing::until;
 
 const MONTH: &str = "2025-01";
 /// Enough for a checkpoint at once.

@@ -1,7 +1,7 @@
 //! Checkpoints as workers sign them and write them outside.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use doorbook_core::audit::checkpoint::{Checkpoint, collect};
 use doorbook_core::store::tree;
@@ -11,18 +11,6 @@ use sqlx::PgPool;
 use tokio::time::sleep;
 
 use crate::common::*;
-
-pub async fn until(db: &PgPool, sql: &'static str, wanted: i64) {
-    let begun = Instant::now();
-    loop {
-        let found: i64 = sqlx::query_scalar(sql).fetch_one(db).await.unwrap();
-        if found == wanted {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{found} instead of {wanted}: {sql}");
-        sleep(Duration::from_millis(50)).await;
-    }
-}
 
 /// Breaks when `worker/src/checkpoints.rs`: `sink.write(checkpoint.note).await?;` → `let _ = sink.write(checkpoint.note).await;`.
 #[tokio::test]

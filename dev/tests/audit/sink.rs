@@ -5,7 +5,6 @@ use doorbook_dev::receiver::Receiver;
 use doorbook_dev::{Cluster, Role, Stand};
 
 use crate::common::*;
-use crate::signing::until;
 
 const CANARY: &str = "canary-of-a-key-in-the-url";
 

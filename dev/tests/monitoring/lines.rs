@@ -231,7 +231,7 @@ async fn whoever_reads_the_console_and_stands_still_costs_lines_and_no_request()
 
     assert!(scrape(&ops).await["doorbook_log_write_failures_total{sink=\"console\"}"] > 0.0, "they are counted");
     let mut read = vec![0; 128 * 1024];
-    let length = console.read(&mut read).await.unwrap();
+    let length = timeout(SOON, console.read(&mut read)).await.expect("it was written").unwrap();
     client.get("/api/auth/?again").await.unwrap();
     let more = timeout(SOON, console.read(&mut read[length..])).await.expect("it is written again").unwrap();
     let text = String::from_utf8(read[..length + more].to_vec()).unwrap();

@@ -60,7 +60,7 @@ async fn migrations_refuse_a_pooler_and_wait_for_each_other() {
 }
 
 /// Breaks when `core/src/store/db.rs`: `timeout(self.patience, begun).await` → `timeout(ACQUIRE_TIMEOUT, begun).await`.
-/// Breaks when `core/src/store/migrations.rs`: `timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await` → `timeout(Duration::from_secs(2), PgConnection::connect_with(options)).await`.
+/// Breaks when `core/src/store/migrations.rs`: `const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);` → `const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);`.
 #[tokio::test]
 async fn migrations_wait_for_a_postgres_that_is_slow_to_let_them_in() {
     let database = Database::fresh(cluster().await).await.unwrap();
