@@ -1,6 +1,7 @@
 //! `cargo dev -- ci`: the checks of a change, with the minutes of each phase.
 
 use std::process::Command;
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -26,6 +27,8 @@ const PHASES: &[(&str, &[&[&str]])] = &[
 pub fn ci() -> Result<()> {
     let mut failed = Vec::new();
     let mut minutes = Vec::new();
+    // More than one a core: most tests wait for a server half of their time.
+    let threads = available_parallelism().context("cannot count the cores")?.get() + 1;
     install_deny()?;
     for (name, commands) in PHASES {
         println!("\n━━ {name}");
@@ -36,6 +39,7 @@ pub fn ci() -> Result<()> {
                 // A phase sees what a developer's shell would give it, not what cargo gave this program.
                 .env_remove("CARGO_MANIFEST_DIR")
                 .env_remove("DATABASE_URL")
+                .env("RUST_TEST_THREADS", threads.to_string())
                 .status()
                 .context("cannot run cargo")?;
             if !status.success() {
@@ -75,8 +79,9 @@ fn install_deny() -> Result<()> {
         return Ok(());
     }
     println!("installing cargo-deny {DENY_VERSION}");
+    // Unoptimised: it runs for seconds, and is built for minutes otherwise.
     let status = Command::new(cargo())
-        .args(["install", "--quiet", "--locked", "cargo-deny", "--version", DENY_VERSION])
+        .args(["install", "--quiet", "--locked", "--debug", "cargo-deny", "--version", DENY_VERSION])
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "cargo-deny cannot be installed");
