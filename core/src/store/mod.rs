@@ -26,6 +26,9 @@ pub mod tree;
 pub mod wake;
 pub mod write;
 
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 pub use self::db::{Db, Patience, Pooler, Tx};
 pub use self::migrations::{MigrateError, grant_roles, migrate};
 pub use self::self_test::PoolerError;
@@ -68,7 +71,8 @@ impl From<sqlx::Error> for StoreError {
                     if code.starts_with("08")
                         || code.starts_with("53")
                         || code.starts_with("57")
-                        || code == "25006" =>
+                        || code == "25006"
+                        || code.starts_with("XX") && is_end_of_session(database.as_ref()) =>
                 {
                     Self::Unavailable(error)
                 }
@@ -83,4 +87,12 @@ impl From<sqlx::Error> for StoreError {
             _ => Self::Failed(error),
         }
     }
+}
+
+/// Whether Postgres ended the session with it. What it says of itself then is no fault of the statement: a new session on a full disk
+/// cannot keep what it has read of the catalog, and ends with the code of an internal error.
+fn is_end_of_session(error: &dyn DatabaseError) -> bool {
+    error
+        .try_downcast_ref::<PgDatabaseError>()
+        .is_some_and(|error| matches!(error.severity(), PgSeverity::Fatal | PgSeverity::Panic))
 }
