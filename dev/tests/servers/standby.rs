@@ -162,7 +162,7 @@ async fn nothing_that_was_acknowledged_is_lost_when_a_synchronous_standby_takes_
     );
 }
 
-/// Breaks when `core/src/store/mod.rs`: `|| code == "25006" =>` → `=>`.
+/// Breaks when `core/src/store/mod.rs`: `|| code == "25006"` → `|| code == "25007"`.
 #[tokio::test]
 async fn a_standby_tells_what_was_sealed_a_moment_ago_and_its_log_verifies_and_no_process_serves_from_it() {
     let cluster = Cluster::start(options()).await.unwrap();
