@@ -66,7 +66,8 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 // serialization_failure (ours among them), deadlock_detected, unique_violation, lock_not_available
                 Some("40001" | "40P01" | "23505" | "55P03") => Self::Conflict,
-                // connection exceptions, too many connections, shutdown, start-up, statement timeout, read-only, disk full, and what ended the session
+                // connection exceptions, too many connections, shutdown, start-up, statement timeout, read-only, disk full, end of a
+                // session by an internal error
                 Some(code)
                     if code.starts_with("08")
                         || code.starts_with("53")

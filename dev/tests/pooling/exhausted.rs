@@ -20,6 +20,12 @@ use crate::common::{cluster, pooler_port};
 const REFUSED_WITHIN: Duration = Duration::from_secs(3);
 const RECOVERED_WITHIN: Duration = Duration::from_secs(5);
 
+/// Servers that no other test uses.
+async fn own_cluster() -> Cluster {
+    let guard = ensure_binaries().await.unwrap().join("doorbook-dev");
+    Cluster::start(Options::temporary(guard)).await.unwrap()
+}
+
 async fn refused_but_alive(client: &Client) {
     let body = json!({ "email": "ana@example.com", "password": "violet harbour 73" });
     let begun = Instant::now();
@@ -59,8 +65,7 @@ async fn take_all(url: &str) -> Vec<PgConnection> {
 /// Breaks when `api/src/refusal.rs`: `Self::unavailable(STORE_RETRY_SECONDS)` → `{ let _ = STORE_RETRY_SECONDS; Self::internal() }`.
 #[tokio::test]
 async fn when_postgres_has_no_connection_left_requests_get_503_and_the_process_lives() {
-    let guard = ensure_binaries().await.unwrap().join("doorbook-dev");
-    let own = Cluster::start(Options::temporary(guard)).await.unwrap();
+    let own = own_cluster().await;
     let stand = Stand::start_api(&own, &[]).await.unwrap();
     let client = stand.client();
     let others = stand.database.url_for(Role::Auditor);
@@ -99,8 +104,7 @@ fn limit_files(folder: &Path, bytes: &str) {
 /// Breaks when `core/src/store/mod.rs`: `|| code.starts_with("XX") && is_end_of_session(database.as_ref())` → `|| code.starts_with("XX") && !is_end_of_session(database.as_ref())`.
 #[tokio::test]
 async fn when_new_sessions_cannot_write_what_they_keep_of_the_catalog_requests_get_503_and_the_process_lives() {
-    let guard = ensure_binaries().await.unwrap().join("doorbook-dev");
-    let own = Cluster::start(Options::temporary(guard)).await.unwrap();
+    let own = own_cluster().await;
     let stand = Stand::start_api(&own, &[]).await.unwrap();
     let client = stand.client();
     let mut superuser = PgConnection::connect(&own.superuser_url(stand.database.name())).await.unwrap();

@@ -162,7 +162,7 @@ async fn nothing_that_was_acknowledged_is_lost_when_a_synchronous_standby_takes_
     );
 }
 
-/// Breaks when `core/src/store/mod.rs`: `|| code == "25006"` → `|| code == "25007"`.
+/// Breaks when `core/src/service/start.rs`: `matches!(error, StartError::Store(_) | ` → `matches!(error, `.
 #[tokio::test]
 async fn a_standby_tells_what_was_sealed_a_moment_ago_and_its_log_verifies_and_no_process_serves_from_it() {
     let cluster = Cluster::start(options()).await.unwrap();
@@ -216,5 +216,29 @@ async fn a_standby_tells_what_was_sealed_a_moment_ago_and_its_log_verifies_and_n
         assert!(TcpStream::connect(bind).await.is_err(), "nothing is served from a standby");
         end(&mut api).unwrap();
         assert!(api.ended(SOON).await.unwrap().success());
+    }
+}
+
+/// As a primary that has become a standby under its connections.
+/// Breaks when `core/src/store/mod.rs`: `|| code == "25006"` → `|| code == "25007"`.
+#[tokio::test]
+async fn a_write_that_meets_a_database_which_only_reads_is_told_to_come_back() {
+    let cluster = Cluster::start(options()).await.unwrap();
+    let stand = Stand::start_api(&cluster, &[("MAX_REGISTRATION_ATTEMPTS", "1000")]).await.unwrap();
+    let owner = superuser(cluster.postgres(), &stand).await;
+    sqlx::raw_sql("alter system set default_transaction_read_only = on").execute(&owner).await.unwrap();
+    sqlx::raw_sql("select pg_reload_conf()").execute(&owner).await.unwrap();
+    let begun = Instant::now();
+    for count in 0.. {
+        let (email, password) = (format!("r{count}@example.com"), "violet harbour 73");
+        let body = serde_json::json!({ "email": email, "password": password, "password_confirm": password });
+        let answer = stand.client().post("/api/auth/register/", body).await.unwrap();
+        if answer.status == 503 {
+            assert!(answer.headers.contains_key("retry-after"), "{answer:?}");
+            return;
+        }
+        // A session learns of its settings a moment later.
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert!(begun.elapsed() < SOON, "it still writes");
     }
 }
