@@ -30,14 +30,14 @@ impl Doorbook {
         self.unless_done(header, context, async |_| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            self.confirm_password(&owner, password, "password", context).await?;
             let rule = self.policy.reset;
-            self.count(&identifier_bucket("email_change", new_email), rule, &context.origin).await?;
             // Nobody writes to strangers in our name: neither one account to many, nor many accounts from one network.
-            let by_account = Bucket::new("email_change_by", &[caller.account.0.as_bytes()]);
-            self.count(&by_account, per_network(rule), &context.origin).await?;
-            let network = network_bucket("email_change_network", &context.origin);
-            self.count(&network, per_network(rule), &context.origin).await?;
+            let limits = [
+                (identifier_bucket("email_change", new_email), rule),
+                (Bucket::new("email_change_by", &[caller.account.0.as_bytes()]), per_network(rule)),
+                (network_bucket("email_change_network", &context.origin), per_network(rule)),
+            ];
+            self.confirm_password(&owner, password, "password", &limits, context).await?;
             crate::failpoint!("email_change.proven");
             self.mail_email_change(caller, &owner, new_email, header, context).await
         })
@@ -54,7 +54,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        self.once(header, context, async |key| {
+        self.once_within(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
             // Whoever was refused a moment ago must not have a link mailed for the password he had.

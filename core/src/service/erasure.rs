@@ -45,7 +45,7 @@ impl Doorbook {
         let asked = self.unless_done(header, context, async |_| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            self.confirm_password(&owner, password, "password", context).await?;
+            self.confirm_password(&owner, password, "password", &[], context).await?;
             self.begin_grace(caller, &owner, header, context).await
         });
         if let Some(erase_at) = asked.await?.flatten() {
@@ -64,7 +64,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<Option<Timestamp>, Refusal> {
-        self.once(header, context, async |key| {
+        self.once_within(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
             if !still_proven(proven, &owner) {

@@ -5,6 +5,7 @@ use aws_lc_rs::hmac;
 
 use super::{Context, Doorbook, Refusal, retrying};
 use crate::event::Actor;
+use crate::store::StoreError;
 use crate::store::project::idempotency::IdempotencyKey;
 use crate::store::query::counters;
 use crate::token::keys::Use;
@@ -34,6 +35,24 @@ impl Doorbook {
         F: Future<Output = Result<T, Refusal>>,
     {
         retrying(|| self.unless_done(header, context, &command)).await
+    }
+
+    /// The same within [`Self::unless_done`], which has looked for the key a moment ago and looks again when this is refused: here it is
+    /// looked for after a conflict only.
+    pub(crate) async fn once_within<T, F>(
+        &self,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+        command: impl Fn(Option<IdempotencyKey>) -> F,
+    ) -> Result<Option<T>, Refusal>
+    where
+        F: Future<Output = Result<T, Refusal>>,
+    {
+        let key = header.and_then(|header| self.idempotency_keys(header, context).first().copied());
+        match Box::pin(command(key)).await {
+            Err(Refusal::Unavailable(StoreError::Conflict)) => self.once(header, context, command).await,
+            other => other.map(Some),
+        }
     }
 
     /// The same for what is not to be run twice: what costs too much, or counts.

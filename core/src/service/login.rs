@@ -6,7 +6,7 @@ use super::append::Batch;
 use super::limits::{identifier_bucket, network_bucket, wait};
 use super::notices::{self, Arrival};
 use super::rollup::Failed;
-use super::{Context, Doorbook, FieldFault, Refusal, RegistrationMode, retrying};
+use super::{Context, Doorbook, Refusal, RegistrationMode, retrying};
 use crate::account::{Command, Status, decide};
 use crate::attempt::{AttemptEvent, LoginFailure};
 use crate::event::Event;
@@ -52,12 +52,12 @@ pub struct Tokens {
 const LOCK: Command = Command::Lock { failures: crate::limit::CONSECUTIVE_FAILURES_MAX };
 
 /// A verified guess on its way to be settled.
-struct Guess<'a> {
+pub(super) struct Guess<'a> {
     email: &'a Email,
-    bucket: Bucket,
+    pub(super) bucket: Bucket,
     /// Names the target within the bucket.
     target: Bucket,
-    reservation: Uuid,
+    pub(super) reservation: Uuid,
     known_device: Option<DeviceId>,
     /// Whether there is an account that the hundredth failure locks.
     lockable: bool,
@@ -99,60 +99,15 @@ impl Doorbook {
         Ok(tokens)
     }
 
-    /// Checks the password of somebody who is logged in already, by the same counter as a login.
-    pub(crate) async fn confirm_password(
-        &self,
-        owner: &Loaded,
-        password: &PasswordPlain,
-        field: &'static str,
-        context: &Context,
-    ) -> Result<(), Refusal> {
-        let email = owner.email().ok_or(Refusal::Unauthenticated)?;
-        let guess = guess(&email, Some(owner), identifier_bucket("login", &email), None);
-        self.reserve(&guess, None).await?;
-        let verified = match self.hasher.verify(owner.secret.as_deref(), password).await {
-            Ok(verified) => verified,
-            Err(error) => {
-                self.give_back_unverified(&guess).await;
-                return Err(error.into());
-            }
-        };
-        if verified.matches {
-            let settled = self.settle_confirmed(&guess).await;
-            return settled.inspect_err(|refusal| self.give_back_unless_settled(refusal, &guess));
-        }
-        match self.settle_failure(&guess, Some(owner.id), LoginFailure::WrongPassword, context).await {
-            Refusal::InvalidCredentials => Err(Refusal::Invalid(vec![FieldFault::new(
-                field,
-                "password_incorrect",
-                "is not the account's password",
-            )])),
-            other => Err(other),
-        }
-    }
-
-    async fn settle_confirmed(&self, guess: &Guess<'_>) -> Result<(), Refusal> {
-        let rule = self.policy.login;
-        retrying(async || {
-            let (row, now) = counters::read(&self.db, &self.vault, &guess.bucket).await?;
-            let counter = row.counter.clone().settle_success(rule, now, guess.reservation);
-            let mut write = Write::new();
-            write.put_counter(&row, &counter, counter.forgotten_at(rule, now));
-            write.run(&self.db).await?;
-            Ok(())
-        })
-        .await
-    }
-
     /// What was not verified does not count, even if the database is away as well.
-    async fn give_back_unverified(&self, guess: &Guess<'_>) {
+    pub(super) async fn give_back_unverified(&self, guess: &Guess<'_>) {
         if self.give_back(&guess.bucket, guess.reservation).await.is_err() {
             self.give_back_later(&guess.bucket, guess.reservation);
         }
     }
 
     /// A right password that the database was away for is not to count against its owner.
-    fn give_back_unless_settled(&self, refusal: &Refusal, guess: &Guess<'_>) {
+    pub(super) fn give_back_unless_settled(&self, refusal: &Refusal, guess: &Guess<'_>) {
         if matches!(refusal, Refusal::Unavailable(_)) {
             self.give_back_later(&guess.bucket, guess.reservation);
         }
@@ -184,7 +139,7 @@ impl Doorbook {
     }
 
     /// Takes one of the guesses that are left, unless too many addresses were guessed at from the `network`.
-    async fn reserve(&self, guess: &Guess<'_>, network: Option<&Bucket>) -> Result<(), Refusal> {
+    pub(super) async fn reserve(&self, guess: &Guess<'_>, network: Option<&Bucket>) -> Result<(), Refusal> {
         let rule = self.policy.login;
         retrying(async || {
             let since = self.now().minus(rule.window);
@@ -215,7 +170,7 @@ impl Doorbook {
     }
 
     /// The failure, its event and the block it may begin are one statement. Returns what the client is told.
-    async fn settle_failure(
+    pub(super) async fn settle_failure(
         &self,
         guess: &Guess<'_>,
         owner: Option<AccountId>,
@@ -371,7 +326,12 @@ impl Doorbook {
     }
 }
 
-fn guess<'a>(email: &'a Email, owner: Option<&Loaded>, bucket: Bucket, known_device: Option<DeviceId>) -> Guess<'a> {
+pub(super) fn guess<'a>(
+    email: &'a Email,
+    owner: Option<&Loaded>,
+    bucket: Bucket,
+    known_device: Option<DeviceId>,
+) -> Guess<'a> {
     let (target, reservation) = (login_target(email), Uuid::from_bytes(random()));
     Guess { email, bucket, target, reservation, known_device, lockable: owner.is_some_and(is_lockable) }
 }

@@ -10,6 +10,7 @@ pub mod alerts;
 pub mod append;
 pub mod audit;
 pub mod checkpoints;
+mod confirm;
 pub mod csrf;
 pub mod email_change;
 pub mod erasure;

@@ -36,9 +36,8 @@ impl Doorbook {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
             self.check_password(new, "new_password", &attributes(&owner))?;
-            let bucket = Bucket::new("password_change", &[caller.account.0.as_bytes()]);
-            self.count(&bucket, PASSWORD_CHANGES, &context.origin).await?;
-            self.confirm_password(&owner, current, "current_password", context).await?;
+            let limit = (Bucket::new("password_change", &[caller.account.0.as_bytes()]), PASSWORD_CHANGES);
+            self.confirm_password(&owner, current, "current_password", &[limit], context).await?;
             let phc = self.hasher.hash(new).await?;
             crate::failpoint!("password_change.hashed");
             self.replace_password(caller, &owner, &phc, header, context).await
@@ -56,10 +55,12 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        self.once(header, context, async |key| {
-            let owner =
-                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
+        self.once_within(header, context, async |key| {
+            let (owner, standing) = tokio::join!(
+                accounts::by_id(&self.db, &self.vault, caller.account),
+                sessions::standing(&self.db, caller.session, caller.account)
+            );
+            let (owner, standing) = (owner?.ok_or(Refusal::Unauthenticated)?, standing?);
             if !standing.in_force || !still_proven(proven, &owner) {
                 return Err(Refusal::Unauthenticated);
             }
@@ -175,7 +176,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        self.once(header, context, async |key| {
+        self.once_within(header, context, async |key| {
             let row = self.mailed_token(TokenKind::Reset, token, context).await?;
             let owner = self.owner_of(&row).await?;
             let context = context.clone().acting(owner.id);

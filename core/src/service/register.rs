@@ -49,7 +49,7 @@ impl Doorbook {
     }
 
     async fn enter(&self, registration: &Registration, phc: &PhcString, context: &Context) -> Result<(), Refusal> {
-        self.once(registration.idempotency.as_ref(), context, async |key| {
+        self.once_within(registration.idempotency.as_ref(), context, async |key| {
             let email = self.lookup_now().await?.keys_of(&registration.email);
             match accounts::by_email(&self.db, &self.vault, &email).await? {
                 Some(owner) => self.attempt_for_taken(registration, &owner, key, context).await,

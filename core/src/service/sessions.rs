@@ -104,7 +104,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        self.once(header, context, async |key| {
+        self.once_within(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
             let events = decide(&owner.account, Command::RevokeAllSessions { reason: "owner".to_owned() })?;

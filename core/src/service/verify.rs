@@ -92,7 +92,7 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         let bucket = identifier_bucket("resend", email);
-        self.once(header, context, async |key| {
+        self.once_within(header, context, async |key| {
             let (row, at) = counters::read(&self.db, &self.vault, &bucket).await?;
             let mut batch = Batch::new(context, self.now());
             batch.write.put_idempotency(key, 202, None);

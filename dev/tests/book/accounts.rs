@@ -216,7 +216,7 @@ async fn a_changed_password_ends_the_other_sessions_and_the_old_password() {
     house.assert_whole().await;
 }
 
-/// C024. Breaks when `core/src/service/login.rs`: `match self.settle_failure(&guess, Some(owner.id), LoginFailure::WrongPassword, context).await {` → `match Refusal::InvalidCredentials {`.
+/// C024. Breaks when `core/src/service/confirm.rs`: `match self.settle_failure(&guess, Some(owner.id), LoginFailure::WrongPassword, context).await {` → `match Refusal::InvalidCredentials {`.
 #[tokio::test]
 async fn wrong_current_passwords_count_to_the_lockout() {
     let house = house().await;

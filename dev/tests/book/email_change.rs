@@ -227,8 +227,8 @@ async fn a_password_that_was_replaced_a_moment_ago_has_no_link_mailed() {
     assert_eq!(house.number("select count(*) from tokens where kind = 'change' and closed_at is null").await, 0);
 }
 
-/// Breaks when `core/src/service/email_change.rs`: `            self.count(&by_account, per_network(rule), &context.origin).await?;` → `            let _ = by_account;`.
-/// Breaks when `core/src/service/email_change.rs`: `            self.count(&network, per_network(rule), &context.origin).await?;` → `            let _ = network;`.
+/// Breaks when `core/src/service/email_change.rs`: `&[caller.account.0.as_bytes()]), per_network(rule)),` → `&[caller.account.0.as_bytes()]), per_network(per_network(rule))),`.
+/// Breaks when `core/src/service/email_change.rs`: `&context.origin), per_network(rule)),` → `&context.origin), per_network(per_network(rule))),`.
 #[tokio::test]
 async fn neither_an_account_nor_a_network_writes_to_more_than_thirty_strangers_an_hour() {
     let house = house().await;
@@ -255,6 +255,27 @@ async fn neither_an_account_nor_a_network_writes_to_more_than_thirty_strangers_a
         }
     }
     assert_eq!(asked(caller, 61, &one_place).await, "limited", "ever other accounts from one network");
+}
+
+/// Who is refused has asked for nothing: what is left of the other limits stays.
+/// Breaks when `core/src/service/confirm.rs`: `if reached.is_none() {` → `if reached.is_none() || limits.len() > 1 {`.
+#[tokio::test]
+async fn what_one_limit_refuses_counts_against_none() {
+    let house = house().await;
+    let book = house.book().await;
+    let caller = ana(&book).await;
+    let context = anywhere().acting(caller.account);
+    let ask =
+        async |given: &str| book.request_email_change(caller, &password(given), &email(NEW), None, &context).await;
+    let counted = "select sum(jsonb_array_length(state->'hits'))::bigint from counters where kind like 'email_change%'";
+    for _ in 0..3 {
+        ask(PASSWORD).await.unwrap();
+    }
+    assert_eq!(house.number(counted).await, 9, "address, account and network");
+    assert_eq!(word(&ask(PASSWORD).await), "limited");
+    assert_eq!(house.number(counted).await, 9);
+    assert!(matches!(ask(OTHER_PASSWORD).await, Err(Refusal::Invalid(_))), "a wrong password is told as one");
+    assert_eq!(house.number(counted).await, 9);
 }
 
 /// Breaks when `core/src/service/email_change.rs`: `if self.is_anothers(&old_key, owner.id, now).await? {` → `if false {`.

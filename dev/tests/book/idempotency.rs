@@ -38,6 +38,7 @@ fn network(n: usize) -> Context {
 }
 
 /// C087. Breaks when `core/src/service/idempotent.rs`: `Some(_) => return Ok(true),` → `Some(_) => return Ok(false),`.
+/// Breaks when `core/src/service/idempotent.rs`: `command(keys.first().copied())` → `command(None)`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_repeated_with_its_key_happens_once_also_at_the_same_time() {
     let rounds = dose(50, 1_000);
@@ -178,9 +179,7 @@ async fn what_comes_between_the_look_at_the_key_and_the_look_at_the_state_may_be
         let slow = tokio::spawn(gate.around(async move { once.run(&slow_book, caller, &slow_link).await }));
         assert!(hold.arrived().await.is_some(), "{once:?} has seen that its key is new");
         once.run(&book, caller, &link).await.unwrap();
-        for _ in 0..2 {
-            hold.pass();
-        }
+        hold.pass();
         let answer = slow.await.unwrap();
         assert!(answer.is_ok(), "{once:?}: {answer:?}");
         let happened = house.events("PasswordChanged").await + house.events("PasswordReset").await;
@@ -189,7 +188,7 @@ async fn what_comes_between_the_look_at_the_key_and_the_look_at_the_state_may_be
     }
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `command(keys.first().copied())` → `command(None)`.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `let key = header.and_then(|header| self.idempotency_keys(header, context).first().copied());` → `let key = None;`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_never_got_the_answer_may_repeat_and_it_has_happened_once() {
     let rounds = dose(25, 500);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use doorbook_dev::load::{Load, Outcome, Script, Until};
 use doorbook_dev::{Cluster, Options, Stand};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::common::*;
@@ -136,6 +136,48 @@ async fn a_login_takes_five_statements() {
     let outcome = Load::closed(Until::Requests(FEW / 4)).run(&stand.base, scripts).await.unwrap();
     println!("figure: login, {CLIENTS} connections: {outcome}");
     assert_statements(&cluster, stand, &outcome, 5.0).await;
+}
+
+/// Changes the password of somebody to the other one of two, again and again.
+fn changing(stand: &Stand, access: &str) -> impl Script + use<> {
+    let host = stand.base.strip_prefix("http://").unwrap().to_owned();
+    let (mut words, mut number, access) = ([PASSWORD, OTHER_PASSWORD], 0, access.to_owned());
+    move |_: &[u8]| {
+        let [current, new] = words;
+        words.reverse();
+        number += 1;
+        let body = json!({ "current_password": current, "new_password": new, "new_password_confirm": new }).to_string();
+        let head = format!(
+            "POST /api/auth/password/change/ HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Authorization: Bearer {access}\r\nIdempotency-Key: {number}\r\n"
+        );
+        Ok(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    }
+}
+
+/// The token, the key of the request, who it is; whether the password may be tried, that it is tried, what it counts against, that it
+/// was right; then who it is by now, and in which session, and that it has changed. At a database 100 ms away that is what there is time for.
+///
+/// Breaks when `core/src/service/password.rs`: `        self.once_within(header, context, async |key| {\n            let (owner, standing)` → `        self.once(header, context, async |key| {\n            let (owner, standing)`.
+#[tokio::test]
+async fn a_change_of_a_password_takes_ten_statements() {
+    let mut asked = Vec::new();
+    // An account may change it twenty times an hour: so few that what is done beside them would be two statements of each.
+    for changes in [1, 20] {
+        let (cluster, mut stand) = durable().await;
+        let mut scripts = Vec::new();
+        for _ in 0..CLIENTS {
+            let (_, answer) = welcomed(&stand).await;
+            scripts.push(changing(&stand, answer.text("access")));
+        }
+        let outcome = Load::closed(Until::Requests(changes)).run(&stand.base, scripts).await.unwrap();
+        asked.push(statements(&cluster, &mut stand).await / f64::from(u32::try_from(outcome.requests()).unwrap()));
+        println!("figure: change of a password, {CLIENTS} connections: {outcome}");
+    }
+    let each = (asked[1] * 20.0 - asked[0]) / 19.0;
+    // Connections that were opened meanwhile, and what Postgres does by itself, are half a statement of each.
+    println!("figure: {each:.2} statements a change");
+    assert!(each < 11.2, "{each} statements a change");
 }
 
 /// Breaks when `cli/src/import/mod.rs`: `while let Some(page) = source.page(2 * self.options.batch).await? {` → `while let Some(page) = source.page(2).await? {`.

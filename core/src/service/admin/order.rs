@@ -125,7 +125,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<bool, Refusal> {
-        self.once(header, context, async |key| {
+        self.once_within(header, context, async |key| {
             let loaded = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
             let mut batch = Batch::new(context, self.now()).by(hand);
             let token = TokenId::new(batch.now);

@@ -14,7 +14,7 @@ impl Doorbook {
     /// Proves the password once more in this session. A wrong one counts like a failed login.
     pub async fn step_up(&self, caller: Caller, password: &PasswordPlain, context: &Context) -> Result<(), Refusal> {
         let owner = accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-        self.confirm_password(&owner, password, "password", context).await?;
+        self.confirm_password(&owner, password, "password", &[], context).await?;
         // A session that somebody has ended meanwhile stays ended.
         if sessions::step_up(&self.db, caller.session).await? { Ok(()) } else { Err(Refusal::Unauthenticated) }
     }

@@ -1,3 +1,4 @@
+use std::iter;
 use std::sync::Arc;
 
 use sqlx::types::Json;
@@ -31,6 +32,7 @@ where
 }
 
 /// What a counter's row holds, as it is read.
+#[derive(Default)]
 struct Found {
     state: Option<Json<Counter>>,
     name: Option<(Vec<u8>, i64)>,
@@ -51,19 +53,55 @@ impl Found {
 
 /// A bucket and the database's time.
 pub async fn read(db: &Db, vault: &Vault, bucket: &Bucket) -> Result<(CounterRow, Timestamp), KeyError> {
+    let (row, _, now) = read_with(db, vault, bucket, &[]).await?;
+    Ok((row, now))
+}
+
+struct NamedRow {
+    now: Timestamp,
+    keys_version: i64,
+    bucket: Option<Vec<u8>>,
+    version: Option<i64>,
+    state: Option<Json<Counter>>,
+    target_key_id: Option<String>,
+}
+
+/// A bucket, others in their order, and the database's time, in one read.
+pub async fn read_with(
+    db: &Db,
+    vault: &Vault,
+    bucket: &Bucket,
+    others: &[&Bucket],
+) -> Result<(CounterRow, Vec<CounterRow>, Timestamp), KeyError> {
     by_name(db, vault, async |keys| {
-        // One row at most: whoever writes under the active key takes away what stood under an earlier one.
-        let row = sqlx::query!(
+        let names: Vec<Vec<u8>> = iter::once(&bucket).chain(others).flat_map(|bucket| keys.names(bucket)).collect();
+        let mut rows = sqlx::query_as!(
+            NamedRow,
             r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
                       c.version as "version?", c.state as "state?: Json<Counter>", c.target_key_id
                from key_guards g left join counters c on c.bucket = any($1)
-               where g.purpose = 'identifier' limit 1"#,
-            &keys.names(bucket)
+               where g.purpose = 'identifier'"#,
+            &names
         )
-        .fetch_one(db)
+        .fetch_all(db)
         .await?;
-        let found = Found { state: row.state, name: row.bucket.zip(row.version), target_key_id: row.target_key_id };
-        Ok((row.keys_version, (found.at(bucket, &keys), row.now)))
+        let (keys_version, now) =
+            rows.first().map(|row| (row.keys_version, row.now)).ok_or(sqlx::Error::RowNotFound)?;
+        // One row at most: whoever writes under the active key takes away what stood under an earlier one.
+        let mut take = |bucket: &Bucket| {
+            let names = keys.names(bucket);
+            let at = rows.iter().position(|row| row.bucket.as_ref().is_some_and(|name| names.contains(name)));
+            let row = at.map(|at| rows.swap_remove(at));
+            row.map_or_else(Found::default, |row| Found {
+                state: row.state,
+                name: row.bucket.zip(row.version),
+                target_key_id: row.target_key_id,
+            })
+            .at(bucket, &keys)
+        };
+        let row = take(bucket);
+        let others = others.iter().map(|bucket| take(bucket)).collect();
+        Ok((keys_version, (row, others, now)))
     })
     .await
 }
