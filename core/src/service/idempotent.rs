@@ -38,7 +38,8 @@ impl Doorbook {
     }
 
     /// The same within [`Self::unless_done`], which has looked for the key a moment ago and looks again when this is refused: here it is
-    /// looked for after a conflict only.
+    /// looked for after a conflict only. While SECRET_KEY changes another process may write the same request under another name, which
+    /// conflicts with nothing.
     pub(crate) async fn once_within<T, F>(
         &self,
         header: Option<&IdempotencyHeader>,
@@ -48,8 +49,11 @@ impl Doorbook {
     where
         F: Future<Output = Result<T, Refusal>>,
     {
-        let key = header.and_then(|header| self.idempotency_keys(header, context).first().copied());
-        match Box::pin(command(key)).await {
+        let keys = header.map_or_else(Vec::new, |header| self.idempotency_keys(header, context));
+        if keys.len() > 1 {
+            return self.once(header, context, command).await;
+        }
+        match Box::pin(command(keys.into_iter().next())).await {
             Err(Refusal::Unavailable(StoreError::Conflict)) => self.once(header, context, command).await,
             other => other.map(Some),
         }

@@ -56,11 +56,9 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         self.once_within(header, context, async |key| {
-            let (owner, standing) = tokio::join!(
-                accounts::by_id(&self.db, &self.vault, caller.account),
-                sessions::standing(&self.db, caller.session, caller.account)
-            );
-            let (owner, standing) = (owner?.ok_or(Refusal::Unauthenticated)?, standing?);
+            let owner =
+                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+            let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
             if !standing.in_force || !still_proven(proven, &owner) {
                 return Err(Refusal::Unauthenticated);
             }

@@ -1,5 +1,6 @@
 //! Idempotency-Key: what is repeated with the same key has happened once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use doorbook_core::failpoint::Gate;
@@ -122,17 +123,43 @@ async fn a_repetition_after_the_end_of_its_session_is_told_so() {
     assert_eq!(house.number("select count(*) from events where type = 'PasswordChanged'").await, 1);
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `self.roots.keys(Use::Idempotency).map(key).collect()` → `self.roots.keys(Use::Idempotency).take(1).map(key).collect()`.
-#[tokio::test]
-async fn a_request_is_known_again_after_the_secret_key_was_changed_and_by_processes_that_have_it_first_or_last() {
-    let house = house().await;
+/// Two services while processes are restarted one after the other: both know both keys, and each has its own first.
+async fn old_and_new(house: &House) -> (Arc<Doorbook>, Arc<Doorbook>) {
     let with = |current: u8, other: u8| RootSecrets {
         secret_key: Zeroizing::new(vec![current; 50]),
         secret_key_fallbacks: vec![Zeroizing::new(vec![other; 50])],
         ..secrets()
     };
-    // Both know both keys while processes are restarted one after the other.
-    let (old, new) = (house.book_with(policy(), &with(1, 3)).await, house.book_with(policy(), &with(3, 1)).await);
+    (house.book_with(policy(), &with(1, 3)).await, house.book_with(policy(), &with(3, 1)).await)
+}
+
+/// C087. Breaks when `core/src/service/idempotent.rs`: `if keys.len() > 1 {` → `if keys.len() > 2 {`.
+#[tokio::test]
+async fn what_a_process_with_the_other_key_has_done_while_the_password_was_checked_is_not_done_again() {
+    let house = house().await;
+    let (old, new) = old_and_new(&house).await;
+    register(&old, "ana@example.com").await.unwrap();
+    let caller = holder(&old, &login(&old, "ana@example.com", PASSWORD).await.unwrap()).await;
+    let ask = move |book: Arc<Doorbook>| async move {
+        let (header, context) = (header("a", "email/change", "bea"), anywhere().acting(caller.account));
+        let address = email("bea@example.com");
+        book.request_email_change(caller, &password(PASSWORD), &address, Some(&header), &context).await
+    };
+    let (gate, mut hold) = Gate::new(&["email_change.proven"]);
+    let slow = tokio::spawn(gate.around(ask(new)));
+    assert!(hold.arrived().await.is_some());
+    ask(old).await.unwrap();
+    hold.pass();
+    slow.await.unwrap().unwrap();
+    assert_eq!(house.number("select count(*) from deliveries where template = 'email_change_confirm'").await, 1);
+    house.assert_whole().await;
+}
+
+/// C087. Breaks when `core/src/service/idempotent.rs`: `self.roots.keys(Use::Idempotency).map(key).collect()` → `self.roots.keys(Use::Idempotency).take(1).map(key).collect()`.
+#[tokio::test]
+async fn a_request_is_known_again_after_the_secret_key_was_changed_and_by_processes_that_have_it_first_or_last() {
+    let house = house().await;
+    let (old, new) = old_and_new(&house).await;
     register(&old, "ana@example.com").await.unwrap();
     for (n, books) in [[&old, &new, &old], [&new, &old, &new]].into_iter().enumerate() {
         for book in books {
@@ -188,7 +215,7 @@ async fn what_comes_between_the_look_at_the_key_and_the_look_at_the_state_may_be
     }
 }
 
-/// C087. Breaks when `core/src/service/idempotent.rs`: `let key = header.and_then(|header| self.idempotency_keys(header, context).first().copied());` → `let key = None;`.
+/// C087. Breaks when `core/src/service/idempotent.rs`: `command(keys.into_iter().next())` → `command(None)`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_never_got_the_answer_may_repeat_and_it_has_happened_once() {
     let rounds = dose(25, 500);

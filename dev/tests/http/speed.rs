@@ -156,9 +156,9 @@ fn changing(stand: &Stand, access: &str) -> impl Script + use<> {
 }
 
 /// The token, the key of the request, who it is; whether the password may be tried, that it is tried, what it counts against, that it
-/// was right; then who it is by now, and in which session, and that it has changed. At a database 100 ms away that is what there is time for.
+/// was right; then who it is by now, and in which session, and that it has changed. At a database 100 ms away there is time for twelve.
 ///
-/// Breaks when `core/src/service/password.rs`: `        self.once_within(header, context, async |key| {\n            let (owner, standing)` → `        self.once(header, context, async |key| {\n            let (owner, standing)`.
+/// Breaks when `core/src/service/password.rs`: `        self.once_within(header, context, async |key| {\n            let owner =` → `        self.once(header, context, async |key| {\n            let owner =`.
 #[tokio::test]
 async fn a_change_of_a_password_takes_ten_statements() {
     let mut asked = Vec::new();
