@@ -13,12 +13,12 @@ use crate::store::write::Write;
 
 impl Doorbook {
     /// Checks the password by the same counter as a login. What it is given for counts against `limits`, but not while it is wrong.
-    pub(crate) async fn confirm_password(
+    pub(crate) async fn confirm_password<const N: usize>(
         &self,
         owner: &Loaded,
         password: &PasswordPlain,
         field: &'static str,
-        limits: &[(Bucket, Rule)],
+        limits: &[(Bucket, Rule); N],
         context: &Context,
     ) -> Result<(), Refusal> {
         let email = owner.email().ok_or(Refusal::Unauthenticated)?;
@@ -46,16 +46,16 @@ impl Doorbook {
     }
 
     /// The guess was right. Counts it against all of the limits in the same statement, or against none when one of them is reached.
-    async fn settle_confirmed(
+    async fn settle_confirmed<const N: usize>(
         &self,
         guess: &Guess<'_>,
-        limits: &[(Bucket, Rule)],
+        limits: &[(Bucket, Rule); N],
         context: &Context,
     ) -> Result<(), Refusal> {
         let rule = self.policy.login;
-        let buckets: Vec<&Bucket> = limits.iter().map(|(bucket, _)| bucket).collect();
+        let buckets = limits.each_ref().map(|(bucket, _)| bucket);
         let reached = retrying(async || {
-            let (row, others, now) = counters::read_with(&self.db, &self.vault, &guess.bucket, &buckets).await?;
+            let (row, others, now) = counters::read_with(&self.db, &self.vault, &guess.bucket, buckets).await?;
             let counter = row.counter.clone().settle_success(rule, now, guess.reservation);
             let mut write = Write::new();
             write.put_counter(&row, &counter, counter.forgotten_at(rule, now));

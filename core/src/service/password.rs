@@ -93,7 +93,7 @@ impl Doorbook {
         let (network, allowed) = (network_bucket("reset_network", &context.origin), per_network(self.policy.reset));
         let bucket = identifier_bucket("reset", email);
         let request = self.once(header, context, async |key| {
-            let ([of_network, row], at) = counters::read_two(&self.db, &self.vault, [&network, &bucket]).await?;
+            let (of_network, [row], at) = counters::read_with(&self.db, &self.vault, &network, [&bucket]).await?;
             let requests = of_network.counter.clone().count(allowed, at);
             let requests = requests.map_err(|until| Refusal::Limited { retry_after: wait(until, at) })?;
             let owner = accounts::by_email(&self.db, &self.vault, &self.lookup().await?.keys_of(email)).await?;

@@ -29,7 +29,8 @@ tokio::task_local! {
     static OF_REQUEST: Patience;
 }
 
-/// How long one request has waited for Postgres. Its own work, hashes above all, takes nothing of it.
+/// How long one request has waited for Postgres. Its own work, hashes above all, takes nothing of it. It asks for one thing at a time: two
+/// waits at once would be counted twice, and the end of one would hide the other.
 #[derive(Clone, Debug)]
 pub struct Patience {
     waits: Arc<Mutex<Waits>>,

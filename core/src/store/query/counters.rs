@@ -53,7 +53,7 @@ impl Found {
 
 /// A bucket and the database's time.
 pub async fn read(db: &Db, vault: &Vault, bucket: &Bucket) -> Result<(CounterRow, Timestamp), KeyError> {
-    let (row, _, now) = read_with(db, vault, bucket, &[]).await?;
+    let (row, [], now) = read_with(db, vault, bucket, []).await?;
     Ok((row, now))
 }
 
@@ -67,14 +67,14 @@ struct NamedRow {
 }
 
 /// A bucket, others in their order, and the database's time, in one read.
-pub async fn read_with(
+pub async fn read_with<const N: usize>(
     db: &Db,
     vault: &Vault,
     bucket: &Bucket,
-    others: &[&Bucket],
-) -> Result<(CounterRow, Vec<CounterRow>, Timestamp), KeyError> {
+    others: [&Bucket; N],
+) -> Result<(CounterRow, [CounterRow; N], Timestamp), KeyError> {
     by_name(db, vault, async |keys| {
-        let names: Vec<Vec<u8>> = iter::once(&bucket).chain(others).flat_map(|bucket| keys.names(bucket)).collect();
+        let names: Vec<Vec<u8>> = iter::once(bucket).chain(others).flat_map(|bucket| keys.names(bucket)).collect();
         let mut rows = sqlx::query_as!(
             NamedRow,
             r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
@@ -100,34 +100,8 @@ pub async fn read_with(
             .at(bucket, &keys)
         };
         let row = take(bucket);
-        let others = others.iter().map(|bucket| take(bucket)).collect();
+        let others = others.map(&mut take);
         Ok((keys_version, (row, others, now)))
-    })
-    .await
-}
-
-/// Two buckets and the database's time, in one read.
-pub async fn read_two(
-    db: &Db,
-    vault: &Vault,
-    [first, second]: [&Bucket; 2],
-) -> Result<([CounterRow; 2], Timestamp), KeyError> {
-    by_name(db, vault, async |keys| {
-        let row = sqlx::query!(
-            r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
-                      c.version as "version?", c.state as "state?: Json<Counter>", c.target_key_id, d.bucket as "other_bucket?",
-                      d.version as "other_version?", d.state as "other_state?: Json<Counter>", d.target_key_id as other_target_key_id
-               from key_guards g left join counters c on c.bucket = any($1) left join counters d on d.bucket = any($2)
-               where g.purpose = 'identifier' limit 1"#,
-            &keys.names(first),
-            &keys.names(second)
-        )
-        .fetch_one(db)
-        .await?;
-        let one = Found { state: row.state, name: row.bucket.zip(row.version), target_key_id: row.target_key_id };
-        let name = row.other_bucket.zip(row.other_version);
-        let other = Found { state: row.other_state, name, target_key_id: row.other_target_key_id };
-        Ok((row.keys_version, ([one.at(first, &keys), other.at(second, &keys)], row.now)))
     })
     .await
 }
