@@ -155,29 +155,59 @@ fn changing(stand: &Stand, access: &str) -> impl Script + use<> {
     }
 }
 
+/// Has the link for a new address mailed, to another one each time.
+fn changing_address(stand: &Stand, access: &str) -> impl Script + use<> {
+    let host = stand.base.strip_prefix("http://").unwrap().to_owned();
+    let (mut number, access, address) = (0, access.to_owned(), somewhere());
+    move |_: &[u8]| {
+        number += 1;
+        let body = json!({ "password": PASSWORD, "new_email": someone() }).to_string();
+        let head = format!(
+            "POST /api/auth/email/change/ HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             X-Forwarded-For: {address}\r\nAuthorization: Bearer {access}\r\nIdempotency-Key: {number}\r\n"
+        );
+        Ok(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes())
+    }
+}
+
+/// How many statements a change takes, of which an account may make twenty an hour: so few that what is done beside them would be two
+/// statements of each.
+async fn statements_of_a_change<S: Script>(change: impl Fn(&Stand, &str) -> S) -> f64 {
+    let mut asked = Vec::new();
+    for changes in [1, 20] {
+        let (cluster, mut stand) = durable().await;
+        let mut scripts = Vec::new();
+        for _ in 0..CLIENTS {
+            let (_, answer) = welcomed(&stand).await;
+            scripts.push(change(&stand, answer.text("access")));
+        }
+        let outcome = Load::closed(Until::Requests(changes)).run(&stand.base, scripts).await.unwrap();
+        asked.push(statements(&cluster, &mut stand).await / f64::from(u32::try_from(outcome.requests()).unwrap()));
+        println!("figure: a change, {CLIENTS} connections: {outcome}");
+    }
+    let each = (asked[1] * 20.0 - asked[0]) / 19.0;
+    println!("figure: {each:.2} statements a change");
+    each
+}
+
 /// The token, the key of the request, who it is; whether the password may be tried, that it is tried, what it counts against, that it
 /// was right; then who it is by now, and in which session, and that it has changed. At a database 100 ms away there is time for twelve.
 ///
 /// Breaks when `core/src/service/password.rs`: `        self.once_within(header, context, async |key| {\n            let owner =` → `        self.once(header, context, async |key| {\n            let owner =`.
 #[tokio::test]
 async fn a_change_of_a_password_takes_ten_statements() {
-    let mut asked = Vec::new();
-    // An account may change it twenty times an hour: so few that what is done beside them would be two statements of each.
-    for changes in [1, 20] {
-        let (cluster, mut stand) = durable().await;
-        let mut scripts = Vec::new();
-        for _ in 0..CLIENTS {
-            let (_, answer) = welcomed(&stand).await;
-            scripts.push(changing(&stand, answer.text("access")));
-        }
-        let outcome = Load::closed(Until::Requests(changes)).run(&stand.base, scripts).await.unwrap();
-        asked.push(statements(&cluster, &mut stand).await / f64::from(u32::try_from(outcome.requests()).unwrap()));
-        println!("figure: change of a password, {CLIENTS} connections: {outcome}");
-    }
-    let each = (asked[1] * 20.0 - asked[0]) / 19.0;
+    let each = statements_of_a_change(changing).await;
     // Connections that were opened meanwhile, and what Postgres does by itself, are half a statement of each.
-    println!("figure: {each:.2} statements a change");
     assert!(each < 11.2, "{each} statements a change");
+}
+
+/// The same, but for the session.
+///
+/// Breaks when `core/src/service/email_change.rs`: `self.once_within(header, context, async |key| {` → `self.once(header, context, async |key| {`.
+#[tokio::test]
+async fn a_request_for_a_change_of_address_takes_nine_statements() {
+    let each = statements_of_a_change(changing_address).await;
+    assert!(each < 9.9, "{each} statements a request");
 }
 
 /// Breaks when `cli/src/import/mod.rs`: `while let Some(page) = source.page(2 * self.options.batch).await? {` → `while let Some(page) = source.page(2).await? {`.
