@@ -23,21 +23,32 @@ const ABORTED: i32 = 6;
 #[tokio::test]
 async fn a_worker_killed_again_and_again_loses_no_mail_and_doubles_only_what_the_server_had_taken() {
     let house = house().await;
-    let count = dose(120, 1_000);
+    // What the mail server takes to take one: mails are in flight at any time.
+    let (count, delay) = dose((120, Duration::from_millis(100)), (6_000, Duration::from_millis(25)));
+    let sink = &house.stand.sink;
     for _ in 0..2 * count {
-        house.stand.sink.fail(Stage::Body, Fault::Delay(Duration::from_millis(100)));
+        sink.fail(Stage::Body, Fault::Delay(delay));
     }
     let all = house.register_all(0..count).await;
     // Deliveries that were in flight at a kill, with the fence of that claim.
     let mut cut = HashSet::new();
     let kills = dose(8, 100);
+    let (mut sent, mut worked) = (0, Duration::ZERO);
     for kill in 0..kills {
         let mut worker = house.launch_worker(&[]).await;
+        // Some die before they have begun.
+        if kill % 8 > 0 {
+            worker.ready().await;
+        }
+        let (before, begun) = (sink.count(), Instant::now());
         // 0.3 s to 2 s, in leaps, so that no two in a row are alike.
         sleep(Duration::from_millis(300 + u64::try_from(kill * 467 % 1_700).unwrap())).await;
         worker.program.kill().await.unwrap();
+        (sent, worked) = (sent + sink.count() - before, worked + begun.elapsed());
         cut.extend(in_flight(&house).await);
     }
+    let rate = f64::from(u32::try_from(sent).unwrap()) / worked.as_secs_f64();
+    println!("figure: {rate:.0} mails a second while a worker lived");
     let _worker = house.worker().await;
     house.until_settled(RUN_AGAIN_WITHIN).await;
 
