@@ -33,7 +33,7 @@ async fn a_worker_killed_again_and_again_loses_no_mail_and_doubles_only_what_the
     // Deliveries that were in flight at a kill, with the fence of that claim.
     let mut cut = HashSet::new();
     let kills = dose(8, 100);
-    let (mut sent, mut worked) = (0, Duration::ZERO);
+    let (mut sent, mut lived) = (0, Duration::ZERO);
     for kill in 0..kills {
         let mut worker = house.launch_worker(&[]).await;
         // Some die before they have begun.
@@ -44,10 +44,10 @@ async fn a_worker_killed_again_and_again_loses_no_mail_and_doubles_only_what_the
         // 0.3 s to 2 s, in leaps, so that no two in a row are alike.
         sleep(Duration::from_millis(300 + u64::try_from(kill * 467 % 1_700).unwrap())).await;
         worker.program.kill().await.unwrap();
-        (sent, worked) = (sent + sink.count() - before, worked + begun.elapsed());
+        (sent, lived) = (sent + sink.count() - before, lived + begun.elapsed());
         cut.extend(in_flight(&house).await);
     }
-    let rate = f64::from(u32::try_from(sent).unwrap()) / worked.as_secs_f64();
+    let rate = f64::from(u32::try_from(sent).unwrap()) / lived.as_secs_f64();
     println!("figure: {rate:.0} mails a second while a worker lived");
     let _worker = house.worker().await;
     house.until_settled(RUN_AGAIN_WITHIN).await;
