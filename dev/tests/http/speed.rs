@@ -170,7 +170,7 @@ fn changing_address(stand: &Stand, access: &str) -> impl Script + use<> {
     }
 }
 
-/// How many statements a change takes, of which an account may make twenty an hour: so few that what is done beside them would be two
+/// How many statements a change takes, of which an account may make at least twenty an hour: so few that what is done beside them would be two
 /// statements of each.
 async fn statements_of_a_change<S: Script>(change: impl Fn(&Stand, &str) -> S) -> f64 {
     let mut asked = Vec::new();
