@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use doorbook_faults::campaign::{self, RESTED, Report};
+use doorbook_faults::campaign::{self, Plan, RESTED, Report};
 use doorbook_faults::rows::Row;
 use tokio::sync::Mutex;
 
@@ -23,19 +23,31 @@ pub fn is_full() -> bool {
     std::env::var("DOORBOOK_DOSE").is_ok_and(|dose| dose == "full")
 }
 
-/// Runs a row; nothing is lost, doubled or answered 500.
-pub async fn row(name: &str) -> Report {
-    let _turn = TURN.lock().await;
+/// What a row does at this dose.
+pub fn plan(name: &str) -> Plan {
     let seed = std::env::var("DOORBOOK_SEED").map_or(1, |seed| seed.parse().expect("DOORBOOK_SEED is a number"));
-    let plan = Row::named(name).unwrap().plan(seed, is_full());
-    println!("figure: {name}, seed {seed}, {} people, {} operations a second", plan.people, plan.rate);
-    let report = campaign::run(&plan).await.unwrap();
-    report.print();
-    let faults = report.faults();
-    assert!(faults.is_empty(), "seed {seed}: {faults:#?}");
+    Row::named(name).unwrap().plan(seed, is_full())
+}
+
+/// Runs a row; nothing is lost, doubled or answered 500, and soon after a fault all is well.
+pub async fn row(name: &str) -> Report {
+    let plan = plan(name);
+    let report = run(&plan).await;
     if plan.faults.iter().any(|(_, lasts)| *lasts > RESTED * 3) {
         assert_rested(&report);
     }
+    report
+}
+
+/// Runs a plan; nothing is lost, doubled or answered 500.
+pub async fn run(plan: &Plan) -> Report {
+    let _turn = TURN.lock().await;
+    let Plan { name, seed, people, rate, .. } = plan;
+    println!("figure: {name}, seed {seed}, {people} people, {rate} operations a second");
+    let report = campaign::run(plan).await.unwrap();
+    report.print();
+    let faults = report.faults();
+    assert!(faults.is_empty(), "seed {seed}: {faults:#?}");
     report
 }
 

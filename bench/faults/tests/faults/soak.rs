@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
+use doorbook_faults::campaign::{Plan, Report};
 use doorbook_faults::figures::Answers;
 use doorbook_faults::soak::growths;
 
-use crate::common::{is_full, row};
+use crate::common::{is_full, plan, run};
+
+/// Of what it answers when it is asked for more than that. Source: bar 6.
+const OF_CAPACITY: f64 = 0.3;
+/// More operations a second than a small machine answers, and for how long they are asked for.
+const TOO_MANY: u32 = 1_000;
+const CROWDED: Duration = Duration::from_mins(1);
 
 /// Growth of memory an hour, in percent. Source: bar 6.
 const GROWTH_MAX: f64 = 1.0;
@@ -16,10 +23,17 @@ const SLACK: Duration = Duration::from_millis(2);
 const SEALED_WITHIN: f64 = 250.0;
 
 /// C112.
+/// Release: a share of capacity.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes two hours: cargo full -- C112"]
 async fn nothing_grows_in_hours_of_a_steady_load() {
-    let report = row("soak").await;
+    let steady = plan("soak");
+    let calm = steady.faults[0];
+    let crowd = Plan { name: "crowd", rate: TOO_MANY, faults: vec![(calm.0, calm.1.min(CROWDED))], ..steady.clone() };
+    let capacity = answered_a_second(&run(&crowd).await);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some dozens")]
+    let report = run(&Plan { rate: (capacity * OF_CAPACITY) as u32, ..steady }).await;
+    println!("figure: {:.0} of {capacity:.0} requests a second", answered_a_second(&report));
     let strike = &report.strikes[0];
     let quarter = strike.healed.saturating_sub(strike.began) / 4;
     let [early, late] = [1, 3].map(|number| {
@@ -38,4 +52,12 @@ async fn nothing_grows_in_hours_of_a_steady_load() {
     for growth in growths(&report.readings) {
         assert!(growth.percent_an_hour <= GROWTH_MAX, "{growth}");
     }
+}
+
+fn answered_a_second(report: &Report) -> f64 {
+    let strike = &report.strikes[0];
+    let answers = report.during(|_| true);
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let answered = (answers.done + answers.refused) as f64;
+    answered / strike.healed.saturating_sub(strike.began).as_secs_f64()
 }
