@@ -12,8 +12,9 @@ use crate::metrics::Metrics;
 use crate::stop::Stop;
 use crate::trouble::Trouble;
 
-/// Pause when all that is sealed has been taken in.
-const IDLE_PAUSE: Duration = Duration::from_millis(100);
+/// Pause when all that is sealed has been taken in. A batch costs a transaction of some eight statements however few events it takes: with
+/// this and the sealer's pause, an event is found by a search within the second.
+const IDLE_PAUSE: Duration = Duration::from_millis(400);
 /// So many positions at once have more behind them.
 const MANY: usize = 100;
 /// Pause after an error.

@@ -25,29 +25,56 @@ pub struct Dispatch {
     pub suspect: bool,
 }
 
-/// Marks due jobs as dispatched, oldest first: of each priority up to `batch`, and no more than leave `window` of them with the
-/// queue or running. Committed before they are pushed. Two relays at once may overshoot the window, at most by its own size.
-pub async fn dispatch(db: &Db, batch: i64, window: i64) -> Result<Vec<Dispatch>, StoreError> {
-    Ok(sqlx::query_as!(
-        Dispatch,
+/// What a look for due jobs has come to.
+#[derive(Debug, Default)]
+pub struct HandOver {
+    pub jobs: Vec<Dispatch>,
+    /// Priorities of which no more could be taken: their windows are full.
+    pub full: Vec<i16>,
+}
+
+/// Marks due jobs of these priorities as dispatched, oldest first: of each up to `batch`, and no more than leave `window` of them with
+/// the queue or running. Committed before they are pushed. Two relays at once may overshoot the window, at most by its own size.
+pub async fn dispatch(db: &Db, priorities: &[i16], batch: i64, window: i64) -> Result<HandOver, StoreError> {
+    let rows = sqlx::query!(
         r#"with room as (
-               select p.priority, least($1, $2 - (select count(*) from jobs o where o.state in ('dispatched', 'running') and o.priority = p.priority)) as room
-               from unnest(array[0, 1, 2]::smallint[]) as p(priority)
+               -- Counted only where something is due: a full window is a thousand rows to look at.
+               select p.priority, $3 - (select count(*) from jobs o where o.state in ('dispatched', 'running') and o.priority = p.priority) as room
+               from unnest($1::smallint[]) as p(priority)
+               where exists (select from jobs w where w.state = 'due' and w.priority = p.priority and w.run_at <= now())
            ), due as (
                -- now(), not clock_timestamp(): only what is stable within the statement can bound the index scan.
                select j.job_id from room cross join lateral (
                    select job_id from jobs where state = 'due' and priority = room.priority and run_at <= now()
-                   order by run_at limit greatest(room.room, 0) for update skip locked
+                   order by run_at limit greatest(least($2, room.room), 0) for update skip locked
                ) j
+           ), handed_over as (
+               update jobs j set state = 'dispatched', dispatch_no = j.dispatch_no + 1, dispatched_at = clock_timestamp()
+               from due where j.job_id = due.job_id
+               returning j.job_id, j.dispatch_no, j.priority, j.starts >= 2 as suspect
            )
-           update jobs j set state = 'dispatched', dispatch_no = j.dispatch_no + 1, dispatched_at = clock_timestamp()
-           from due where j.job_id = due.job_id
-           returning j.job_id as "job_id: JobId", j.dispatch_no, j.priority, j.starts >= 2 as "suspect!""#,
+           select r.priority as "priority!", r.room as "room!", h.job_id as "job_id?: JobId", h.dispatch_no as "dispatch_no?", h.suspect as "suspect?"
+           from room r left join handed_over h on h.priority = r.priority"#,
+        priorities,
         batch,
         window
     )
     .fetch_all(db)
-    .await?)
+    .await?;
+    let mut handed_over = HandOver::default();
+    for row in &rows {
+        if let (Some(job_id), Some(dispatch_no), Some(suspect)) = (row.job_id, row.dispatch_no, row.suspect) {
+            handed_over.jobs.push(Dispatch { job_id, dispatch_no, priority: row.priority, suspect });
+        }
+    }
+    for row in rows.iter().filter(|row| row.room < batch) {
+        let taken = handed_over.jobs.iter().filter(|job| job.priority == row.priority).count();
+        let is_full = i64::try_from(taken).is_ok_and(|taken| taken >= row.room);
+        if is_full && !handed_over.full.contains(&row.priority) {
+            handed_over.full.push(row.priority);
+        }
+    }
+    Ok(handed_over)
 }
 
 /// Takes dispatched jobs back that nobody has claimed: they are due again, at once. How many still were as handed over.

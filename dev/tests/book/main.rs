@@ -20,6 +20,7 @@ mod limits;
 mod log;
 mod not_me;
 mod notices;
+mod outbox;
 mod pacing;
 mod races;
 mod rebuild;

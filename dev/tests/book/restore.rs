@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use doorbook_core::store::jobs::{self, Outcome};
+use doorbook_core::store::jobs::{self, Dispatch, Outcome};
+use doorbook_core::store::project::outbox::Priority;
 use doorbook_core::store::{Db, log};
 use doorbook_dev::{Cluster, Database, Options, Role, ensure_binaries};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -30,10 +31,15 @@ async fn sealed(db: &PgPool) -> Vec<(i64, Uuid, String, Vec<u8>)> {
     .unwrap()
 }
 
+async fn due(db: &Db, batch: i64) -> Vec<Dispatch> {
+    let priorities = Priority::ALL.map(Priority::as_i16);
+    jobs::dispatch(db, &priorities, batch, WINDOW).await.unwrap().jobs
+}
+
 /// Runs half of the due jobs to their end; ids of those done.
 async fn work_off_half(db: &Db) -> BTreeSet<Uuid> {
     let mut done = BTreeSet::new();
-    for dispatch in jobs::dispatch(db, 3, WINDOW).await.unwrap() {
+    for dispatch in due(db, 3).await {
         let job = jobs::claim(db, dispatch.job_id, dispatch.dispatch_no).await.unwrap().unwrap();
         assert!(jobs::settle(db, &job, &Outcome::Done).await.unwrap());
         done.insert(job.job_id.0);
@@ -85,8 +91,7 @@ async fn a_restored_dump_is_complete_and_its_log_goes_on() {
     let page = log::sealed_after(&worker, 0, 1_000).await.unwrap();
     assert_eq!(page.len(), after.len());
 
-    let again: BTreeSet<Uuid> =
-        jobs::dispatch(&worker, 100, WINDOW).await.unwrap().iter().map(|dispatch| dispatch.job_id.0).collect();
+    let again: BTreeSet<Uuid> = due(&worker, 100).await.iter().map(|dispatch| dispatch.job_id.0).collect();
     assert!(again.is_disjoint(&done), "what was sent is not sent again");
     assert_eq!(again.len(), 8 - done.len());
 
