@@ -67,11 +67,12 @@ pub async fn dispatch(db: &Db, priorities: &[i16], batch: i64, window: i64) -> R
             handed_over.jobs.push(Dispatch { job_id, dispatch_no, priority: row.priority, suspect });
         }
     }
-    for row in rows.iter().filter(|row| row.room < batch) {
-        let taken = handed_over.jobs.iter().filter(|job| job.priority == row.priority).count();
-        let is_full = i64::try_from(taken).is_ok_and(|taken| taken >= row.room);
-        if is_full && !handed_over.full.contains(&row.priority) {
-            handed_over.full.push(row.priority);
+    for &priority in priorities {
+        let Some(row) = rows.iter().find(|row| row.priority == priority) else { continue };
+        let taken = handed_over.jobs.iter().filter(|job| job.priority == priority).count();
+        let took_all_room = i64::try_from(taken).is_ok_and(|taken| taken >= row.room);
+        if took_all_room && row.room < batch {
+            handed_over.full.push(priority);
         }
     }
     Ok(handed_over)

@@ -5,7 +5,7 @@ use doorbook_core::store::project::outbox::Priority;
 
 use crate::common::*;
 
-/// Breaks when `core/src/store/jobs.rs`: `if is_full && !handed_over` → `if !is_full && !handed_over`.
+/// Breaks when `core/src/store/jobs.rs`: `if took_all_room && row` → `if !took_all_room && row`.
 #[tokio::test]
 async fn a_full_window_is_told_and_holds_back_its_own_priority_alone() {
     let house = house().await;

@@ -31,7 +31,7 @@ async fn nothing_grows_in_hours_of_a_steady_load() {
     let calm = steady.faults[0];
     let crowd = Plan { name: "crowd", rate: TOO_MANY, faults: vec![(calm.0, calm.1.min(CROWDED))], ..steady.clone() };
     let capacity = answered_a_second(&run(&crowd).await);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some dozens")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some hundreds")]
     let report = run(&Plan { rate: (capacity * OF_CAPACITY) as u32, ..steady }).await;
     println!("figure: {:.0} of {capacity:.0} requests a second", answered_a_second(&report));
     let strike = &report.strikes[0];
