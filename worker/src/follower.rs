@@ -12,8 +12,8 @@ use crate::metrics::Metrics;
 use crate::stop::Stop;
 use crate::trouble::Trouble;
 
-/// Pause when all that is sealed has been taken in. A batch costs a transaction of some eight statements however few events it takes: with
-/// this and the sealer's pause, an event is found by a search within the second.
+/// Pause when all that is sealed has been taken in. A batch costs a transaction of some eight statements however few events it takes. With the
+/// sealer's pause it is half of the second in which a reader is to see what was answered. Source: bar 6.
 const IDLE_PAUSE: Duration = Duration::from_millis(400);
 /// So many positions at once have more behind them.
 const MANY: usize = 100;

@@ -40,8 +40,7 @@ pub struct Relay {
     pub metrics: Arc<Metrics>,
     pub wake: Arc<Notify>,
     full: [Trouble; Lane::ALL.len()],
-    /// Until when a priority is not looked at.
-    rests: [Option<Instant>; Priority::ALL.len()],
+    rests: Rests,
 }
 
 impl Relay {
@@ -59,7 +58,7 @@ impl Relay {
             metrics,
             wake,
             full: Lane::ALL.map(|_| Trouble::new("handing jobs to Redis (they run here)")),
-            rests: Default::default(),
+            rests: Rests::default(),
         }
     }
 
@@ -87,12 +86,12 @@ impl Relay {
 
     /// One hand-over.
     async fn round(&mut self) -> Result<Found, StoreError> {
-        let (batch, priorities) = (self.batch(), self.priorities());
+        let (batch, priorities) = (self.batch(), self.rests.over(Instant::now()));
         if batch == 0 || priorities.is_empty() {
             return Ok(Found::Nothing);
         }
         let HandOver { jobs: dispatched, full } = jobs::dispatch(&self.doorbook.db, &priorities, batch, WINDOW).await?;
-        self.rest(&full);
+        self.rests.begin(&full, Instant::now());
         let mut left_over = Vec::new();
         for lane in Lane::ALL {
             let tickets: Vec<Ticket> =
@@ -112,22 +111,6 @@ impl Relay {
             return BATCH;
         }
         i64::try_from(self.local.room() / Priority::ALL.len()).unwrap_or(BATCH).min(BATCH)
-    }
-
-    /// Those whose window was not found full just now.
-    fn priorities(&self) -> Vec<i16> {
-        let now = Instant::now();
-        let looked_at = Priority::ALL.into_iter().zip(self.rests).filter(|(_, rest)| rest.is_none_or(|end| end <= now));
-        looked_at.map(|(priority, _)| priority.as_i16()).collect()
-    }
-
-    fn rest(&mut self, full: &[i16]) {
-        let end = Instant::now() + FULL_FOR;
-        for (rest, priority) in self.rests.iter_mut().zip(Priority::ALL) {
-            if full.contains(&priority.as_i16()) {
-                *rest = Some(end);
-            }
-        }
     }
 
     /// Returns what nobody could take.
@@ -151,6 +134,26 @@ impl Relay {
             .filter(|ticket| !self.local.take(lane, *ticket))
             .map(|ticket| (ticket.job_id, ticket.dispatch_no))
             .collect()
+    }
+}
+
+/// Until when each priority is not looked at, as its window was full.
+#[derive(Default)]
+struct Rests([Option<Instant>; Priority::ALL.len()]);
+
+impl Rests {
+    /// Priorities to look at.
+    fn over(&self, now: Instant) -> Vec<Priority> {
+        let over = Priority::ALL.into_iter().zip(self.0).filter(|(_, end)| end.is_none_or(|end| end <= now));
+        over.map(|(priority, _)| priority).collect()
+    }
+
+    fn begin(&mut self, full: &[Priority], now: Instant) {
+        for (end, priority) in self.0.iter_mut().zip(Priority::ALL) {
+            if full.contains(&priority) {
+                *end = Some(now + FULL_FOR);
+            }
+        }
     }
 }
 
@@ -221,6 +224,16 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+
+    /// Breaks when `worker/src/relay.rs`: `*end = Some(now + FULL_FOR);` → `*end = Some(now);`.
+    #[test]
+    fn a_priority_whose_window_was_full_is_not_looked_at_for_a_while_and_the_others_are() {
+        let (mut rests, now) = (Rests::default(), Instant::now());
+        assert_eq!(rests.over(now), Priority::ALL);
+        rests.begin(&[Priority::Notice], now);
+        assert_eq!(rests.over(now), [Priority::Urgent, Priority::Chore]);
+        assert_eq!(rests.over(now + FULL_FOR), Priority::ALL);
+    }
 
     #[test]
     fn a_batch_is_full_when_one_priority_filled_it_and_not_when_all_did_together() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::project::outbox::Priority;
 use super::write::Write;
 use super::{Db, StoreError};
 use crate::clock::Timestamp;
@@ -30,12 +31,13 @@ pub struct Dispatch {
 pub struct HandOver {
     pub jobs: Vec<Dispatch>,
     /// Priorities of which no more could be taken: their windows are full.
-    pub full: Vec<i16>,
+    pub full: Vec<Priority>,
 }
 
 /// Marks due jobs of these priorities as dispatched, oldest first: of each up to `batch`, and no more than leave `window` of them with
 /// the queue or running. Committed before they are pushed. Two relays at once may overshoot the window, at most by its own size.
-pub async fn dispatch(db: &Db, priorities: &[i16], batch: i64, window: i64) -> Result<HandOver, StoreError> {
+pub async fn dispatch(db: &Db, priorities: &[Priority], batch: i64, window: i64) -> Result<HandOver, StoreError> {
+    let numbers: Vec<i16> = priorities.iter().map(|priority| priority.as_i16()).collect();
     let rows = sqlx::query!(
         r#"with room as (
                -- Counted only where something is due: a full window is a thousand rows to look at.
@@ -55,7 +57,7 @@ pub async fn dispatch(db: &Db, priorities: &[i16], batch: i64, window: i64) -> R
            )
            select r.priority as "priority!", r.room as "room!", h.job_id as "job_id?: JobId", h.dispatch_no as "dispatch_no?", h.suspect as "suspect?"
            from room r left join handed_over h on h.priority = r.priority"#,
-        priorities,
+        &numbers,
         batch,
         window
     )
@@ -67,9 +69,9 @@ pub async fn dispatch(db: &Db, priorities: &[i16], batch: i64, window: i64) -> R
             handed_over.jobs.push(Dispatch { job_id, dispatch_no, priority: row.priority, suspect });
         }
     }
-    for &priority in priorities {
-        let Some(row) = rows.iter().find(|row| row.priority == priority) else { continue };
-        let taken = handed_over.jobs.iter().filter(|job| job.priority == priority).count();
+    for (&priority, number) in priorities.iter().zip(numbers) {
+        let Some(row) = rows.iter().find(|row| row.priority == number) else { continue };
+        let taken = handed_over.jobs.iter().filter(|job| job.priority == number).count();
         let took_all_room = i64::try_from(taken).is_ok_and(|taken| taken >= row.room);
         if took_all_room && row.room < batch {
             handed_over.full.push(priority);

@@ -32,8 +32,7 @@ async fn sealed(db: &PgPool) -> Vec<(i64, Uuid, String, Vec<u8>)> {
 }
 
 async fn due(db: &Db, batch: i64) -> Vec<Dispatch> {
-    let priorities = Priority::ALL.map(Priority::as_i16);
-    jobs::dispatch(db, &priorities, batch, WINDOW).await.unwrap().jobs
+    jobs::dispatch(db, &Priority::ALL, batch, WINDOW).await.unwrap().jobs
 }
 
 /// Runs half of the due jobs to their end; ids of those done.
