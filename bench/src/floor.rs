@@ -56,7 +56,7 @@ impl Floor {
     }
 }
 
-/// Accounts and sessions as small as they can be, unlogged in nothing: what is written is durable.
+/// Accounts and sessions as small as they can be, none of them unlogged: what is written is durable.
 const TABLES: &str = "
     create table if not exists accounts (account_id uuid primary key, email text not null unique, first_name text not null,
         last_name text not null, status text not null, created_at timestamptz not null);

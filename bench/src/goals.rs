@@ -54,12 +54,20 @@ impl Goal {
         }
     }
 
+    /// Where it is met, and no longer or not yet.
+    pub fn limit(&self) -> f64 {
+        match self.bound {
+            Bound::AtLeast(limit) | Bound::AtMost(limit) => limit,
+        }
+    }
+
     /// Such as `at least 0.95 × floor`.
     pub fn wanted(&self) -> String {
-        let (word, number) = match self.bound {
-            Bound::AtLeast(least) => ("at least", least),
-            Bound::AtMost(most) => ("at most", most),
+        let word = match self.bound {
+            Bound::AtLeast(_) => "at least",
+            Bound::AtMost(_) => "at most",
         };
+        let number = self.limit();
         match self.against {
             Against::Nothing(unit) => format!("{word} {}{unit}", crate::report::number(number)),
             Against::Floor => format!("{word} {number} × floor"),

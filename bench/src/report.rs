@@ -8,6 +8,10 @@ use crate::goals::{Against, Goal};
 use crate::results::{DOORBOOK, FLOOR, Judged, Results};
 use crate::scenario::Scenario;
 
+/// Digits behind the point of what would be rounded to its goal and misses it: the first, and more than any number here has.
+const EXACT: usize = 3;
+const MOST_EXACT: usize = 18;
+
 /// As exact as is worth reading, with commas between thousands.
 pub fn number(value: f64) -> String {
     let text = match value.abs() {
@@ -15,7 +19,10 @@ pub fn number(value: f64) -> String {
         10.0.. => format!("{value:.1}"),
         _ => format!("{value:.2}"),
     };
-    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text };
+    grouped(if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text })
+}
+
+fn grouped(text: &str) -> String {
     let (whole, rest) = text.split_at(text.find('.').unwrap_or(text.len()));
     let mut grouped = String::new();
     for (index, digit) in whole.chars().enumerate() {
@@ -25,6 +32,16 @@ pub fn number(value: f64) -> String {
         grouped.push(digit);
     }
     grouped + rest
+}
+
+/// What is held against a goal, so exact that it does not look like the goal where it misses it.
+fn held(value: f64, goal: &Goal) -> String {
+    let limit = goal.limit();
+    if goal.is_met_by(value) || number(value) != number(limit) {
+        return number(value);
+    }
+    let exact = (EXACT..MOST_EXACT).find(|&digits| format!("{value:.digits$}") != format!("{limit:.digits$}"));
+    exact.map_or_else(|| number(value), |digits| grouped(&format!("{value:.digits$}")))
 }
 
 /// What is measured, with its unit.
@@ -104,8 +121,8 @@ fn goals_table(text: &mut String, results: &Results, goals: &[Goal]) {
         let held = judged.measured.map_or_else(
             || "–".to_owned(),
             |value| match goal.against {
-                Against::Nothing(unit) => number(value) + unit,
-                Against::Floor | Against::Peer(_) => number(value) + " ×",
+                Against::Nothing(unit) => held(value, goal) + unit,
+                Against::Floor | Against::Peer(_) => held(value, goal) + " ×",
             },
         );
         let _ =
@@ -113,8 +130,8 @@ fn goals_table(text: &mut String, results: &Results, goals: &[Goal]) {
     }
 }
 
-/// What was not asked for is no row: nor is a goal against a peer that is not there.
-fn is_shown(judged: &Judged<'_>, results: &Results) -> bool {
+/// Whether this run was to measure it. What was not asked for is no row: nor is a goal against a peer that is not there.
+pub fn is_shown(judged: &Judged<'_>, results: &Results) -> bool {
     let is_there = match judged.goal.against {
         Against::Peer(peer) => results.peers.iter().any(|there| there == peer),
         Against::Nothing(_) | Against::Floor => true,
@@ -162,6 +179,23 @@ mod tests {
         }
         assert_eq!(figure(Some(2.0), "p99_ms"), "2 ms");
         assert_eq!(figure(None, "rate"), "–");
+    }
+
+    #[test]
+    fn what_misses_its_goal_does_not_look_like_it() {
+        let goals = crate::goals::all(200.0);
+        let (login, reset) = (&goals[0], &goals[7]);
+        let cases = [
+            (login, 0.949, "0.949"),
+            (login, 0.9499, "0.9499"),
+            (login, 0.95, "0.95"),
+            (login, 0.954, "0.95"),
+            (login, 0.9, "0.9"),
+            (reset, 1_999.7, "1,999.700"),
+        ];
+        for (goal, value, text) in cases {
+            assert_eq!(held(value, goal), text);
+        }
     }
 
     #[test]

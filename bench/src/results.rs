@@ -26,7 +26,10 @@ pub struct Results {
     pub peers: Vec<String>,
     /// Before the first measurement, and the highest before any.
     load: Option<(f64, f64)>,
-    measured: BTreeMap<(Scenario, String), Vec<Figures>>,
+    /// The round that is under way, from 1.
+    pub round: u32,
+    /// By round: one in which a side failed must not shift what follows.
+    measured: BTreeMap<(Scenario, String), BTreeMap<u32, Figures>>,
     pub errors: Vec<String>,
 }
 
@@ -54,6 +57,7 @@ impl Results {
             scenarios: Scenario::ALL.to_vec(),
             peers: Vec::new(),
             load: None,
+            round: 1,
             measured: BTreeMap::new(),
             errors: Vec::new(),
         }
@@ -72,7 +76,9 @@ impl Results {
 
     pub fn add(&mut self, scenario: Scenario, side: &str, found: Result<Figures>) {
         match found {
-            Ok(figures) => self.measured.entry((scenario, side.to_owned())).or_default().push(figures),
+            Ok(figures) => {
+                self.measured.entry((scenario, side.to_owned())).or_default().insert(self.round, figures);
+            }
             Err(error) => self.errors.push(format!("{} of {side}: {error:#}", scenario.title())),
         }
     }
@@ -80,7 +86,7 @@ impl Results {
     /// The middle of what the rounds have found.
     pub fn median(&self, scenario: Scenario, side: &str, figure: &str) -> Option<f64> {
         let rounds = self.measured.get(&(scenario, side.to_owned()))?;
-        median(rounds.iter().filter_map(|figures| figures.get(figure).copied()).collect())
+        median(rounds.values().filter_map(|figures| figures.get(figure).copied()).collect())
     }
 
     /// Figure of a goal, or the middle of its rounds' ratios: what was measured side by side is compared, as the machine's pace changes.
@@ -90,17 +96,13 @@ impl Results {
             Against::Floor => FLOOR,
             Against::Peer(peer) => peer,
         };
-        let rounds = |side: &str| {
-            let rounds = self.measured.get(&(goal.scenario, side.to_owned()));
-            rounds.into_iter().flatten().filter_map(|figures| figures.get(goal.figure).copied())
+        let rounds = |side: &str| self.measured.get(&(goal.scenario, side.to_owned()));
+        let (own, other) = (rounds(DOORBOOK)?, rounds(other)?);
+        let ratio = |(round, figures): (&u32, &Figures)| {
+            let (own, other) = (figures.get(goal.figure)?, other.get(round)?.get(goal.figure)?);
+            (*other > 0.0).then(|| own / other)
         };
-        median(
-            rounds(DOORBOOK)
-                .zip(rounds(other))
-                .filter(|(_, other)| *other > 0.0)
-                .map(|(own, other)| own / other)
-                .collect(),
-        )
+        median(own.iter().filter_map(ratio).collect())
     }
 
     pub fn judged<'a>(&self, goals: &'a [Goal]) -> Vec<Judged<'a>> {
@@ -112,7 +114,7 @@ impl Results {
         let mut rows = Map::new();
         for ((scenario, side), rounds) in &self.measured {
             let mut figures: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-            for (name, value) in rounds.iter().flatten() {
+            for (name, value) in rounds.values().flatten() {
                 figures.entry(name).or_default().push(*value);
             }
             let figures: Map<String, Value> = figures
@@ -147,7 +149,8 @@ mod tests {
 
     pub fn results() -> Results {
         let mut results = Results::new(Machine::here(2, "15".to_owned()), "2026-01-02".to_owned(), 3, 5);
-        for (own, floor) in [(9.0, 10.0), (8.0, 12.0), (11.0, 10.5)] {
+        for (round, own, floor) in [(1, 9.0, 10.0), (2, 8.0, 12.0), (3, 11.0, 10.5)] {
+            results.round = round;
             results.add(Scenario::Login, DOORBOOK, Ok(Figures::from([("rate", own)])));
             results.add(Scenario::Login, FLOOR, Ok(Figures::from([("rate", floor)])));
         }
@@ -161,6 +164,18 @@ mod tests {
         assert_eq!(judged[0].measured, Some(0.9));
         assert_eq!(judged[0].met(), Some(false));
         assert!(judged[1..].iter().all(|judged| judged.met().is_none()));
+    }
+
+    #[test]
+    fn a_round_in_which_a_side_failed_is_compared_with_no_other() {
+        let mut results = Results::new(Machine::here(2, "15".to_owned()), "2026-01-02".to_owned(), 2, 5);
+        let rate = |value| Ok(Figures::from([("rate", value)]));
+        results.add(Scenario::Login, FLOOR, rate(10.0));
+        results.add(Scenario::Login, DOORBOOK, Err(anyhow::anyhow!("no answer")));
+        results.round = 2;
+        results.add(Scenario::Login, FLOOR, rate(20.0));
+        results.add(Scenario::Login, DOORBOOK, rate(10.0));
+        assert_eq!(results.judged(&goals::all(200.0))[0].measured, Some(0.5));
     }
 
     #[test]

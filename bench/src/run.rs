@@ -68,6 +68,7 @@ pub async fn run(arguments: &Arguments) -> Result<Ending> {
             break;
         }
         println!("round {round} of {rounds}");
+        results.round = round;
         for scenario in &scenarios {
             measure(*scenario, &house, &peers, dose, &mut results).await;
         }
@@ -79,15 +80,14 @@ pub async fn run(arguments: &Arguments) -> Result<Ending> {
     finish(arguments, &results, cores, finished == rounds)
 }
 
-/// One row of all sides.
+/// One row of all sides. Before each what the one before it has left behind is cleared away, so that none runs beside leftovers.
 async fn measure(scenario: Scenario, house: &House, peers: &[Peer], dose: Dose, results: &mut Results) {
     if scenario.floor().is_some() {
+        settle(scenario, house, results).await;
         let found = of_floor(scenario, house, dose);
         note(scenario, FLOOR, within(found).await, results);
     }
-    if let Err(error) = house.settle().await {
-        results.errors.push(format!("before {}: {error:#}", scenario.title()));
-    }
+    settle(scenario, house, results).await;
     let found = of_doorbook(scenario, house, dose);
     note(scenario, DOORBOOK, within(found).await, results);
     for peer in peers {
@@ -102,8 +102,15 @@ async fn measure(scenario: Scenario, house: &House, peers: &[Peer], dose: Dose, 
             _ => requests::route(scenario).is_some_and(|route| peer.target.has(route)),
         };
         if has {
+            settle(scenario, house, results).await;
             note(scenario, &peer.key, within(found).await, results);
         }
+    }
+}
+
+async fn settle(scenario: Scenario, house: &House, results: &mut Results) {
+    if let Err(error) = house.settle().await {
+        results.errors.push(format!("before {}: {error:#}", scenario.title()));
     }
 }
 
@@ -171,7 +178,8 @@ fn finish(arguments: &Arguments, results: &Results, cores: usize, is_finished: b
         goals::all(f64::from(permits) * f64::from(doorbook_core::password::HashCost::default().memory_kib) / 1024.0);
     let tables = report::tables(results, &goals);
     println!("\n{tables}");
-    let is_whole = is_finished && arguments.is_by_default() && arguments.only.is_empty() && results.errors.is_empty();
+    let is_whole =
+        is_finished && arguments.is_by_default() && arguments.only.is_empty() && is_measured(results, &goals);
     if let Some(folder) = &arguments.results {
         write(folder, results, &goals)?;
     } else if is_whole && cfg!(debug_assertions) {
@@ -199,9 +207,37 @@ pub fn publish(marks: &str, tables: &str) -> Result<()> {
 }
 
 fn ending(results: &Results, goals: &[Goal]) -> Ending {
-    if !results.errors.is_empty() {
+    if !is_measured(results, goals) {
         return Ending::Failed;
     }
     let is_missed = results.judged(goals).iter().any(|judged| judged.met() == Some(false));
     if is_missed { Ending::Missed } else { Ending::Met }
+}
+
+/// Whether every goal of the rows that ran can be judged: one that nothing was measured for is not met.
+fn is_measured(results: &Results, goals: &[Goal]) -> bool {
+    let judged = results.judged(goals);
+    let mut shown = judged.iter().filter(|judged| report::is_shown(judged, results));
+    results.errors.is_empty() && shown.all(|judged| judged.measured.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_to_be_measured_and_was_not_is_not_met() {
+        let goals = goals::all(200.0);
+        let mut results = Results::new(Machine::here(2, "15".to_owned()), "2026-01-02".to_owned(), 1, 1);
+        results.scenarios = vec![Scenario::Login, Scenario::Queue];
+        let rate = |value| Ok(Figures::from([("rate", value)]));
+        results.add(Scenario::Login, DOORBOOK, rate(10.0));
+        results.add(Scenario::Login, FLOOR, rate(10.0));
+        results.add(Scenario::Queue, DOORBOOK, rate(5_000.0));
+        assert_eq!(ending(&results, &goals), Ending::Failed, "the p50 of the queue is not known");
+        results.scenarios = vec![Scenario::Login];
+        assert_eq!(ending(&results, &goals), Ending::Met, "neither other rows nor a peer were asked for");
+        results.peers = vec![peer::DJANGO.to_owned()];
+        assert_eq!(ending(&results, &goals), Ending::Failed, "the peer was asked for");
+    }
 }

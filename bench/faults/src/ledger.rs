@@ -104,8 +104,8 @@ pub struct Entry {
     pub ended: Option<Duration>,
     pub outcome: Outcome,
     pub attempts: Vec<Attempt>,
-    /// The session that a login has begun.
-    pub began: Option<Uuid>,
+    /// The session whose tokens were in the answer: begun by a login, gone on with by a refresh.
+    pub tokens_of: Option<Uuid>,
 }
 
 /// All operations of one campaign, in the order of their beginning.
@@ -147,7 +147,7 @@ impl Ledger {
             ended: None,
             outcome: Outcome::Unknown,
             attempts: Vec::new(),
-            began: None,
+            tokens_of: None,
         };
         self.write(&entry)?;
         let mut entries = lock(&self.entries);
@@ -163,11 +163,11 @@ impl Ledger {
     }
 
     /// Writes down what has come of it.
-    pub fn end(&self, number: usize, outcome: Outcome, began: Option<Uuid>) -> Result<()> {
+    pub fn end(&self, number: usize, outcome: Outcome, tokens_of: Option<Uuid>) -> Result<()> {
         let entry = {
             let mut entries = lock(&self.entries);
             let entry = entries.get_mut(number).context("no such operation")?;
-            (entry.ended, entry.outcome, entry.began) = (Some(self.now()), outcome, began);
+            (entry.ended, entry.outcome, entry.tokens_of) = (Some(self.now()), outcome, tokens_of);
             entry.clone()
         };
         self.write(&entry)

@@ -1,7 +1,8 @@
-//! The mixed load: operations of many people at a steady rate, whatever happens to the service meanwhile.
+//! The mixed load: operations of many people at a steady rate. One that is due while nobody is free, or while as many are under way as may be,
+//! is left out and counted, not made up for: a service that hangs is asked for less.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use fastrand::Rng;
@@ -44,10 +45,20 @@ const MIX: [(Action, u32); 7] = [
     (Action::Logout, 2),
 ];
 
+/// What has come of a load.
+pub struct Loaded {
+    /// Everybody there is by now.
+    pub people: Vec<Arc<Person>>,
+    /// Operations that were begun.
+    pub begun: u64,
+    /// Operations that were due, and for which nobody was free or too many were under way.
+    pub left_out: u64,
+}
+
 /// A load that runs until it is told to end.
 pub struct Load {
     stop: watch::Sender<bool>,
-    running: JoinHandle<Result<Vec<Arc<Person>>>>,
+    running: JoinHandle<Result<Loaded>>,
     guessing: JoinHandle<Result<()>>,
 }
 
@@ -96,8 +107,8 @@ impl Load {
         Ok(Self { stop, running, guessing })
     }
 
-    /// Waits for what is under way; everybody there is by now.
-    pub async fn end(self) -> Result<Vec<Arc<Person>>> {
+    /// Waits for what is under way.
+    pub async fn end(self) -> Result<Loaded> {
         self.stop.send_replace(true);
         self.guessing.await??;
         self.running.await?
@@ -110,7 +121,8 @@ async fn run(
     rate: u32,
     mut rng: Rng,
     stopped: watch::Receiver<bool>,
-) -> Result<Vec<Arc<Person>>> {
+) -> Result<Loaded> {
+    let (started, mut begun) = (Instant::now(), 0);
     let mut ticks = interval(Duration::from_secs(1) / rate);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (places, mut running) = (Arc::new(Semaphore::new(IN_FLIGHT)), JoinSet::new());
@@ -129,6 +141,7 @@ async fn run(
         };
         let place = Arc::clone(&places).acquire_owned().await.context("no place")?;
         let town = Arc::clone(&town);
+        begun += 1;
         running.spawn(async move {
             let done = one(&town, &person, action).await;
             drop(place);
@@ -138,10 +151,11 @@ async fn run(
             done??;
         }
     }
+    let due = u64::try_from(started.elapsed().as_millis() * u128::from(rate) / 1_000)?;
     while let Some(done) = running.join_next().await {
         done??;
     }
-    Ok(people)
+    Ok(Loaded { people, begun, left_out: due.saturating_sub(begun) })
 }
 
 fn choose(rng: &mut Rng) -> Action {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use doorbook_dev::Role;
 use fastrand::Rng;
 use rustix::process::Signal;
@@ -17,8 +17,11 @@ use crate::wire::{Mode, Wire};
 /// End after SIGTERM. Source: bar 6.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Between two looks for a connection that has become free.
+/// Between two looks for a connection that has become free, or for one that can be hit.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// An api has opened a connection by then: it is under load.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A dependency behind a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +129,7 @@ pub async fn strike(rig: &mut Rig, fault: Fault, lasts: Duration) -> Result<Opti
             program.terminate()?;
             let status = program.ended(ENDS_WITHIN).await?;
             let took = told.elapsed();
-            anyhow::ensure!(status.success(), "{process:?} ended with {status} after SIGTERM");
+            ensure!(status.success(), "{process:?} ended with {status} after SIGTERM");
             sleep(lasts).await;
             rig.revive(process, &[]).await?;
             return Ok(Some(took));
@@ -179,10 +182,7 @@ async fn postgres(rig: &Rig, fault: Fault, lasts: Duration) -> Result<()> {
     match fault {
         Fault::BackendKill => {
             let mut superuser = PgConnection::connect(&rig.superuser_url()).await.context("cannot connect")?;
-            let one = "select pid from pg_stat_activity where usename = 'dev_api' and backend_type = 'client backend' limit 1";
-            if let Some(pid) = sqlx::query_scalar::<_, i32>(one).fetch_optional(&mut superuser).await? {
-                signal(pid, Signal::KILL)?;
-            }
+            signal(backend(&mut superuser).await?, Signal::KILL)?;
             answers(rig).await
         }
         Fault::PostgresCrash => {
@@ -213,6 +213,19 @@ async fn postgres(rig: &Rig, fault: Fault, lasts: Duration) -> Result<()> {
     }
 }
 
+/// One of the processes that serve an api. Without one there is no fault, and nothing that it could be judged by.
+async fn backend(superuser: &mut PgConnection) -> Result<i32> {
+    let one = "select pid from pg_stat_activity where usename = 'dev_api' and backend_type = 'client backend' limit 1";
+    let began = Instant::now();
+    loop {
+        if let Some(pid) = sqlx::query_scalar(one).fetch_optional(&mut *superuser).await? {
+            return Ok(pid);
+        }
+        ensure!(began.elapsed() < CONNECTS_WITHIN, "no backend to kill");
+        sleep(LOOK_EVERY).await;
+    }
+}
+
 /// Takes every connection that there is, from those too who have one, and holds them for a time.
 async fn no_connections(rig: &Rig, lasts: Duration) -> Result<()> {
     const END: &str =
@@ -229,6 +242,7 @@ async fn no_connections(rig: &Rig, lasts: Duration) -> Result<()> {
         let pause = if ended == 0 { LOOK_EVERY } else { Duration::ZERO };
         sleep(pause).await;
     }
+    ensure!(!taken.is_empty(), "no connection could be taken");
     for connection in taken {
         connection.close().await?;
     }
@@ -237,7 +251,8 @@ async fn no_connections(rig: &Rig, lasts: Duration) -> Result<()> {
 
 /// A process and its children.
 fn family(parent: u32) -> Result<Vec<i32>> {
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"));
+    let children = children.context("cannot read the children of Postgres")?;
     let parent = i32::try_from(parent).context("no pid")?;
     let children = children.split_whitespace().map(|pid| pid.parse().context("no pid"));
     std::iter::once(Ok(parent)).chain(children).collect()
@@ -247,7 +262,7 @@ fn family(parent: u32) -> Result<Vec<i32>> {
 async fn answers(rig: &Rig) -> Result<()> {
     let began = Instant::now();
     while PgConnection::connect(&rig.superuser_url()).await.is_err() {
-        anyhow::ensure!(began.elapsed() < Duration::from_mins(1), "Postgres does not come back");
+        ensure!(began.elapsed() < Duration::from_mins(1), "Postgres does not come back");
         sleep(Duration::from_millis(20)).await;
     }
     Ok(())

@@ -95,13 +95,13 @@ impl Rig {
         let postgres = Wire::to(cluster.postgres().port()).await?;
         let redis = Wire::to(cluster.redis().port()).await?;
         let smtp = Wire::to(sink.port()).await?;
-        let redis_url = cluster.fresh_redis_url()?;
-        let through = |role| database.url_at(postgres.port(), role);
+        let redis_url = through(&cluster.fresh_redis_url()?, cluster.redis().port(), redis.port())?;
+        let database_url = |role| database.url_at(postgres.port(), role);
         let wiring = Wiring {
-            database: &through(Role::Api),
-            worker_database: &through(Role::Worker),
+            database: &database_url(Role::Api),
+            worker_database: &database_url(Role::Worker),
             migrate_database: &database.url_for(Role::Migrator),
-            redis: &redis_url.replace(&format!(":{}/", cluster.redis().port()), &format!(":{}/", redis.port())),
+            redis: &redis_url,
             mail_port: smtp.port(),
             api_port: free_port()?,
             secret_key: SECRET_KEY,
@@ -240,6 +240,13 @@ impl Rig {
         }
         Ok(proxy)
     }
+}
+
+/// A URL with another port. One that stayed as it is would lead past the proxy, and every fault of Redis' network would hit nobody.
+fn through(url: &str, from: u16, to: u16) -> Result<String> {
+    let changed = url.replace(&format!(":{from}/"), &format!(":{to}/"));
+    ensure!(changed != url, "a URL without the port {from} cannot lead through a proxy");
+    Ok(changed)
 }
 
 /// Settings beside the wiring. Hashes are cheap: a campaign is not about hashing. People come from 127.0.1.0/24 and the proxy

@@ -225,6 +225,7 @@ impl Row {
         Plan {
             name: self.name,
             seed,
+            is_full,
             setup: self.setup,
             people: if is_full { 2_000 } else { 24 },
             rate: if is_full { 30 } else { 12 },

@@ -64,9 +64,10 @@ impl Town {
         let body = json!({ "refresh": held.refresh });
         let intent = Intent { session: Some(held.id), ..intent(person, Action::Refresh) };
         let (number, told) = self.ask(person, intent, &Asked::post("/api/auth/token/refresh/", body)).await?;
-        self.ledger.end(number, told.outcome, None)?;
+        let fresh = session(&told);
+        self.ledger.end(number, told.outcome, fresh.as_ref().map(|session| session.id))?;
         knows.session = match told.outcome {
-            Outcome::Done => session(&told),
+            Outcome::Done => fresh,
             Outcome::Unknown if told.status != 401 => Some(held),
             Outcome::Unknown | Outcome::Refused if told.status == 429 => Some(held),
             _ => None,

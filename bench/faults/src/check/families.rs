@@ -29,8 +29,9 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
         let is_such = |entry: &&&Entry| entry.intent.action == Action::Refresh && entry.intent.session == Some(session);
         entries.iter().filter(is_such).filter(|entry| entry.outcome == outcome).count()
     };
-    for entry in evidence.done().filter(|entry| entry.intent.action == Action::Login) {
-        let (Some(session), Some(entries)) = (entry.began, people.get(&entry.intent.person)) else { continue };
+    findings.extend(evidence.done().filter_map(unheld));
+    for entry in evidence.done() {
+        let (Some(session), Some(entries)) = (begins(entry), people.get(&entry.intent.person)) else { continue };
         let [done, open] = [Outcome::Done, Outcome::Unknown].map(|outcome| of_session(entries, session, outcome));
         refreshes += done;
         let least = i64::try_from(1 + done)?;
@@ -58,6 +59,27 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
     Ok(Verdict { name: "families of tokens", figure, findings })
 }
 
+/// The session that this login has begun, as far as its answer could be read.
+fn begins(entry: &Entry) -> Option<Uuid> {
+    entry.tokens_of.filter(|_| entry.intent.action == Action::Login)
+}
+
+/// Whether the login of this session was sent before.
+fn had_begun(entries: &[&Entry], session: Option<Uuid>, before: Duration) -> bool {
+    session.is_some() && entries.iter().any(|login| begins(login) == session && login.begun < before)
+}
+
+/// What is wrong with an answer that must hold the tokens of a session: that it holds none, or another's. Nobody would show them later, and
+/// no other judge would miss them.
+fn unheld(entry: &Entry) -> Option<String> {
+    let wrong = match (entry.intent.action, entry.tokens_of) {
+        (Action::Login | Action::Refresh, None) => "no session in the answer to",
+        (Action::Refresh, told) if told != entry.intent.session => "another session in the answer to",
+        _ => return None,
+    };
+    Some(format!("{wrong} {}", Evidence::describe(entry)))
+}
+
 /// Whether it works for as long as its session does. A logout of a session that is over has done what it was asked for.
 const fn shows_token(action: Action) -> bool {
     matches!(action, Action::Refresh | Action::Profile | Action::Change)
@@ -76,7 +98,7 @@ fn ends(entries: &[&Entry], other: &Entry, entry: &Entry) -> bool {
     let is_own = other.intent.session == session;
     // What nobody heard the end of may have happened at any time since.
     let latest = other.ended.filter(|_| other.outcome == Outcome::Done).unwrap_or(Duration::MAX);
-    let had_begun = entries.iter().any(|login| login.began.is_some() && login.began == session && login.begun < latest);
+    let had_begun = had_begun(entries, session, latest);
     match other.intent.action {
         Action::Logout => may_have && is_own,
         Action::Confirm => may_have && had_begun,
@@ -106,7 +128,7 @@ fn revived(entries: &[&Entry], entry: &Entry) -> Option<String> {
     let is_end = |other: &&&Entry| {
         let is_own = other.intent.session == entry.intent.session;
         let ended = other.ended.is_some_and(|ended| ended + AT_ONCE < entry.begun);
-        let after_login = entries.iter().any(|login| login.began == entry.intent.session && login.begun < other.begun);
+        let after_login = had_begun(entries, entry.intent.session, other.begun);
         let hits = match other.intent.action {
             Action::Logout => is_own,
             Action::Confirm => after_login,
@@ -146,7 +168,25 @@ mod tests {
             session: Some(Uuid::from_u128(1)),
         };
         let (begun, ended) = (attempts[0].begun, attempts.last().map(Attempt::ended));
-        Entry { trace: Uuid::nil(), intent, begun, ended, outcome, attempts, began: None }
+        Entry { trace: Uuid::nil(), intent, begun, ended, outcome, attempts, tokens_of: None }
+    }
+
+    #[test]
+    fn an_answer_that_holds_no_tokens_of_its_session_is_found() {
+        let done = refresh(&[(10, Some(200))]);
+        let own = Entry { tokens_of: done.intent.session, ..done.clone() };
+        assert_eq!(unheld(&own), None);
+        let other = Entry { tokens_of: Some(Uuid::from_u128(2)), ..done.clone() };
+        assert!(unheld(&other).is_some_and(|finding| finding.starts_with("another session")));
+        assert!(unheld(&done).is_some_and(|finding| finding.starts_with("no session")));
+        let asking = |action| Intent { action, session: None, ..done.intent.clone() };
+        let login = Entry { intent: asking(Action::Login), ..done.clone() };
+        assert!(unheld(&login).is_some_and(|finding| finding.starts_with("no session")));
+        let login = Entry { tokens_of: Some(Uuid::from_u128(1)), ..login };
+        assert_eq!((unheld(&login), begins(&login)), (None, login.tokens_of));
+        assert_eq!(begins(&own), None, "a refresh begins none");
+        let profile = Entry { intent: asking(Action::Profile), ..done };
+        assert_eq!(unheld(&profile), None, "nobody expects tokens of it");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::ledger::Outcome;
 /// Notes about strangers that name no request: one for a whole window.
 const UNTRACED: [&str; 2] = ["LimitExceeded", "LoginAttemptsSuppressed"];
 
+/// Every event of an account or a stranger must belong to an operation. The kinds that an operation may cause alone (`cause`: six) are held
+/// to one of that kind, which was not refused, and to once; the others, such as notes of refusals, to no more than that.
 pub fn judge(evidence: &Evidence) -> Verdict {
     let (mut findings, mut seen, mut count) = (Vec::new(), HashMap::new(), 0);
     for event in &evidence.events {

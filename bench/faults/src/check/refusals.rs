@@ -74,7 +74,7 @@ mod tests {
             ended: Some(begun),
             outcome: Outcome::Done,
             attempts: vec![],
-            began: None,
+            tokens_of: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{WRITES_AGAIN_WITHIN, row};
+use crate::common::{WRITES_AGAIN_WITHIN, assert_calm, row};
 
 /// Ready again after a kill. Source: bar 6.
 const READY_WITHIN: Duration = Duration::from_secs(2);
@@ -29,5 +29,6 @@ async fn apis_and_workers_told_to_end_under_load_fail_no_request() {
     let report = row("terminate").await;
     let answers = report.during(|_| true);
     assert_eq!(answers.failed(), 0, "{answers}");
+    assert_calm(&report);
     assert!(report.took() <= ENDS_WITHIN, "{:?}", report.took());
 }

@@ -55,6 +55,14 @@ pub async fn run(plan: &Plan) -> Report {
     report
 }
 
+/// Between its faults nobody is left without a good answer either. Only for rows whose faults are over for clients when they end. After those of
+/// Postgres some are told to come back for a moment more, which the time to the first write bounds; requests around the kill of an api are counted
+/// by how they lie to it (`Report::failures`).
+pub fn assert_calm(report: &Report) {
+    let calm = report.calm();
+    assert_eq!(calm.failed(), 0, "between the faults: {calm}");
+}
+
 /// Soon after a fault nobody is turned away, nor waits longer than before the first.
 fn assert_rested(report: &Report) {
     let (before, after) = (report.before().percentile(99), report.rested());

@@ -6,7 +6,7 @@ use doorbook_faults::campaign::Report;
 use doorbook_faults::figures::REFUSED_WITHIN;
 use doorbook_faults::nemesis::Fault;
 
-use crate::common::{SLACK, TIMES_SLOWER, WRITES_AGAIN_WITHIN, row};
+use crate::common::{SLACK, TIMES_SLOWER, WRITES_AGAIN_WITHIN, assert_calm, row};
 
 /// A refusal while Postgres lets nobody in. Source: bar 6.
 const REFUSED_WITHOUT_CONNECTION: Duration = Duration::from_millis(1_500);
@@ -19,10 +19,11 @@ fn assert_refused_well(report: &Report) {
     assert!(report.recovery() <= WRITES_AGAIN_WITHIN, "{:?}", report.recovery());
 }
 
-/// Nobody noticed.
+/// Nobody noticed, neither while it lasted nor afterwards.
 fn assert_unaffected(report: &Report, by: impl Fn(Fault) -> bool) {
     let answers = report.during(by);
     assert_eq!(answers.failed(), 0, "{answers}");
+    assert_calm(report);
     let (calm, then) = (report.calm().percentile(99), answers.percentile(99));
     assert!(then <= calm * TIMES_SLOWER + SLACK, "{calm:?} without it, {then:?} with it");
 }

@@ -4,7 +4,7 @@ use doorbook_faults::figures::REFUSED_WITHIN;
 use doorbook_faults::nemesis::Fault;
 use doorbook_faults::rig::Process;
 
-use crate::common::{WRITES_AGAIN_WITHIN, row};
+use crate::common::{WRITES_AGAIN_WITHIN, assert_calm, row};
 
 /// C094. Breaks when `worker/src/jobs/mail.rs`: `message_id(mail.delivery, &mail.template, host)` → `message_id(mail.delivery, &mail.template, &std::process::id().to_string())`.
 #[tokio::test(flavor = "multi_thread")]
@@ -13,6 +13,7 @@ async fn a_worker_killed_again_and_again_under_a_mixed_load_loses_no_mail() {
     let report = row("worker-kill").await;
     let answers = report.during(|_| true);
     assert_eq!(answers.failed(), 0, "the api does not notice: {answers}");
+    assert_calm(&report);
 }
 
 /// Breaks when `core/src/store/db/patience.rs`: `ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);` → `ANSWER_TIMEOUT: Duration = Duration::from_millis(28_000);`.
@@ -36,4 +37,5 @@ async fn a_clock_that_is_wrong_ends_no_session_early() {
     // No balancer is before the api, which is away for the moments of its starts: nobody is refused then, but not answered.
     let all = report.during(|_| true);
     assert_eq!(all.failed(), all.silent, "{all}");
+    assert_calm(&report);
 }

@@ -18,7 +18,8 @@ const CROWDED: Duration = Duration::from_mins(1);
 
 /// Growth of memory an hour, in percent. Source: bar 6.
 const GROWTH_MAX: f64 = 1.0;
-/// p99 at the end, in percent of that at the beginning. Source: bar 6; and what a look at single milliseconds adds.
+/// p99 at the end, in percent of that at the beginning. Source: bar 6; and what the other work of a machine adds to a
+/// p99 of single milliseconds.
 const DRIFT_MAX: u32 = 110;
 const SLACK: Duration = Duration::from_millis(2);
 /// 99 of 100 events are sealed within this many milliseconds. Source: bar 6.
