@@ -23,45 +23,38 @@ pub struct CookieAttributes {
 pub struct Cookies {
     /// Cookies that stand for a session: the refresh token of cookie mode and the login of the audit console.
     pub session: CookieAttributes,
-    /// The audit console's token against forged requests. Cookie mode has no such cookie: the API's answers carry its token.
+    /// Read and checked, as Django's settings have them; no such cookie is set. Tokens against forged requests stand in forms and answers.
     pub csrf: CookieAttributes,
 }
 
 impl Cookies {
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, Refused> {
-        let session = attributes(
-            reader,
-            &registry::SESSION_COOKIE_SECURE,
-            &registry::SESSION_COOKIE_HTTPONLY,
-            &registry::SESSION_COOKIE_SAMESITE,
-        );
-        // A page's script must be able to repeat this one, when an operator wants it so.
-        let csrf = attributes(
-            reader,
-            &registry::CSRF_COOKIE_SECURE,
-            &registry::CSRF_COOKIE_HTTPONLY,
-            &registry::CSRF_COOKIE_SAMESITE,
-        );
-        let (session, csrf) = (session?, csrf?);
-        if !session.http_only && !reader.debug {
-            return Err(reader.refuse_because(&registry::SESSION_COOKIE_HTTPONLY, "must be True unless DEBUG is True"));
-        }
-        Ok(Self { session, csrf })
+        let http_only = needed(reader, &registry::SESSION_COOKIE_HTTPONLY);
+        let session =
+            attributes(reader, &registry::SESSION_COOKIE_SECURE, http_only, &registry::SESSION_COOKIE_SAMESITE);
+        // Where scripts of a page repeat Django's cookie, it may say so here as well.
+        let http_only = reader.flag(&registry::CSRF_COOKIE_HTTPONLY);
+        let csrf = attributes(reader, &registry::CSRF_COOKIE_SECURE, http_only, &registry::CSRF_COOKIE_SAMESITE);
+        Ok(Self { session: session?, csrf: csrf? })
     }
 }
 
 fn attributes(
     reader: &mut Reader<'_>,
     secure: &Variable,
-    http_only: &Variable,
+    http_only: Result<bool, Refused>,
     same_site: &Variable,
 ) -> Result<CookieAttributes, Refused> {
-    let is_secure = reader.flag(secure);
-    let http_only = reader.flag(http_only);
+    let secure = needed(reader, secure);
     let same_site = reader.choice(same_site, &[("Strict", SameSite::Strict), ("Lax", SameSite::Lax)]);
-    let attributes = CookieAttributes { secure: is_secure?, http_only: http_only?, same_site: same_site? };
-    if !attributes.secure && !reader.debug {
-        return Err(reader.refuse_because(secure, "must be True unless DEBUG is True"));
+    Ok(CookieAttributes { secure: secure?, http_only: http_only?, same_site: same_site? })
+}
+
+/// A flag that production does not go without.
+fn needed(reader: &mut Reader<'_>, variable: &Variable) -> Result<bool, Refused> {
+    let is_set = reader.flag(variable)?;
+    if is_set || reader.debug {
+        return Ok(is_set);
     }
-    Ok(attributes)
+    Err(reader.refuse_because(variable, "must be True unless DEBUG is True"))
 }

@@ -16,9 +16,11 @@ use super::secret::Secret;
 /// Shortest password outside development, in characters. Source: the guide.
 const PASSWORD_CHARACTERS_MIN: usize = 16;
 
-/// Pool sizes. Source: the settings contract; the command line works one statement at a time.
+/// Pool sizes. Source: docs/SETTINGS.md; the command line works one statement at a time.
 const API_CONNECTIONS: u32 = 16;
 const WORKER_CONNECTIONS: u32 = 8;
+/// One listens, and three parts of it hold a transaction each, at times all at once.
+const WORKER_CONNECTIONS_MIN: u32 = 4;
 const CLI_CONNECTIONS: u32 = 4;
 
 /// The superuser that every installation has.
@@ -56,6 +58,12 @@ impl Database {
         let migrate = given_url(reader, &registry::DATABASE_MIGRATE_URL);
         let direct = given_url(reader, &registry::DATABASE_DIRECT_URL);
         let max_connections = reader.given_whole(&registry::DATABASE_MAX_CONNECTIONS);
+        let max_connections = match max_connections {
+            Ok(Some(most)) if most < WORKER_CONNECTIONS_MIN && reader.process == Process::Worker => {
+                Err(reader.refuse_because(&registry::DATABASE_MAX_CONNECTIONS, "must be at least 4 for a worker"))
+            }
+            other => other,
+        };
         let poolers = [("none", Pooler::None), ("transaction", Pooler::Transaction)];
         let pooler = reader.choice(&registry::DATABASE_POOLER, &poolers);
         let (shared, worker, migrate, direct, pooler) = (shared?, worker?, migrate?, direct?, pooler?);
@@ -87,10 +95,12 @@ fn shared_url(reader: &mut Reader<'_>) -> Result<Secret, Refused> {
 fn given_url(reader: &mut Reader<'_>, variable: &Variable) -> Result<Option<Secret>, Refused> {
     let Some(url) = reader.secret(variable)? else { return Ok(None) };
     let Some(login) = Login::parse(&url) else { return Err(reader.refuse(variable)) };
-    match login.fault().filter(|_| !reader.debug) {
-        Some((_, rule)) => Err(reader.refuse_because(variable, rule)),
-        None => Ok(Some(url)),
+    let faults = if reader.debug { Vec::new() } else { login.faults() };
+    if faults.is_empty() {
+        return Ok(Some(url));
     }
+    let rules: Vec<_> = faults.iter().map(|(_, rule)| *rule).collect();
+    Err(reader.refuse_because(variable, rules.join(", and ")))
 }
 
 fn composed_url(reader: &mut Reader<'_>) -> Result<Secret, Refused> {
@@ -117,11 +127,15 @@ fn composed_url(reader: &mut Reader<'_>) -> Result<Secret, Refused> {
     let Some(login) = Login::parse(&url).filter(|_| is_host) else {
         return Err(reader.refuse(&registry::POSTGRES_HOST));
     };
-    match login.fault().filter(|_| !reader.debug) {
-        Some((Part::User, _)) => Err(reader.refuse(&registry::POSTGRES_USER)),
-        Some((Part::Password, _)) => Err(reader.refuse(&registry::POSTGRES_PASSWORD)),
-        None => Ok(url),
+    let faults = if reader.debug { Vec::new() } else { login.faults() };
+    let mut outcome = Ok(url);
+    for (part, _) in faults {
+        outcome = Err(match part {
+            Part::User => reader.refuse(&registry::POSTGRES_USER),
+            Part::Password => reader.refuse(&registry::POSTGRES_PASSWORD),
+        });
     }
+    outcome
 }
 
 /// Who a URL says logs in, and how.
@@ -164,19 +178,18 @@ impl Login {
         Some(Self { user, password: Secret::new(password), is_socket })
     }
 
-    /// The rule of production that the login breaks, if any.
-    fn fault(&self) -> Option<(Part, &'static str)> {
+    /// The rules of production that the login breaks.
+    fn faults(&self) -> Vec<(Part, &'static str)> {
+        let mut faults = Vec::new();
         if self.user == SUPERUSER {
-            return Some((Part::User, "must name a dedicated user, not postgres"));
+            faults.push((Part::User, "must name a dedicated user, not postgres"));
+        } else if self.user.is_empty() && !self.is_socket {
+            faults.push((Part::User, "must name a user"));
         }
-        if self.is_socket {
-            return None;
+        if !self.is_socket && self.password.expose().chars().count() < PASSWORD_CHARACTERS_MIN {
+            faults.push((Part::Password, "must hold a password of at least 16 characters"));
         }
-        if self.user.is_empty() {
-            return Some((Part::User, "must name a user"));
-        }
-        let is_short = self.password.expose().chars().count() < PASSWORD_CHARACTERS_MIN;
-        is_short.then_some((Part::Password, "must hold a password of at least 16 characters"))
+        faults
     }
 }
 
@@ -223,13 +236,13 @@ mod tests {
     fn a_socket_needs_no_password() {
         for url in ["postgresql:///name?host=/run/postgresql", "postgresql://u@%2Frun%2Fpostgresql/name"] {
             let read = login(url).unwrap();
-            assert!(read.is_socket && read.fault().is_none(), "{url}");
+            assert!(read.is_socket && read.faults().is_empty(), "{url}");
         }
     }
 
     #[test]
     fn the_superuser_is_refused_even_on_a_socket() {
-        assert!(login("postgresql://postgres@localhost/name?host=/run/postgresql").unwrap().fault().is_some());
+        assert!(login("postgresql://postgres@localhost/name?host=/run/postgresql").unwrap().faults().len() == 1);
     }
 
     #[test]

@@ -120,7 +120,7 @@ mod table {
     WORKER_DATABASE_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "The worker's own login.");
     DATABASE_MIGRATE_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "The owner's login, used by `doorbook migrate` alone.");
     DATABASE_DIRECT_URL = secret(Derived("the database above"), "a URL such as postgresql://user:password@host:5432/name", "Behind a pooler: the server itself, for LISTEN.");
-    DATABASE_MAX_CONNECTIONS = whole(Derived("16 for the api, 8 for the worker"), 1, 1_000, "Connections that one process opens at most.");
+    DATABASE_MAX_CONNECTIONS = whole(Derived("16 for the api, 8 for the worker"), 1, 1_000, "Connections that one process opens at most; a worker needs 4.");
     DATABASE_POOLER = text(Value("none"), "none or transaction (PgBouncer in that mode)", "What stands between Doorbook and Postgres.");
 }
 "Redis (worker only)" {
@@ -141,7 +141,7 @@ mod table {
     MAIL_TEMPLATES_DIR = text(Derived("built-in"), "a directory that can be read", "Your own wording and layout of mails (docs/MAILS.md). The worker refuses to start on a template that cannot be used.");
 }
 "HTTP" {
-    FRONTEND_URL = text(Required, "an absolute URL without trailing slash, query or login; https unless DEBUG is True", "Every mailed link starts with it.");
+    FRONTEND_URL = text(Required, "an absolute URL without trailing slash, query or login; https unless DEBUG is True", "Every mailed link starts with it, and goes on with /verify-email, /reset-password, /confirm-email, /undo-email, /cancel-deletion or /not-me (docs/FROM-DJANGO.md).");
     ALLOWED_HOSTS = text(RequiredUnless("DEBUG is True, which allows localhost,127.0.0.1,[::1]"), "host names with commas between; .example.com means the domain and its subdomains; no *, scheme or port", "Hosts that the api answers for.");
     CORS_ALLOWED_ORIGINS = text(Empty, "exact origins such as https://example.com with commas between; no *, null or path; https unless DEBUG is True", "Origins whose pages may call the api.");
     TRUSTED_PROXIES = text(Value("127.0.0.0/8,::1"), "networks such as 10.0.0.0/8 with commas between, not the whole internet", "Forwarded headers count only from these. Set but empty: from none.");

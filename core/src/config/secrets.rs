@@ -81,6 +81,8 @@ impl Secrets {
         let tokens = jwt::read(reader);
         let pii_keyring = pii_keyring(reader);
         let key_backup_age_max = reader.days(&registry::KEY_BACKUP_DAYS);
+        let secret_keys: Vec<&Secret> = secret_key.iter().chain(secret_key_fallbacks.iter().flatten()).collect();
+        let apart = tokens.as_ref().map_or(Ok(()), |tokens| refuse_shared_keys(reader, &secret_keys, tokens));
         let secrets = Self {
             secret_key: secret_key?,
             secret_key_fallbacks: secret_key_fallbacks?,
@@ -88,27 +90,24 @@ impl Secrets {
             pii_keyring: pii_keyring?,
             key_backup_age_max: key_backup_age_max?,
         };
-        secrets.refuse_shared_keys(reader)?;
-        Ok(secrets)
+        apart.map(|()| secrets)
     }
+}
 
-    /// A key with two uses falls with either; an earlier key is as dangerous as the current one.
-    fn refuse_shared_keys(&self, reader: &mut Reader<'_>) -> Result<(), Refused> {
-        let is_secret_key = |jwt_key: &SharedKey| {
-            std::iter::once(&self.secret_key)
-                .chain(&self.secret_key_fallbacks)
-                .any(|secret_key| secret_key.expose().as_bytes() == jwt_key.0.as_slice())
-        };
-        if matches!(&self.tokens.current, SigningKey::Shared(key) if is_secret_key(key)) {
-            let rule = "must differ from SECRET_KEY and SECRET_KEY_FALLBACKS";
-            return Err(reader.refuse_because(&registry::JWT_SECRET_KEY, rule));
-        }
-        if self.tokens.shared_fallbacks.iter().any(is_secret_key) {
-            let rule = "must have no key of SECRET_KEY or SECRET_KEY_FALLBACKS";
-            return Err(reader.refuse_because(&registry::JWT_SECRET_KEY_FALLBACKS, rule));
-        }
-        Ok(())
+/// A key with two uses falls with either; an earlier key is as dangerous as the current one.
+fn refuse_shared_keys(reader: &mut Reader<'_>, secret_keys: &[&Secret], tokens: &TokenKeys) -> Result<(), Refused> {
+    let is_secret_key = |jwt_key: &SharedKey| {
+        secret_keys.iter().any(|secret_key| secret_key.expose().as_bytes() == jwt_key.0.as_slice())
+    };
+    if matches!(&tokens.current, SigningKey::Shared(key) if is_secret_key(key)) {
+        let rule = "must differ from SECRET_KEY and SECRET_KEY_FALLBACKS";
+        return Err(reader.refuse_because(&registry::JWT_SECRET_KEY, rule));
     }
+    if tokens.shared_fallbacks.iter().any(is_secret_key) {
+        let rule = "must have no key of SECRET_KEY or SECRET_KEY_FALLBACKS";
+        return Err(reader.refuse_because(&registry::JWT_SECRET_KEY_FALLBACKS, rule));
+    }
+    Ok(())
 }
 
 /// The rule that a key breaks, if any.
@@ -165,7 +164,7 @@ fn is_published(key: &str) -> bool {
 
 /// True for text that no random source makes: few distinct bytes, a repeated piece, a run through the alphabet or words
 /// that ask to be replaced. Nothing can tell a good key; this refuses those that nobody would call one.
-fn is_low_entropy(key: &str) -> bool {
+pub(super) fn is_low_entropy(key: &str) -> bool {
     let bytes = key.as_bytes();
     let lower = Zeroizing::new(key.to_ascii_lowercase());
     distinct_bytes(bytes) < DISTINCT_BYTES_MIN

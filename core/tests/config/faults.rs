@@ -257,6 +257,19 @@ fn all_faults_are_reported_together() {
 }
 
 #[test]
+fn several_faults_of_one_thing_are_reported_together() {
+    let login = [("POSTGRES_USER", "postgres"), ("POSTGRES_PASSWORD", "postgres")];
+    let mut pairs = without(&["DATABASE_URL"], &PARTS);
+    pairs.retain(|(name, _)| login.iter().all(|(changed, _)| name != changed));
+    pairs.extend(login);
+    assert_eq!(refused(&pairs), ["POSTGRES_USER", "POSTGRES_PASSWORD"]);
+    let cookies = [("SESSION_COOKIE_HTTPONLY", "False"), ("SESSION_COOKIE_SECURE", "False")];
+    assert_eq!(refused(&with(&cookies)), ["SESSION_COOKIE_HTTPONLY", "SESSION_COOKIE_SECURE"]);
+    let keys = [("SECRET_KEY", OTHER_SECRET_KEY), ("JWT_SECRET_KEY", OTHER_SECRET_KEY), ("PII_KEYRING", "2025a")];
+    assert_eq!(refused(&with(&keys)), ["PII_KEYRING", "JWT_SECRET_KEY"]);
+}
+
+#[test]
 fn variables_that_contradict_each_other_are_refused() {
     let cases: [(&str, &[Pair<'_>]); 7] = [
         ("ALERT_WEBHOOK_URL", &[("ALERT_WEBHOOK_SECRET", WEBHOOK_SECRET)]),

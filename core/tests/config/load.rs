@@ -174,10 +174,13 @@ fn each_process_has_its_own_pool_and_the_worker_its_own_login() {
         let database = load_as(process, &pairs).unwrap().database;
         assert_eq!((database.max_connections, database.url.expose().as_str()), (connections, url));
         assert_eq!(database.migrate_url.expose(), owner_url);
-        let database = load_as(process, &with(&[("DATABASE_MAX_CONNECTIONS", "3")])).unwrap().database;
-        assert_eq!((database.max_connections, database.url.expose().as_str()), (3, shared_url));
+        let database = load_as(process, &with(&[("DATABASE_MAX_CONNECTIONS", "5")])).unwrap().database;
+        assert_eq!((database.max_connections, database.url.expose().as_str()), (5, shared_url));
         assert_eq!(database.migrate_url.expose(), shared_url);
     }
+    let few = with(&[("DATABASE_MAX_CONNECTIONS", "3")]);
+    assert!(load_as(Process::Worker, &few).is_err(), "a worker would wait for itself");
+    load_as(Process::Api, &few).unwrap();
 }
 
 #[test]

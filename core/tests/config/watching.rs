@@ -90,6 +90,7 @@ fn what_is_in_force_is_shown_without_secrets() {
 /// One change of good settings and the line that it turns to a failure.
 const BROKEN: &[(Pair<'static>, &str)] = &[
     (("SECRET_KEY", "short"), "keys"),
+    (("SECRET_KEY", "change-me-to-a-long-random-string-of-at-least-fifty-characters"), "keys"),
     (("JWT_SECRET_KEY", SECRET_KEY), "keys"),
     (("PII_KEYRING", "2025a"), "keys"),
     (("ALLOWED_HOSTS", "*"), "hosts"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::super::secrets::is_low_entropy;
 use super::super::{
     CookieAttributes, Environment, Fault, Faults, Http, HttpSecurity, Logging, Mail, MailBackend, Monitoring, Password,
     Process, Secrets, Settings, Watching, mail, registry, suspects,
@@ -124,7 +125,10 @@ fn fail(note: impl Into<String>) -> Judged {
 }
 
 fn keys(secrets: &Secrets) -> Judged {
-    if secrets.secret_key_fallbacks.is_empty()
+    // A start lets it pass: the key may be the one that all rows hang on.
+    if is_low_entropy(secrets.secret_key.expose()) {
+        fail("SECRET_KEY is one that people make, not a random one: `doorbook keys new` makes one")
+    } else if secrets.secret_key_fallbacks.is_empty()
         && secrets.tokens.shared_fallbacks.is_empty()
         && secrets.tokens.public_fallbacks.is_empty()
     {
