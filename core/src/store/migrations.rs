@@ -41,6 +41,10 @@ pub enum MigrateError {
         "the owner's connection goes through a pooler in transaction mode: DATABASE_MIGRATE_URL must lead to Postgres itself"
     )]
     Pooler,
+    #[error(
+        "nothing was changed: the database is that of a Django service, whose login would lose rights here: Doorbook needs one of its own"
+    )]
+    Foreign,
     #[error("nothing was changed: migration {0}")]
     Refused(Pending),
     #[error("a migration failed and is undone, those before it stay: {0}")]
@@ -213,6 +217,9 @@ pub async fn apply(url: &str, known: &[Migration]) -> Result<Migrated, MigrateEr
 }
 
 async fn bring_up(owner: &mut PgConnection, known: &[Migration]) -> Result<Migrated, MigrateError> {
+    if is_foreign(owner).await? {
+        return Err(MigrateError::Foreign);
+    }
     owner.ensure_migrations_table(APPLIED).await?;
     let pending = compare(known, &applied(owner).await?);
     let is_newer = pending.iter().any(|pending| pending.lack == Lack::Newer);
@@ -235,6 +242,16 @@ async fn bring_up(owner: &mut PgConnection, known: &[Migration]) -> Result<Migra
     }
     grant(owner).await?;
     Ok(Migrated::UpToDate)
+}
+
+/// Whether this is the database of the service that Doorbook takes over from, as its settings name it. The rights that `roles.sql` takes
+/// from `public` may be all that its login has.
+async fn is_foreign(owner: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar(
+        "select to_regclass('_sqlx_migrations') is null and to_regclass('django_migrations') is not null",
+    )
+    .fetch_one(owner)
+    .await
 }
 
 /// One migration, as often as it takes to get its locks.

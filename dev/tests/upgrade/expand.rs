@@ -149,6 +149,23 @@ async fn a_migration_that_was_edited_after_it_was_applied_is_refused_by_name() {
     assert_eq!(crate::schema::fingerprint(&db).await, before, "nothing of what comes after it is applied");
 }
 
+/// Breaks when `core/src/store/migrations.rs`: `if is_foreign(owner).await? {` → `if false {`.
+#[tokio::test]
+async fn the_database_of_a_django_service_is_left_as_it_is() {
+    let cluster = Cluster::shared().await.unwrap();
+    let template = doorbook_dev::Database::fresh(cluster).await.unwrap();
+    let name = "django_s_own";
+    let create = format!("create database {name} owner {}", Role::Migrator.login());
+    run(&superuser(cluster, "postgres").await, &create).await;
+    let db = superuser(cluster, name).await;
+    run(&db, "create table django_migrations (id bigint primary key)").await;
+    let owner = template.url_of(cluster.postgres().port(), Role::Migrator, name);
+    let refused = apply(&owner, &next_release()).await.unwrap_err();
+    assert!(matches!(refused, MigrateError::Foreign), "{refused}");
+    let tables = "select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(tables).fetch_one(&db).await.unwrap(), 1);
+}
+
 /// Breaks when `core/src/store/migrations.rs`: `drop_half_built_indexes(owner).await?;` → `// Kept.`.
 #[tokio::test]
 async fn an_index_whose_making_was_cut_off_is_made_anew() {
