@@ -78,8 +78,9 @@ pub struct Recipient<'a> {
 
 /// Every mail Doorbook sends.
 pub enum Template {
-    /// To a new account: the link confirms its address.
+    /// To a new account: the link confirms its address. The origin is that of whoever registered, or asked for the mail again.
     Verify {
+        origin: Origin,
         link: Link,
         valid_hours: u32,
     },

@@ -14,12 +14,14 @@ fn sender() -> Sender {
     Sender::parse("\"Example, Accounts\" <auth@example.com>").unwrap()
 }
 
+const ORIGIN: Origin = Origin { at: NOON, address: None, device: None };
+
 fn link() -> Link {
     Link::from("https://app.example.com/verify-email?token=abc&x=%22%3E".parse::<url::Url>().unwrap())
 }
 
 fn verify(first_name: &str, locale: Locale) -> Rendered {
-    let template = Template::Verify { link: link(), valid_hours: 24 };
+    let template = Template::Verify { origin: ORIGIN, link: link(), valid_hours: 24 };
     template.render(locale, &Recipient { first_name: Some(first_name) }, "app.example.com").unwrap()
 }
 
@@ -100,7 +102,7 @@ fn a_name_in_another_script_or_with_an_apostrophe_greets() {
 #[test]
 fn what_goes_into_html_is_escaped() {
     let template = Template::EmailChangeNotice {
-        origin: Origin { at: NOON, address: None, device: None },
+        origin: ORIGIN,
         new_address: "<b>\"@evil<script>.example".to_owned(),
         undo: Link::from("https://app.example.com/undo?a=1&b='".parse::<url::Url>().unwrap()),
         valid_days: 7,
@@ -219,7 +221,8 @@ fn a_date_the_header_cannot_say_is_an_error() {
 fn tokens_and_addresses_are_not_in_debug_output() {
     let rendered = verify("Ana", Locale::En);
     let mail = compose("ana@example.com", &rendered).unwrap();
-    let printed = format!("{mail:?} {:?} {:?}", link(), Template::Verify { link: link(), valid_hours: 1 });
+    let printed =
+        format!("{mail:?} {:?} {:?}", link(), Template::Verify { origin: ORIGIN, link: link(), valid_hours: 1 });
     assert_eq!(
         printed,
         "OutgoingMail { message_id: \"<00000000000000000000000000000001@example.com>\", .. } Link(…) Template(verify)"

@@ -23,7 +23,7 @@ fn every_template() -> [Template; 20] {
     let odd = Origin { device: Device::of("evil.example"), ..origin };
     let new_address = "maria.lopez@example.net".to_owned();
     [
-        Template::Verify { link: link("verify-email?token=abc"), valid_hours: 24 },
+        Template::Verify { origin, link: link("verify-email?token=abc"), valid_hours: 24 },
         Template::RegistrationAttempt { origin, reset_page: link("reset-password") },
         Template::RegistrationUnverified { origin, link: link("verify-email?token=abc"), valid_hours: 24 },
         Template::Reset { link: link("reset-password?token=abc"), valid_hours: 1 },

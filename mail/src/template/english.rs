@@ -17,7 +17,7 @@ pub(super) fn footer(site: &str) -> String {
 
 pub(super) fn wording(template: &Template, site: &str) -> Wording {
     match template {
-        Template::Verify { valid_hours, .. } => verify(site, *valid_hours),
+        Template::Verify { origin, valid_hours, .. } => verify(site, origin, *valid_hours),
         Template::RegistrationAttempt { origin, .. } => registration_attempt(site, origin),
         Template::RegistrationUnverified { origin, valid_hours, .. } => {
             registration_unverified(site, origin, *valid_hours)
@@ -45,12 +45,13 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
     }
 }
 
-fn verify(site: &str, valid_hours: u32) -> Wording {
+fn verify(site: &str, origin: &Origin, valid_hours: u32) -> Wording {
     Wording {
         subject: format!("Confirm your e-mail address for {site}"),
         before: vec![format!(
-            "An account at {site} was registered with this e-mail address. To confirm that the address is yours, open \
-             this link:"
+            "An account at {site} was registered with this e-mail address. {} this mail was asked for. To confirm that the \
+             address is yours, open this link:",
+            on_from(origin)
         )],
         action: "Confirm e-mail address",
         after: vec![

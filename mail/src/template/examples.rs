@@ -40,7 +40,7 @@ impl Template {
         let remedy = || Remedy::NotMe { link: link("not-me"), valid_days: 7 };
         let role = || "auditor".to_owned();
         vec![
-            Self::Verify { link: link("verify-email"), valid_hours: 24 },
+            Self::Verify { origin, link: link("verify-email"), valid_hours: 24 },
             Self::RegistrationAttempt { origin, reset_page: link("reset-password") },
             Self::RegistrationUnverified { origin, link: link("reset-password"), valid_hours: 24 },
             Self::Reset { link: link("reset-password"), valid_hours: 1 },

@@ -54,14 +54,13 @@ fn utc(at: OffsetDateTime) -> Option<String> {
 impl Template {
     pub(super) fn facts(&self) -> Facts {
         match self {
-            Self::Verify { valid_hours, .. }
-            | Self::Reset { valid_hours, .. }
+            Self::Reset { valid_hours, .. }
             | Self::ResetForced { valid_hours, .. }
             | Self::ResetFrozen { valid_hours, .. }
             | Self::EmailChangeConfirm { valid_hours, .. } => {
                 Facts { valid_hours: Some(*valid_hours), ..Facts::default() }
             }
-            Self::RegistrationUnverified { origin, valid_hours, .. } => {
+            Self::Verify { origin, valid_hours, .. } | Self::RegistrationUnverified { origin, valid_hours, .. } => {
                 Facts { valid_hours: Some(*valid_hours), ..Facts::of(origin) }
             }
             Self::RegistrationAttempt { origin, .. } => Facts::of(origin),

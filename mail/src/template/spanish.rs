@@ -16,7 +16,7 @@ pub(super) fn footer(site: &str) -> String {
 
 pub(super) fn wording(template: &Template, site: &str) -> Wording {
     match template {
-        Template::Verify { valid_hours, .. } => verify(site, *valid_hours),
+        Template::Verify { origin, valid_hours, .. } => verify(site, origin, *valid_hours),
         Template::RegistrationAttempt { origin, .. } => registration_attempt(site, origin),
         Template::RegistrationUnverified { origin, valid_hours, .. } => {
             registration_unverified(site, origin, *valid_hours)
@@ -45,12 +45,13 @@ pub(super) fn wording(template: &Template, site: &str) -> Wording {
     }
 }
 
-fn verify(site: &str, valid_hours: u32) -> Wording {
+fn verify(site: &str, origin: &Origin, valid_hours: u32) -> Wording {
     Wording {
         subject: format!("Confirma tu dirección de correo para {site}"),
         before: vec![format!(
-            "Se ha registrado una cuenta en {site} con esta dirección de correo. Para confirmar que la dirección es \
-             tuya, abre este enlace:"
+            "Se ha registrado una cuenta en {site} con esta dirección de correo. {} se pidió este mensaje. Para confirmar que \
+             la dirección es tuya, abre este enlace:",
+            on_from(origin)
         )],
         action: "Confirmar la dirección",
         after: vec![

@@ -189,7 +189,7 @@ fn template(mail: &ReadyMail, frontend: &Frontend) -> Result<Template, ComposeEr
     let (valid_hours, valid_days) = (valid(mail, HOUR_SECONDS), valid(mail, DAY_SECONDS));
     let new_address = || mail.account_email.clone();
     Ok(match mail.template.as_str() {
-        "verify" => Template::Verify { link: link("verify-email")?, valid_hours },
+        "verify" => Template::Verify { origin, link: link("verify-email")?, valid_hours },
         "registration_attempt" => Template::RegistrationAttempt { origin, reset_page: frontend.page("reset-password") },
         "registration_unverified" => {
             Template::RegistrationUnverified { origin, link: link("reset-password")?, valid_hours }
