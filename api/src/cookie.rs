@@ -109,7 +109,7 @@ impl CookieMode {
     /// for, so both the page's origin and a token that only our own pages can read are demanded.
     pub fn proven(&self) -> Result<(String, String), Problem> {
         let refresh = self.refresh.clone().ok_or_else(Problem::unauthorized)?;
-        if self.origin != CallerOrigin::Allowed {
+        if !matches!(self.origin, CallerOrigin::Own | CallerOrigin::Listed) {
             return Err(Problem::origin_not_allowed());
         }
         let csrf = self.csrf.clone().ok_or_else(Problem::forged)?;

@@ -136,7 +136,7 @@ impl App {
     ) -> hyper::Response<impl Body<Data: Send, Error = std::io::Error> + Send + use<>> {
         let trace = Trace::start(&request);
         let client = self.proxies.resolve(&request);
-        let origin = self.cors.granted(request.headers());
+        let origin = self.cors.granted(request.uri().path(), request.headers());
         let deadline = Deadline::after(self.request_timeout);
         request.set_data(trace.id());
         request.set_data(trace.span_id());

@@ -118,15 +118,14 @@ where
         let answer = Arc::clone(&answer);
         async move {
             let (path, trace) = told(&request);
+            let back = if is_order { HOME.to_owned() } else { target(&request) };
             let is_known = keys.refresh.find(&request).is_some();
             let (visit, cookies) = match Box::pin(enter(keys, &mut request, is_order)).await {
                 Ok(entered) => entered,
                 Err(NoEntry { problem, .. }) if problem == Problem::unauthorized() => {
-                    let next = if is_order { HOME.to_owned() } else { target(&request) };
-                    let query = serde_urlencoded::to_string([("next", next)]).unwrap_or_default();
                     // Whoever follows a link of another site brings no cookies, and may well have a session.
                     let over = if is_known { keys.take_away() } else { Vec::new() };
-                    return Ok(dressed(see_other(&format!("{HOME}login/?{query}")), &over));
+                    return Ok(dressed(to_login(&back), &over));
                 }
                 Err(NoEntry { problem, cookies }) => {
                     return Ok(dressed(layout::refused(&problem, &path, trace, None), &cookies));
@@ -135,11 +134,18 @@ where
             let nav = layout::Nav::of(&visit);
             let response = match Box::pin(answer(visit, request)).await {
                 Ok(response) => response.into_response(),
+                // A page has no place for the password; the login has, and leads back.
+                Err(problem) if problem == Problem::step_up_required() && !is_order => to_login(&back),
                 Err(problem) => layout::refused(&problem, &path, trace, Some(&nav)),
             };
             Ok::<_, poem::Error>(dressed(response, &cookies))
         }
     })
+}
+
+fn to_login(back: &str) -> Response {
+    let query = serde_urlencoded::to_string([("next", back)]).unwrap_or_default();
+    see_other(&format!("{HOME}login/?{query}"))
 }
 
 /// A page for whoever comes.
@@ -191,7 +197,7 @@ async fn enter(keys: Keys, request: &mut Request, is_order: bool) -> Result<(Vis
     let access = keys.access.find(request);
     let Stranger { doorbook, context, fields, origin, .. } = stranger(keys, request).await?;
     if is_order {
-        if origin != CallerOrigin::Allowed {
+        if origin != CallerOrigin::Own {
             return Err(Problem::origin_not_allowed().into());
         }
         let csrf = fields.get("csrf").ok_or_else(Problem::forged)?;

@@ -5,7 +5,10 @@ use poem::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
 
-use crate::{middleware::client::Scheme, problem::Problem};
+use crate::{
+    middleware::{client::Scheme, paths},
+    problem::Problem,
+};
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
 const REQUEST_HEADERS: HeaderValue =
@@ -22,8 +25,10 @@ pub struct Cors(Vec<HeaderValue>);
 pub enum CallerOrigin {
     /// No Origin header: no browser, or a request that cannot change anything.
     None,
-    /// A listed origin, or this very host's.
-    Allowed,
+    /// This very host.
+    Own,
+    /// A listed origin: a front end, on a host of its own. It may call the API, and is nobody to the console.
+    Listed,
     Foreign,
 }
 
@@ -33,8 +38,13 @@ impl Cors {
         Self(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect())
     }
 
-    /// The request's origin when it is on the list.
-    pub fn granted(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+    /// The request's origin when it is on the list and asks for something that pages elsewhere may read. The console is for its own: a
+    /// script that got into a front end on a sibling host would read and order with an admin's session otherwise.
+    pub fn granted(&self, path: &str, headers: &HeaderMap) -> Option<HeaderValue> {
+        if paths::is_console(path) { None } else { self.listed(headers) }
+    }
+
+    fn listed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let (Some(origin), None) = (origins.next(), origins.next()) else { return None };
         self.0.iter().find(|allowed| *allowed == origin).cloned()
@@ -50,7 +60,13 @@ impl Cors {
         let own = text(header::HOST).map(|host| format!("{scheme}://{}", host.to_ascii_lowercase()));
         let is_one = headers.get_all(header::ORIGIN).iter().count() == 1;
         let same = is_one && own.is_some() && text(header::ORIGIN) == own.as_deref();
-        if same || self.granted(headers).is_some() { CallerOrigin::Allowed } else { CallerOrigin::Foreign }
+        if same {
+            CallerOrigin::Own
+        } else if self.listed(headers).is_some() {
+            CallerOrigin::Listed
+        } else {
+            CallerOrigin::Foreign
+        }
     }
 
     /// The answer to a preflight; `None` when the request is none.
@@ -62,7 +78,7 @@ impl Cors {
         {
             return Ok(None);
         }
-        self.granted(headers).ok_or_else(Problem::origin_not_allowed)?;
+        self.granted(request.uri().path(), headers).ok_or_else(Problem::origin_not_allowed)?;
         let mut response = Response::builder().status(StatusCode::NO_CONTENT).finish();
         let answer = response.headers_mut();
         answer.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
@@ -92,7 +108,9 @@ mod tests {
         for origin in origins {
             headers.append(header::ORIGIN, origin.parse().unwrap());
         }
-        Cors::new(&list.iter().map(|origin| (*origin).to_owned()).collect::<Vec<_>>()).granted(&headers).is_some()
+        Cors::new(&list.iter().map(|origin| (*origin).to_owned()).collect::<Vec<_>>())
+            .granted("/api/auth/", &headers)
+            .is_some()
     }
 
     #[test]
@@ -129,8 +147,8 @@ mod tests {
             Cors::new(&["https://app.example.com".to_owned()]).caller(&headers, scheme)
         };
         assert_eq!(caller(&[], Scheme::Https), CallerOrigin::None);
-        assert_eq!(caller(&["https://auth.example.com"], Scheme::Https), CallerOrigin::Allowed);
-        assert_eq!(caller(&["https://app.example.com"], Scheme::Https), CallerOrigin::Allowed);
+        assert_eq!(caller(&["https://auth.example.com"], Scheme::Https), CallerOrigin::Own);
+        assert_eq!(caller(&["https://app.example.com"], Scheme::Https), CallerOrigin::Listed);
         for origins in [
             &["http://auth.example.com"][..],
             &["https://auth.example.com:8443"],
@@ -142,6 +160,17 @@ mod tests {
             assert_eq!(caller(origins, Scheme::Https), CallerOrigin::Foreign, "{origins:?}");
         }
         assert_eq!(caller(&["https://auth.example.com"], Scheme::Http), CallerOrigin::Foreign);
+    }
+
+    #[test]
+    fn nothing_of_the_console_is_granted_to_a_listed_origin() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, "https://app.example.com".parse().unwrap());
+        let cors = Cors::new(&["https://app.example.com".to_owned()]);
+        assert!(
+            ["/admin", "/admin/", "/admin/audit/export/"].iter().all(|path| cors.granted(path, &headers).is_none())
+        );
+        assert!(["/api/admin/accounts/", "/administer"].iter().all(|path| cors.granted(path, &headers).is_some()));
     }
 
     #[test]

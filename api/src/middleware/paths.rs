@@ -45,6 +45,11 @@ pub fn is_health(path: &str) -> bool {
     path == "/health" || path.starts_with("/health/")
 }
 
+/// The pages for admins and auditors, which live by a cookie.
+pub fn is_console(path: &str) -> bool {
+    path == "/admin" || path.starts_with("/admin/")
+}
+
 fn entry(path: &str, documented: String, mut methods: BTreeSet<String>) -> Option<(String, Known)> {
     if methods.contains("GET") {
         methods.insert("HEAD".to_owned());

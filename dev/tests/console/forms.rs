@@ -2,7 +2,7 @@
 
 use doorbook_dev::{Role, Stand};
 
-use crate::session::{Browser, PASSWORD, person, shared, somebody, to};
+use crate::session::{Browser, FRONT_END, PASSWORD, person, shared, somebody, to};
 
 /// The id of an account.
 async fn id_of(stand: &Stand, email: &str) -> String {
@@ -31,6 +31,7 @@ async fn a_form_counts_only_with_the_token_of_its_own_session_and_from_our_own_o
         (Some(&own), vec![("reason", "x"), ("csrf", "dbc_nonsense")]),
         (Some(&own), vec![("reason", "x"), ("csrf", &foreign)]),
         (Some("https://evil.example"), vec![("reason", "x"), ("csrf", &csrf)]),
+        (Some(FRONT_END), vec![("reason", "x"), ("csrf", &csrf)]),
         (Some("null"), vec![("reason", "x"), ("csrf", &csrf)]),
         (None, vec![("reason", "x"), ("csrf", &csrf)]),
     ] {
@@ -42,6 +43,23 @@ async fn a_form_counts_only_with_the_token_of_its_own_session_and_from_our_own_o
     assert_eq!(done.status(), 303, "{done:?}");
     assert!(to(&done).ends_with("?done=disable"));
     assert!(status_of(stand, &victim).await.contains("disabled"));
+}
+
+/// C050. Breaks when `api/src/middleware/cors.rs`: `if paths::is_console(path) { None } else { self.listed(headers) }` → `{ let _ = path; self.listed(headers) }`.
+#[tokio::test]
+async fn scripts_of_a_listed_front_end_read_nothing_of_the_console() {
+    let stand = shared().await;
+    let mut browser = Browser::signed_in(stand, &somebody(stand, "admin").await).await;
+    for path in ["/admin/", "/admin/system/", "/admin/audit/export/?format=csv"] {
+        let answer = browser.get_from(FRONT_END, path).await;
+        assert_eq!(answer.status(), 200, "{path}");
+        assert!(
+            answer.headers().keys().all(|name| !name.as_str().starts_with("access-control-")),
+            "{path}: {answer:?}"
+        );
+    }
+    let answer = browser.get_from(FRONT_END, "/api/auth/").await;
+    assert_eq!(answer.headers().get("access-control-allow-origin").unwrap(), FRONT_END, "the API is for it");
 }
 
 /// C067. Breaks when `api/src/console/pages/account.rs`: `visit.doorbook.admit(visit.caller, Right::Administer, &visit.context).await?;` → `let _ = Right::Administer;`.

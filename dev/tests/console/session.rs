@@ -10,10 +10,17 @@ use tokio::sync::OnceCell;
 
 pub const PASSWORD: &str = "violet harbour 73";
 
+/// A listed origin, which is not the console's own.
+pub const FRONT_END: &str = "https://app.example.com";
+
 /// An api process that all tests of this file may share.
 pub async fn shared() -> &'static Stand {
     static STAND: OnceCell<Stand> = OnceCell::const_new();
-    STAND.get_or_init(|| async { Stand::start_api(Cluster::shared().await.unwrap(), &[]).await.unwrap() }).await
+    STAND
+        .get_or_init(|| async {
+            Stand::start_api(Cluster::shared().await.unwrap(), &[("CORS_ALLOWED_ORIGINS", FRONT_END)]).await.unwrap()
+        })
+        .await
 }
 
 /// The address of a new account.
@@ -62,6 +69,12 @@ impl Browser {
         let answer = request.header(COOKIE, self.cookie()).send().await.unwrap();
         self.keep(&answer);
         answer
+    }
+
+    /// The same asked for by a script of a page of this origin.
+    pub async fn get_from(&mut self, origin: &str, path: &str) -> Response {
+        let request = self.http.get(format!("{}{path}", self.base)).header(ORIGIN, origin);
+        request.header(COOKIE, self.cookie()).send().await.unwrap()
     }
 
     /// A form of one of our own pages.

@@ -169,7 +169,7 @@ fn shapes(own: &Browser, other: &Browser) -> Vec<Shape> {
     shapes
 }
 
-/// C061. Breaks when `api/src/cookie.rs`: `if self.origin != CallerOrigin::Allowed {` → `if self.origin == CallerOrigin::None {`.
+/// C061. Breaks when `api/src/cookie.rs`: `if !matches!(self.origin, CallerOrigin::Own | CallerOrigin::Listed) {` → `if self.origin == CallerOrigin::None {`.
 #[tokio::test]
 async fn no_other_page_can_use_the_cookie() {
     let stand = shared().await;

@@ -23,7 +23,7 @@ pub async fn ask(stranger: Stranger) -> Result<Response, Problem> {
 
 /// A login like any other. Somebody without a role gets a session, as everywhere, which ends at once.
 pub async fn sign_in(stranger: Stranger) -> Result<Response, Problem> {
-    if stranger.origin != CallerOrigin::Allowed {
+    if stranger.origin != CallerOrigin::Own {
         return Err(Problem::origin_not_allowed());
     }
     let next = destination(&stranger);
