@@ -168,11 +168,28 @@ fn refusal(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     } else if let Some(name) = quoted(&text, "duplicate field `") {
         FieldError::new(join(&path, name), "duplicate_field", "This field is given more than once.")
     } else if text.starts_with("invalid type") {
-        FieldError::new(join(&path, ""), "invalid_type", "This value has the wrong type.")
+        FieldError::new(join(&path, ""), "invalid_type", expected(&text))
     } else {
-        FieldError::new(join(&path, ""), "invalid", "This value is not acceptable.")
+        FieldError::new(join(&path, ""), "invalid", own_rule(&text))
     };
     Problem::validation(vec![field])
+}
+
+/// What stands behind the value in the words of the parser, which end with the place.
+fn expected(text: &str) -> &'static str {
+    let (before, _) = text.rsplit_once(" at line ").unwrap_or((text, ""));
+    match before.rsplit_once(", expected ").map(|(_, expected)| expected) {
+        Some("a string") => "must be a string",
+        Some("a boolean") => "must be true or false",
+        Some("a sequence") => "must be a list",
+        _ => "This value has the wrong type.",
+    }
+}
+
+/// A rule that a type of ours tells. They all begin so, and quote nothing.
+fn own_rule(text: &str) -> String {
+    let (rule, _) = text.rsplit_once(" at line ").unwrap_or((text, ""));
+    if rule.starts_with("must be one of: ") { rule.to_owned() } else { "This value is not acceptable.".to_owned() }
 }
 
 /// The name after `prefix`, up to the backtick that serde closes it with.
@@ -251,6 +268,18 @@ mod tests {
         assert_eq!(refused("\"text\""), named("", "invalid_type"));
         let long = "x".repeat(500);
         assert_eq!(refused(&format!(r#"{{"{long}":1}}"#)).0.map(|field| field.len()), Some(FIELD_NAME_MAX));
+    }
+
+    #[test]
+    fn the_rule_is_told_and_the_value_is_not() {
+        let said = |body: &str| {
+            let problem = parse::<Login>(body.as_bytes()).unwrap_err();
+            problem.words().2[0].message.clone()
+        };
+        assert_eq!(said(r#"{"email":"e","password":1}"#), "must be a string");
+        assert_eq!(said(r#"{"email":"e","password":["canary, expected a boolean"]}"#), "must be a string");
+        assert_eq!(own_rule("must be one of: auditor, admin at line 1 column 9"), "must be one of: auditor, admin");
+        assert_eq!(own_rule("canary at line 1 column 9"), "This value is not acceptable.");
     }
 
     #[test]

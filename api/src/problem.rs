@@ -18,6 +18,7 @@ use crate::middleware::trace::TraceId;
 use kinds::Kind;
 
 mod kinds;
+mod parameters;
 
 /// Media type of every error. Source: RFC 9457, section 3.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -202,7 +203,11 @@ impl Problem {
             return Self::method_not_allowed(allow.cloned().unwrap_or(HeaderValue::from_static("GET, HEAD")));
         }
         if let Some(parameter) = error.downcast_ref::<ParseParamError>() {
-            return Self::validation(vec![FieldError::new(parameter.name, "invalid", "This parameter is not valid.")]);
+            return Self::validation(vec![FieldError::new(
+                parameter.name,
+                "invalid",
+                parameters::rule(&parameter.reason),
+            )]);
         }
         if error.is::<ContentTypeError>() {
             return Self::unsupported_media_type();
