@@ -40,6 +40,9 @@ pub struct Counter {
     /// Reservations in flight and when each becomes a hit.
     held: Vec<(Uuid, Timestamp, Target)>,
     blocked_until: Option<Timestamp>,
+    /// Whose failures began the block.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    blocked_by: Vec<Target>,
     /// Failures of a target since its last success, whatever the window.
     runs: Vec<(Target, u32)>,
 }
@@ -74,11 +77,16 @@ impl Counter {
         }
         self.hits.sort_unstable();
         if self.blocked_until.is_some_and(|until| until <= now) {
-            self.blocked_until = None;
+            self.lift_block();
         }
         self.start_block(rule, now);
         self.hits.retain(|(hit, _)| hit.plus(rule.window) > now);
         self
+    }
+
+    fn lift_block(&mut self) {
+        self.blocked_until = None;
+        self.blocked_by.clear();
     }
 
     fn fail(&mut self, at: Timestamp, target: Target) {
@@ -99,7 +107,7 @@ impl Counter {
 
     /// Whether its state speaks of no target.
     pub const fn names_nobody(&self) -> bool {
-        self.hits.is_empty() && self.held.is_empty() && self.runs.is_empty()
+        self.hits.is_empty() && self.held.is_empty() && self.runs.is_empty() && self.blocked_by.is_empty()
     }
 
     /// When something last counted.
@@ -126,12 +134,14 @@ impl Counter {
         if in_window < max {
             return None;
         }
-        self.hits.clear();
+        let mut blocked_by: Vec<_> = self.hits.drain(..).map(|(_, target)| target).collect();
         let until = newest.plus(rule.block);
         if until <= now {
             return None;
         }
-        self.blocked_until = Some(until);
+        blocked_by.sort_unstable();
+        blocked_by.dedup();
+        (self.blocked_until, self.blocked_by) = (Some(until), blocked_by);
         Some(until)
     }
 
@@ -185,6 +195,19 @@ impl Counter {
             counter.runs.retain(|(whose, _)| *whose != target);
         }
         counter
+    }
+
+    /// The owner of a target has proven otherwise who he is: what was counted against it is forgotten, and a block is lifted to which no
+    /// guess at another target has added. He may have made those himself.
+    #[must_use]
+    pub fn forget(mut self, target: Target) -> Self {
+        self.hits.retain(|(_, whose)| *whose != target);
+        self.held.retain(|(.., whose)| *whose != target);
+        self.runs.retain(|(whose, _)| *whose != target);
+        if self.blocked_by.iter().all(|whose| *whose == target) {
+            self.lift_block();
+        }
+        self
     }
 
     /// The guess was never verified (overload): it does not count.

@@ -21,7 +21,7 @@ use crate::value::{AccountId, ClientOrigin, Email, EventId, StreamId};
 
 /// Tokens that were never ours, per network. Source: bar C045.
 pub(crate) const BAD_TOKENS: Rule = Rule { max: 20, window: Duration::from_mins(5), block: Duration::ZERO };
-/// Requests for resets and verification mails per network: this often the identifier's limit. Source: settings contract.
+/// Requests for resets and verification mails per network: this often the identifier's limit. Source: docs/SETTINGS.md.
 pub(crate) const ADDRESS_FACTOR: u32 = 10;
 
 /// Changes of one kind that an account asks for itself: each is an event that stays in its stream, and an account of too many cannot be
@@ -112,8 +112,13 @@ impl Doorbook {
 
     /// Refuses before a token is looked at when this network has presented too many that were not ours.
     pub(crate) async fn token_guesses_left(&self, origin: &ClientOrigin) -> Result<(), Refusal> {
-        let (row, now) = counters::read(&self.db, &self.vault, &network_bucket("bad_token", origin)).await?;
-        Self::guesses_left(&row.counter, now)
+        let bucket = network_bucket("bad_token", origin);
+        let (row, now) = counters::read(&self.db, &self.vault, &bucket).await?;
+        let left = Self::guesses_left(&row.counter, now);
+        if left.is_err() {
+            self.note_exceeded(&bucket, BAD_TOKENS, origin).await;
+        }
+        left
     }
 
     /// The same for a counter that has been read.

@@ -73,7 +73,11 @@ impl Doorbook {
         let bucket = login_bucket(&login.email, known_device, epoch);
         let guess = guess(&login.email, owner.as_ref(), bucket, known_device);
         let network = network_bucket("login_network", &context.origin);
-        self.reserve(&guess, known_device.is_none().then_some(&network)).await?;
+        let reserved = self.reserve(&guess, known_device.is_none().then_some(&network)).await;
+        if matches!(reserved, Err(Refusal::Limited { .. })) {
+            self.note_exceeded(&network, self.policy.login, &context.origin).await;
+        }
+        reserved?;
         crate::failpoint!("login.reserved");
         let secret = owner.as_ref().and_then(|owner| owner.secret.as_deref());
         let verified = match self.hasher.verify(secret, &login.password).await {
@@ -143,10 +147,11 @@ impl Doorbook {
         let rule = self.policy.login;
         retrying(async || {
             let since = self.now().minus(rule.window);
-            let Entry { row, guessed, now } =
-                counters::entry(&self.db, &self.vault, &guess.bucket, network, since).await?;
-            if guessed >= i64::from(self.policy.login_address_max) {
-                return Err(Refusal::Limited { retry_after: rule.window });
+            let most = self.policy.login_address_max;
+            let Entry { row, full_since, now } =
+                counters::entry(&self.db, &self.vault, &guess.bucket, network, most, since).await?;
+            if let Some(full_since) = full_since {
+                return Err(Refusal::Limited { retry_after: wait(full_since.plus(rule.window), now) });
             }
             crate::failpoint!("login.read");
             let (mut counter, target) = (row.counter.clone(), row.target(&guess.target));

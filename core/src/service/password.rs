@@ -7,10 +7,11 @@ use uuid::Uuid;
 use super::append::{Batch, MailOrder};
 use super::idempotent::IdempotencyHeader;
 use super::limits::{identifier_bucket, network_bucket, per_network, wait};
+use super::login::login_target;
 use super::{Context, Doorbook, Refusal, access::Caller};
 use crate::account::{AccountEvent, Command, decide};
 use crate::attempt::AttemptEvent;
-use crate::limit::Rule;
+use crate::limit::{Counter, Rule};
 use crate::password::{PasswordPlain, PersonAttributes, PhcString};
 use crate::store::StoreError;
 use crate::store::keys::identifiers::Bucket;
@@ -66,6 +67,7 @@ impl Doorbook {
             let credential = CredentialId::new(now);
             let events = decide(&owner.account, Command::ChangePassword { credential, kept_session: caller.session })?;
             let mut batch = Batch::new(context, now);
+            batch.write.require_session(caller.session, None);
             let (after, ids) = batch.account(&owner, events, Some(caller.session))?;
             // An open change of address may be a thief's: it must not outlive the password he had.
             batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Change], now);
@@ -189,7 +191,7 @@ impl Doorbook {
             if let Some(set) = after.credential {
                 batch.write.replace_credential(owner.id, set.id, set.version, phc.as_str(), now);
             }
-            self.clear_login_bucket(&mut batch, &owner).await?;
+            self.forget_failures(&mut batch, &owner).await?;
             if let Some(cause) = ids.first() {
                 self.notice(&mut batch, "password_reset_done", &owner, *cause)?;
             }
@@ -200,12 +202,17 @@ impl Doorbook {
         .map(drop)
     }
 
-    /// The identifier may try again as if nothing had happened. (Known devices begin a new bucket with the new epoch.)
-    pub(crate) async fn clear_login_bucket(&self, batch: &mut Batch<'_>, owner: &Loaded) -> Result<(), Refusal> {
-        if let Some(email) = owner.email() {
-            let keys = counters::keys_now(&self.db, &self.vault).await?;
-            batch.write.clear_counter(&keys, &identifier_bucket("login", &email));
+    /// The identifier may try again as if nothing had happened to it; what happened to its neighbours that share the bucket stays
+    /// (`docs/adr/0007`). (Known devices begin a new bucket with the new epoch.)
+    async fn forget_failures(&self, batch: &mut Batch<'_>, owner: &Loaded) -> Result<(), Refusal> {
+        let Some(email) = owner.email() else { return Ok(()) };
+        let rule = self.policy.login;
+        let (row, at) = counters::read(&self.db, &self.vault, &identifier_bucket("login", &email)).await?;
+        if row.counter == Counter::default() {
+            return Ok(());
         }
+        let counter = row.counter.clone().forget(row.target(&login_target(&email)));
+        batch.write.put_counter(&row, &counter, counter.forgotten_at(rule, at));
         Ok(())
     }
 

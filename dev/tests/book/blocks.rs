@@ -59,7 +59,7 @@ async fn an_attack_from_fifty_addresses_never_keeps_the_owner_on_a_known_device_
     assert_eq!(word(&login(&book, ANA, PASSWORD).await), "blocked", "a device nobody knows");
 }
 
-/// C016. Breaks when `core/src/service/password.rs`: `            self.clear_login_bucket(&mut batch, &owner).await?;` → `            let _ = &owner;`.
+/// C016. Breaks when `core/src/service/password.rs`: `            self.forget_failures(&mut batch, &owner).await?;` → `            let _ = &owner;`.
 #[tokio::test]
 async fn the_mailed_link_works_during_a_block_and_ends_it() {
     let house = house().await;

@@ -18,6 +18,7 @@ mod issued;
 mod key_changes;
 mod limits;
 mod log;
+mod neighbours;
 mod not_me;
 mod notices;
 mod outbox;

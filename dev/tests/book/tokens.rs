@@ -189,7 +189,7 @@ async fn a_changed_password_makes_open_reset_links_worthless() {
     login(&book, ANA, OTHER_PASSWORD).await.unwrap();
 }
 
-/// C047. Breaks when `core/src/service/password.rs`: `self.clear_login_bucket(&mut batch, &owner).await?;` → ``.
+/// C047. Breaks when `core/src/service/password.rs`: `self.forget_failures(&mut batch, &owner).await?;` → ``.
 #[tokio::test]
 async fn a_reset_works_while_blocked_unblocks_and_logs_nobody_in() {
     let house = house().await;

@@ -109,34 +109,37 @@ pub async fn read_with<const N: usize>(
 /// What decides whether a password may be tried.
 pub struct Entry {
     pub row: CounterRow,
-    /// Distinct members of the set of guessed addresses, counted up to 1,000.
-    pub guessed: i64,
+    /// Since when a set has had as many members as it may: when the oldest of the newest so many came. `None` while it has fewer.
+    pub full_since: Option<Timestamp>,
     pub now: Timestamp,
 }
 
-/// The bucket of a guess, and how many members of a set were seen after `since`: none where there is no set.
+/// The bucket of a guess, and whether a set has its most members, counting those that were seen after `since`.
 pub async fn entry(
     db: &Db,
     vault: &Vault,
     bucket: &Bucket,
     set: Option<&Bucket>,
+    most: u32,
     since: Timestamp,
 ) -> Result<Entry, KeyError> {
     by_name(db, vault, async |keys| {
         let row = sqlx::query!(
             r#"select clock_timestamp() as "now!: Timestamp", g.version as keys_version, c.bucket as "bucket?",
                       c.version as "version?", c.state as "state?: Json<Counter>", c.target_key_id,
-                      (select count(*) from (select 1 from counter_members where bucket = any($2) and at > $3 limit 1000) m) as "guessed!"
+                      (select m.at from counter_members m where m.bucket = any($2) and m.at > $3
+                       order by m.at desc offset $4 limit 1) as "full_since: Timestamp"
                from key_guards g left join counters c on c.bucket = any($1)
                where g.purpose = 'identifier' limit 1"#,
             &keys.names(bucket),
             &set.map(|set| keys.names(set)).unwrap_or_default(),
-            since as Timestamp
+            since as Timestamp,
+            i64::from(most.saturating_sub(1))
         )
         .fetch_one(db)
         .await?;
         let found = Found { state: row.state, name: row.bucket.zip(row.version), target_key_id: row.target_key_id };
-        Ok((row.keys_version, Entry { row: found.at(bucket, &keys), guessed: row.guessed, now: row.now }))
+        Ok((row.keys_version, Entry { row: found.at(bucket, &keys), full_since: row.full_since, now: row.now }))
     })
     .await
 }
