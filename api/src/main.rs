@@ -12,7 +12,8 @@ use doorbook_api::routes::admin::stream::Ending;
 use doorbook_api::routes::health::{Readiness, ReadinessProbe};
 use doorbook_api::server::{App, routes};
 use doorbook_core::config::{self, Environment, Process, Settings};
-use doorbook_core::service::{Doorbook, start};
+use doorbook_core::service::Doorbook;
+use doorbook_core::service::start::{self, SettingsError};
 use doorbook_core::telemetry;
 use doorbook_core::telemetry::metrics::Push;
 use futures::FutureExt as _;
@@ -21,7 +22,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-/// Exit status for settings that cannot be used. Source: settings contract.
+/// Exit status for settings that cannot be used. Source: docs/SETTINGS.md.
 const EXIT_SETTINGS: u8 = 2;
 /// Pause between two tries to reach the database at start.
 const START_RETRY: Duration = Duration::from_secs(1);
@@ -48,7 +49,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            let is_of_settings = error.downcast_ref().is_some_and(SettingsError::is_of_settings);
+            if is_of_settings { ExitCode::from(EXIT_SETTINGS) } else { ExitCode::FAILURE }
         }
     }
 }

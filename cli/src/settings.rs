@@ -56,5 +56,5 @@ pub async fn vault(settings: &Settings, db: &Db) -> anyhow::Result<Vault> {
 pub fn is_at_fault(error: &anyhow::Error) -> bool {
     error.is::<Faults>()
         || error.downcast_ref::<PoolerError>().is_some_and(|error| !error.is_temporary())
-        || error.downcast_ref::<SettingsError>().is_some_and(|error| !error.is_temporary())
+        || error.downcast_ref::<SettingsError>().is_some_and(SettingsError::is_of_settings)
 }

@@ -74,6 +74,17 @@ pub enum RunError {
     Part(String),
 }
 
+impl RunError {
+    /// Whether no start succeeds before somebody has changed the settings.
+    pub const fn is_of_settings(&self) -> bool {
+        match self {
+            Self::Redis(_) | Self::Post(_) | Self::Webhook(_) | Self::Sink(_) => true,
+            Self::Service(error) => error.is_of_settings(),
+            Self::Listen(_) | Self::Part(_) => false,
+        }
+    }
+}
+
 /// Works until `stop`, then ends in order. An error means that the process should be started again.
 pub async fn run(settings: &Settings, switch: Switch, stop: Stop) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());

@@ -9,7 +9,7 @@ use doorbook_worker::RunError;
 use doorbook_worker::stop::{self, Switch};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Exit status for settings that cannot be used. Source: settings contract.
+/// Exit status for settings that cannot be used. Source: docs/SETTINGS.md.
 const EXIT_SETTINGS: u8 = 2;
 
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the worker failed");
-            ExitCode::FAILURE
+            let is_of_settings = matches!(&error, MainError::Run(error) if error.is_of_settings());
+            if is_of_settings { ExitCode::from(EXIT_SETTINGS) } else { ExitCode::FAILURE }
         }
     }
 }

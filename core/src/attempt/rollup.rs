@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::AttemptEvent;
 use crate::clock::Timestamp;
 
-/// Rows that a minute has for failed logins without an account, and for the blocks that they begin. Source: contract of the events.
+/// Rows that a minute has for failed logins without an account, and for the blocks that they begin. Source: docs/adr/0022.
 pub const ROWS_A_MINUTE: u32 = 600;
 /// Networks with a roll-up of their own in a minute: those with most attempts. The others share one.
 pub const NETWORKS_NAMED: usize = 100;

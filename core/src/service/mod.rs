@@ -66,7 +66,7 @@ const CONFLICTS_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE_FIRST_MICROS: u64 = 4_000;
 /// Bound of any pause, in microseconds: all of them together are two seconds or so.
 const PAUSE_MAX_MICROS: u64 = 250_000;
-/// How long a change of address can be undone, and the old address stays reserved. Source: API contract.
+/// How long a change of address can be undone, and the old address stays reserved. Source: openapi/doorbook.v1.yaml.
 pub const UNDO_WINDOW: Duration = Duration::from_hours(7 * 24);
 /// How long the owner may say of a notice that it was not he.
 pub const NOT_ME_EXPIRY: Duration = Duration::from_hours(7 * 24);

@@ -26,7 +26,7 @@ pub struct Registration {
     pub idempotency: Option<IdempotencyHeader>,
 }
 
-/// Attempts to register a taken address that the log and its owner are told of, per address. Source: settings contract.
+/// Attempts to register a taken address that the log and its owner are told of, per address. Source: docs/SETTINGS.md.
 const TAKEN_ATTEMPTS: Rule =
     Rule { max: 3, window: std::time::Duration::from_hours(1), block: std::time::Duration::ZERO };
 

@@ -39,6 +39,11 @@ impl SettingsError {
             _ => false,
         }
     }
+
+    /// Whether no start succeeds before somebody has changed the settings. What the machine lacks is no fault of theirs.
+    pub const fn is_of_settings(&self) -> bool {
+        !self.is_temporary() && !matches!(self, Self::Hasher(_))
+    }
 }
 
 /// The service as the settings want it.

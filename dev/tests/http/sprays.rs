@@ -18,7 +18,7 @@ const LOGIN: &str = "/api/auth/login/";
 const SPRAYERS: usize = 12;
 /// The whole dose ends here, however many attempts were made by then.
 const SPRAY_MAX: Duration = Duration::from_mins(25);
-/// Rows that a minute may add: single ones, and roll-ups. Source: contract of the events, ADR 22.
+/// Rows that a minute may add: single ones, and roll-ups. Source: docs/adr/0022.
 const SINGLE_ROWS: i64 = 600;
 const ROLL_UPS: i64 = 101;
 /// Single rows that the minutes of the small dose have had before: a slow machine is to get to the end of them.

@@ -44,7 +44,7 @@ async fn the_api_does_not_start_behind_a_pooler_it_knows_nothing_of() {
     }
     let launch = Launch::workspace("doorbook-api").await.unwrap().envs(environment);
     let mut api = launch.start(&Arc::clone(cluster().await.run())).unwrap();
-    assert!(!api.ended(Duration::from_secs(30)).await.unwrap().success());
+    assert_eq!(api.ended(Duration::from_secs(30)).await.unwrap().code(), Some(2));
     let log = api.log().unwrap();
     assert!(log.contains("set DATABASE_POOLER=transaction"), "{log}");
 }
