@@ -1,7 +1,7 @@
 //! The caller's sessions.
 
 use doorbook_core::value::SessionId;
-use poem_openapi::param::Path;
+use poem_openapi::param::{Header, Path};
 use poem_openapi::payload::Json;
 use poem_openapi::{Object, OpenApi};
 
@@ -62,10 +62,17 @@ impl Sessions {
     ///
     /// Somebody else's session is answered like one that does not exist.
     #[oai(path = "/api/auth/sessions/:id/", method = "delete", operation_id = "end_session")]
-    async fn end(&self, signed: Signed, asked: Asked, id: Path<uuid::Uuid>) -> Result<Done, Problem> {
+    async fn end(
+        &self,
+        signed: Signed,
+        asked: Asked,
+        #[oai(name = "Idempotency-Key", validator(max_length = 255))] key: Header<Option<String>>,
+        id: Path<uuid::Uuid>,
+    ) -> Result<Done, Problem> {
+        let header = asked.idempotency(key.0, &[])?;
         command(async move {
             let context = asked.context.acting(signed.0.account);
-            asked.doorbook.revoke_session(signed.0, SessionId(id.0), &context).await
+            asked.doorbook.revoke_session(signed.0, SessionId(id.0), header.as_ref(), &context).await
         })
         .await?;
         Ok(Done::NoContent)

@@ -70,7 +70,7 @@ async fn live_through(house: &House, book: &Doorbook) {
         book.command_account(first.account, &Order::new(Intervention::Enable, reason), &operator).await.unwrap();
     }
     let last = caller(book, "ana@example.com", PASSWORD).await;
-    book.revoke_session(last, last.session, &acting).await.unwrap();
+    book.revoke_session(last, last.session, None, &acting).await.unwrap();
     book.request_reset(&email("ana@example.com"), None, &here).await.unwrap();
     caller(book, "ana@example.com", PASSWORD).await;
 }

@@ -151,8 +151,14 @@ impl Doorbook {
 
     /// Ends one of the caller's sessions. Somebody else's id is answered like one that does not exist, and noted: nobody comes by it
     /// unless it was leaked.
-    pub async fn revoke_session(&self, caller: Caller, session: SessionId, context: &Context) -> Result<(), Refusal> {
-        retrying(async || {
+    pub async fn revoke_session(
+        &self,
+        caller: Caller,
+        session: SessionId,
+        header: Option<&IdempotencyHeader>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        self.once(header, context, async |once| {
             let row = sessions::by_id(&self.db, session, &[]).await?;
             let Some(row) = row.filter(|row| row.account_id != caller.account || row.revoked_at.is_none()) else {
                 return Err(Refusal::NotFound);
@@ -164,8 +170,10 @@ impl Doorbook {
             let key = self.vault.account_key(&self.db, caller.account).await?;
             let mut batch = Batch::new(context, self.now());
             batch.end_session(caller.account, session, row.stream_version, RevokeReason::Owner, None, key.as_ref())?;
+            batch.write.put_idempotency(once, 204, Some(caller.session));
             Ok(batch.commit(self).await?)
         })
         .await
+        .map(drop)
     }
 }

@@ -168,7 +168,7 @@ async fn command(house: &House, book: &Arc<Doorbook>, name: &'static str, number
             "refresh" => book.refresh(tokens.refresh.expose(), &context).await.map(drop),
             "log out" => book.logout(tokens.refresh.expose(), &context).await,
             "log out everywhere" => book.logout_all(caller, None, &acting).await,
-            "end a session" => book.revoke_session(caller, tokens.session, &acting).await,
+            "end a session" => book.revoke_session(caller, tokens.session, None, &acting).await,
             "change the profile" => {
                 let change = ProfileChange { first_name: None, last_name: None, locale: Some(Locale::Es) };
                 book.update_profile(caller, &change, None, &acting).await.map(drop)

@@ -38,6 +38,22 @@ fn network(n: usize) -> Context {
     from(&format!("198.{}.{}.{}", 18 + n / 65_536, n / 256 % 256, n % 256))
 }
 
+/// C087. Breaks when `core/src/service/sessions.rs`: `batch.write.put_idempotency(once, 204, Some(caller.session));` → `let _ = once;`.
+#[tokio::test]
+async fn a_session_is_ended_once_and_the_repeated_request_is_answered_alike() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, "ana@example.com").await.unwrap();
+    let here = login(&book, "ana@example.com", PASSWORD).await.unwrap();
+    let there = login(&book, "ana@example.com", PASSWORD).await.unwrap();
+    let caller = holder(&book, &here).await;
+    let (context, header) = (anywhere().acting(caller.account), header("a", "sessions", ""));
+    for _ in 0..2 {
+        book.revoke_session(caller, there.session, Some(&header), &context).await.unwrap();
+    }
+    assert_eq!(house.events("SessionRevoked").await, 1);
+}
+
 /// C087. Breaks when `core/src/service/idempotent.rs`: `Some(_) => return Ok(true),` → `Some(_) => return Ok(false),`.
 /// Breaks when `core/src/service/idempotent.rs`: `command(keys.first().copied())` → `command(None)`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

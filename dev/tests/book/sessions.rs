@@ -220,10 +220,10 @@ async fn owners_list_and_end_their_own_sessions_and_learn_nothing_of_others() {
     assert_eq!(shown, [(there.session, "198.51.100.2", "test", false), (here.session, "198.51.100.1", "test", true)]);
     for n in 0..500 {
         let foreign = if n % 2 == 0 { here.session } else { SessionId(uuid::Uuid::from_u128(n)) };
-        assert_eq!(word(&book.revoke_session(stranger, foreign, &anywhere()).await), "not found");
+        assert_eq!(word(&book.revoke_session(stranger, foreign, None, &anywhere()).await), "not found");
     }
-    book.revoke_session(ana, there.session, &anywhere()).await.unwrap();
-    assert_eq!(word(&book.revoke_session(ana, there.session, &anywhere()).await), "not found");
+    book.revoke_session(ana, there.session, None, &anywhere()).await.unwrap();
+    assert_eq!(word(&book.revoke_session(ana, there.session, None, &anywhere()).await), "not found");
     assert_eq!(alive(&book, &there).await, (false, false));
     assert_eq!(alive(&book, &here).await, (true, true));
     assert_eq!(book.list_sessions(ana).await.unwrap().len(), 1);
