@@ -1,7 +1,7 @@
 //! What every command shares: events with their ids, personal data and causes, and the projections they imply.
 
 use super::{Context, Doorbook, Refusal};
-use crate::account::{Account, AccountEvent, evolve};
+use crate::account::{Account, AccountEvent, Role, evolve};
 use crate::clock::Timestamp;
 use crate::event::{Actor, Event, Personal};
 use crate::notification::NotificationEvent;
@@ -102,9 +102,13 @@ impl<'a> Batch<'a> {
         self
     }
 
-    /// What is added from now on is by this hand: in its session, from where it is.
-    pub const fn by(mut self, hand: Option<&'a Hand>) -> Self {
+    /// What is added from now on is by this hand: in its session, from where it is. Nothing of it stands when session or role have ended
+    /// by then: whoever has been thrown out leaves nothing behind.
+    pub fn by(mut self, hand: Option<&'a Hand>) -> Self {
         self.hand = hand;
+        if let Some(hand) = hand {
+            self.write.require_session(hand.session, Some(Role::Admin));
+        }
         self
     }
 

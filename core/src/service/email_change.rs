@@ -12,9 +12,9 @@ use crate::store::keys::DataKey;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::keys::lookup::EmailKeys;
 use crate::store::project::tokens::TokenKind;
-use crate::store::query::accounts;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens::TokenRow;
+use crate::store::query::{accounts, sessions};
 use crate::value::{AccountId, Email, TokenId};
 
 impl Doorbook {
@@ -57,8 +57,9 @@ impl Doorbook {
         self.once_within(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            // Whoever was refused a moment ago must not have a link mailed for the password he had.
-            if !still_proven(proven, &owner) {
+            // Whoever was refused a moment ago must not have a link mailed for the password, or the session, that he had.
+            let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
+            if !standing.in_force || !still_proven(proven, &owner) {
                 return Err(Refusal::Unauthenticated);
             }
             let data_key = owner.data_key.as_ref().ok_or(Refusal::Unauthenticated)?;
@@ -66,6 +67,7 @@ impl Doorbook {
             let token = TokenId::new(now);
             let command = Command::RequestEmailChange { token, new_email: new_email.as_str().to_owned() };
             let mut batch = Batch::new(context, now);
+            batch.write.require_session(caller.session, None);
             let (_, ids) = batch.account(&owner, decide(&owner.account, command)?, Some(caller.session))?;
             let mut row = self.new_token(token, owner.id, TokenKind::Change, EMAIL_CHANGE_EXPIRY, now);
             row.detail = Some(data_key.key.seal_json(token.0, &new_email.as_str())?);
@@ -75,6 +77,7 @@ impl Doorbook {
                 batch.mail(&order, cause, Some(data_key))?;
             }
             batch.write.put_idempotency(key, 202, Some(caller.session));
+            crate::failpoint!("email_change.read");
             Ok(batch.commit(self).await?)
         })
         .await

@@ -13,9 +13,9 @@ use crate::password::PasswordPlain;
 use crate::store::checkpoints;
 use crate::store::keys::erasure;
 use crate::store::project::tokens::TokenKind;
-use crate::store::query::accounts;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens::TokenRow;
+use crate::store::query::{accounts, sessions};
 use crate::store::{StoreError, search};
 use crate::value::{AccountId, DataKeyId, TokenId};
 
@@ -67,13 +67,15 @@ impl Doorbook {
         self.once_within(header, context, async |key| {
             let owner =
                 accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            if !still_proven(proven, &owner) {
+            let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
+            if !standing.in_force || !still_proven(proven, &owner) {
                 return Err(Refusal::Unauthenticated);
             }
             let now = self.now();
             let (token, erase_at) = (TokenId::new(now), now.plus(self.policy.deletion_grace));
             let events = decide(&owner.account, Command::RequestDeletion { token, erase_at })?;
             let mut batch = Batch::new(context, now);
+            batch.write.require_session(caller.session, None);
             let (after, ids) = batch.account(&owner, events, Some(caller.session))?;
             // What a thief may have asked for must not outlive a deletion that is taken back.
             batch.write.void_tokens(owner.id, &[TokenKind::Reset, TokenKind::Change], now);

@@ -2,7 +2,7 @@
 //! common table expressions. Either all of its steps touched the rows they expected, or the statement raises a conflict and
 //! nothing of it remains; there is no state between two statements for a crash to find.
 //!
-//! Guard steps run in the order they are added (account, session, minute, counter, admins), each after the one before, so that two commands
+//! Guard steps run in the order they are added (who asks, account, session, minute, counter, admins), each after the one before, so that two commands
 //! never wait for each other crosswise.
 
 use std::fmt::Write as _;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use doorbook_core::account::Role;
 use doorbook_core::failpoint::Gate;
 use doorbook_core::service::access::Caller;
-use doorbook_core::service::admin::{Intervention, Order};
+use doorbook_core::service::admin::{AccountFilter, Intervention, MailFilter, Order};
+use doorbook_core::service::audit::Filter;
 use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::value::AccountId;
 
@@ -47,7 +48,9 @@ async fn active_admins(house: &House) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_admins_who_remove_each_other_at_once_one_stays() {
     let revoke = Intervention::RevokeRole(Role::Admin);
-    for pair in [[Intervention::Disable; 2], [revoke; 2], [revoke, Intervention::Disable]] {
+    for (pair, is_operators) in
+        [([Intervention::Disable; 2], false), ([revoke, Intervention::Disable], false), ([revoke; 2], true)]
+    {
         let house = house().await;
         let books = [house.book().await, house.book().await];
         let callers = [admin(&books[0], ADMINS[0]).await, admin(&books[1], ADMINS[1]).await];
@@ -56,7 +59,15 @@ async fn of_two_admins_who_remove_each_other_at_once_one_stays() {
             let (gate, mut hold) = Gate::new(&["admin.counted"]);
             let (book, other, what) = (Arc::clone(&books[n]), callers[1 - n].account, pair[n]);
             let caller = callers[n];
-            tasks.push(tokio::spawn(gate.around(async move { orders(&book, caller, other, what).await })));
+            tasks.push(tokio::spawn(gate.around(async move {
+                if is_operators {
+                    return book
+                        .command_account(other, &Order::new(what, "asked by phone"), &operator())
+                        .await
+                        .map(drop);
+                }
+                orders(&book, caller, other, what).await
+            })));
             assert_eq!(hold.arrived().await, Some("admin.counted"), "each has seen the other");
             holds.push(hold);
         }
@@ -65,10 +76,65 @@ async fn of_two_admins_who_remove_each_other_at_once_one_stays() {
             hold.pass();
             outcomes.push(task.await.unwrap());
         }
-        assert!(outcomes[0].is_ok() && matches!(outcomes[1], Err(Refusal::LastAdmin)), "{pair:?}: {outcomes:?}");
+        assert!(outcomes[0].is_ok(), "{pair:?}: {outcomes:?}");
+        // An admin who has been removed has no say any more.
+        let is_refused = match &outcomes[1] {
+            Err(Refusal::LastAdmin) => is_operators,
+            Err(Refusal::Unauthenticated | Refusal::Forbidden) => !is_operators,
+            _ => false,
+        };
+        assert!(is_refused, "{pair:?}: {outcomes:?}");
         assert_eq!(active_admins(&house).await, 1, "{pair:?}");
         house.assert_whole().await;
     }
+}
+
+/// C069. Breaks when `core/src/service/append.rs`: `self.write.require_session(hand.session, Some(Role::Admin));` → `let _ = (hand.session, Role::Admin);`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_who_is_thrown_out_while_his_order_is_under_way_leaves_nothing_behind() {
+    for out in [Intervention::Disable, Intervention::RevokeRole(Role::Admin), Intervention::RevokeSessions] {
+        let house = house().await;
+        let books = [house.book().await, house.book().await];
+        let [good, bad] = [admin(&books[0], ADMINS[0]).await, admin(&books[1], ADMINS[1]).await];
+        register(&books[0], ANA).await.unwrap();
+        let ana = id_of(&books[0], ANA).await;
+        let (gate, mut hold) = Gate::new(&["admin.read"]);
+        let book = Arc::clone(&books[1]);
+        let late = tokio::spawn(
+            gate.around(async move { orders(&book, bad, ana, Intervention::GrantRole(Role::Admin)).await }),
+        );
+        assert_eq!(hold.arrived().await, Some("admin.read"));
+        orders(&books[0], good, bad.account, out).await.unwrap();
+        hold.pass();
+        let refused = late.await.unwrap();
+        assert!(matches!(refused, Err(Refusal::Unauthenticated | Refusal::Forbidden)), "{out:?}: {refused:?}");
+        assert_eq!(
+            house.number("select count(*) from accounts where 'admin' = any(roles)").await,
+            match out {
+                Intervention::RevokeRole(_) => 1,
+                _ => 2,
+            }
+        );
+        house.assert_whole().await;
+    }
+}
+
+/// C069. Breaks when `core/src/service/admin/view.rs`: `self.note_search(caller, filter, None, context).await?;` → `let _ = context;`.
+#[tokio::test]
+async fn who_searches_for_accounts_stands_in_the_trail_once_an_hour_for_each_search() {
+    let house = house().await;
+    let book = house.book().await;
+    let caller = admin(&book, ADMINS[0]).await;
+    let context = from(OFFICE).acting(caller.account);
+    let one = AccountFilter { email: Some(email(ADMINS[0])), ..AccountFilter::default() };
+    for filter in [&AccountFilter::default(), &one, &one] {
+        assert_eq!(book.search_accounts(caller, filter, None, 10, &context).await.unwrap().len(), 1);
+    }
+    assert_eq!(house.events("AuditSearched").await, 2);
+    book.accounts_of_domain(caller, "example.com", &AccountFilter::default(), None, 10, &context).await.unwrap();
+    assert_eq!(house.events("AuditSearched").await, 3);
+    let nothing = MailFilter { template: Some("\0".to_owned()), ..MailFilter::default() };
+    assert!(book.search_mails(caller, &nothing, None, 10, &context).await.unwrap().is_empty());
 }
 
 /// Breaks when `core/src/service/admin/order.rs`: `self.keep_an_admin(&mut batch, &loaded, &after).await?;` → `let _ = &after;`.
@@ -183,6 +249,8 @@ async fn what_is_dangerous_needs_a_password_given_within_ten_minutes() {
         orders(&book, caller, ana, what).await.unwrap();
     }
     let context = from(OFFICE).acting(caller.account);
+    let export = book.export_trail(caller, Filter::default(), "csv", &context).await;
+    assert!(matches!(export, Err(Refusal::StepUpRequired)));
     let wrong = book.step_up(caller, &password(OTHER_PASSWORD), &context).await;
     assert!(matches!(wrong, Err(Refusal::Invalid(_))), "{wrong:?}");
     assert!(matches!(orders(&book, caller, ana, dangerous[0]).await, Err(Refusal::StepUpRequired)));

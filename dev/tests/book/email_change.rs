@@ -206,7 +206,35 @@ async fn a_changed_address_makes_links_in_the_old_mailbox_worthless() {
     login(&book, NEW, PASSWORD).await.unwrap();
 }
 
-/// Breaks when `core/src/service/email_change.rs`: `            if !still_proven(proven, &owner) {` → `            if false && !still_proven(proven, &owner) {`.
+/// C024. Breaks when `core/src/service/email_change.rs`: `batch.write.require_session(caller.session, None);` → `let _ = &batch;`.
+/// Breaks when `core/src/service/erasure.rs`: `batch.write.require_session(caller.session, None);` → `let _ = &batch;`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_ends_while_it_asks_changes_no_address_and_deletes_nothing() {
+    let house = house().await;
+    let book = house.book().await;
+    ana(&book).await;
+    for at in [&["email_change.proven"], &["email_change.read"], &["deletion.read"]] {
+        let name = at[0];
+        let tokens = login(&book, ANA, PASSWORD).await.unwrap();
+        let caller = holder(&book, &tokens).await;
+        let (gate, mut hold) = Gate::new(at);
+        let slow = std::sync::Arc::clone(&book);
+        let asked = tokio::spawn(gate.around(async move {
+            let context = anywhere().acting(caller.account);
+            if name == "deletion.read" {
+                return slow.request_deletion(caller, &password(PASSWORD), None, &context).await.map(drop);
+            }
+            slow.request_email_change(caller, &password(PASSWORD), &email(NEW), None, &context).await
+        }));
+        assert_eq!(hold.arrived().await, Some(name));
+        book.logout(tokens.refresh.expose(), &anywhere().acting(caller.account)).await.unwrap();
+        hold.pass();
+        assert_eq!(word(&asked.await.unwrap()), "unauthenticated", "{name}");
+    }
+    assert_eq!(house.events("EmailChangeRequested").await + house.events("DeletionRequested").await, 0);
+}
+
+/// Breaks when `core/src/service/email_change.rs`: `            if !standing.in_force || !still_proven(proven, &owner) {` → `            if !standing.in_force {`.
 #[tokio::test]
 async fn a_password_that_was_replaced_a_moment_ago_has_no_link_mailed() {
     let house = house().await;

@@ -339,7 +339,7 @@ async fn an_order_takes_its_fields_and_no_others() {
     assert_eq!((after.0, &after.1), (before.0 + 1, &before.1));
 }
 
-/// C087. Breaks when `core/src/service/admin/order.rs`: `batch.write.put_idempotency(key, 204, hand.map(|hand| hand.session));` → ``.
+/// C087. Breaks when `core/src/service/admin/order.rs`: `batch.write.put_idempotency(key, 204, caller.map(|caller| caller.session));` → ``.
 #[tokio::test]
 async fn an_order_that_is_repeated_with_its_key_happens_once() {
     let stand = stand(&[]).await;

@@ -52,10 +52,12 @@ async fn search(visit: &Visit, filter: &AccountFilter) -> Result<(Vec<AccountVie
     let before = visit.fields.get("before").and_then(|id| id.parse().ok());
     if let Some(domain) = visit.fields.get("email_domain") {
         let before = before.map(EventId);
-        let page = visit.doorbook.accounts_of_domain(visit.caller, domain, filter, before, PAGE).await?;
+        let page =
+            visit.doorbook.accounts_of_domain(visit.caller, domain, filter, before, PAGE, &visit.context).await?;
         return Ok((page.accounts, page.next.map(|event| event.0.to_string())));
     }
-    let found = visit.doorbook.search_accounts(visit.caller, filter, before.map(AccountId), PAGE).await?;
+    let found =
+        visit.doorbook.search_accounts(visit.caller, filter, before.map(AccountId), PAGE, &visit.context).await?;
     let next = found.last().filter(|_| found.len() >= PAGE as usize).map(|last| last.id.0.to_string());
     Ok((found, next))
 }

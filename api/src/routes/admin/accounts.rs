@@ -171,7 +171,8 @@ impl From<AccountDetail> for AccountDetailAnswer {
 impl Accounts {
     /// List accounts
     ///
-    /// All that is asked for must be so. Addresses are sealed: they are found whole, or by their domain.
+    /// All that is asked for must be so. Addresses are sealed: they are found whole, or by their domain. A search stands in the log, once
+    /// an hour for each reader who asks for the same.
     #[oai(path = "/api/admin/accounts/", method = "get", operation_id = "list_accounts")]
     #[expect(clippy::too_many_arguments, reason = "each is one parameter of the query")]
     async fn list(
@@ -202,12 +203,13 @@ impl Accounts {
         let limit = limit.0.unwrap_or(PAGE_DEFAULT).min(ACCOUNTS_PAGE_MAX);
         if let Some(domain) = email_domain.0 {
             let before = before.0.map(EventId);
-            let page = asked.doorbook.accounts_of_domain(auditor.0, &domain, &filter, before, limit).await?;
+            let page =
+                asked.doorbook.accounts_of_domain(auditor.0, &domain, &filter, before, limit, &asked.context).await?;
             let accounts = page.accounts.into_iter().map(Into::into).collect();
             return Ok(Json(AccountsAnswer { accounts, next: page.next.map(|event| event.0) }));
         }
         let before = before.0.map(AccountId);
-        let views = asked.doorbook.search_accounts(auditor.0, &filter, before, limit).await?;
+        let views = asked.doorbook.search_accounts(auditor.0, &filter, before, limit, &asked.context).await?;
         let full = views.len() == usize::try_from(limit).unwrap_or(usize::MAX);
         let next = views.last().filter(|_| full).map(|view| view.id.0);
         Ok(Json(AccountsAnswer { accounts: views.into_iter().map(Into::into).collect(), next }))

@@ -120,6 +120,7 @@ impl Exports {
     /// Export the trail
     ///
     /// What a search finds, as a file. Auditors get mailboxes masked. Each export is recorded before it begins; twenty an hour.
+    /// Needs a password given within ten minutes, at the login or at `/api/admin/step-up/`.
     #[oai(path = "/api/admin/audit/export/", method = "get", operation_id = "export_audit")]
     async fn export(&self, auditor: Auditor, asked: Asked, wanted: Wanted) -> Result<Exported, Problem> {
         wanted.export(&asked.doorbook, auditor.0, &asked.context).await

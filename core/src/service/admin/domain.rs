@@ -3,7 +3,7 @@
 
 use super::{AccountFilter, AccountView};
 use crate::service::access::Caller;
-use crate::service::{Doorbook, FieldFault, Refusal};
+use crate::service::{Context, Doorbook, FieldFault, Refusal};
 use crate::store::log;
 use crate::store::search::{self, Holders};
 use crate::terms::Field;
@@ -27,6 +27,7 @@ impl Doorbook {
         filter: &AccountFilter,
         before: Option<EventId>,
         limit: u32,
+        context: &Context,
     ) -> Result<DomainPage, Refusal> {
         let fault = |field, message| Refusal::Invalid(vec![FieldFault::new(field, "invalid", message)]);
         let address = Email::parse(&format!("a@{domain}"));
@@ -38,9 +39,10 @@ impl Doorbook {
                 && filter.role.is_none_or(|role| view.roles.contains(&role))
         };
         if filter.id.is_some() || filter.email.is_some() {
-            let found = self.search_accounts(caller, filter, None, 1).await?;
+            let found = self.search_accounts(caller, filter, None, 1, context).await?;
             return Ok(DomainPage { accounts: found.into_iter().filter(holds).collect(), next: None });
         }
+        self.note_search(caller, filter, Some(address.domain()), context).await?;
         let before = match before {
             None => i64::MAX,
             Some(event) => {

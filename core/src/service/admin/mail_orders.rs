@@ -4,7 +4,7 @@ use super::mails::state_of;
 use crate::alert::ALERT_TEMPLATE;
 use crate::event::Event;
 use crate::notification::{MailState, NotificationEvent};
-use crate::service::access::Caller;
+use crate::service::access::{Caller, Right};
 use crate::service::append::{Batch, Hand};
 use crate::service::idempotent::IdempotencyHeader;
 use crate::service::mail::{Need, Needed};
@@ -106,8 +106,7 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<DeliveryId, Refusal> {
-        let hand = self.hand_of(caller, context).await?;
-        self.send_anew(mail, reason, Some(&hand), header, context).await
+        self.send_anew(mail, reason, Some(caller), header, context).await
     }
 
     /// The same by an operator.
@@ -125,12 +124,12 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        let hand = self.hand_of(caller, context).await?;
+        self.admit_still(caller, Right::Administer, context).await?;
         if self.mail_row(mail).await?.template == ALERT_TEMPLATE {
             self.note_denied(caller, "cancel", context).await;
             return Err(Refusal::Forbidden);
         }
-        self.call_off(mail, reason, Some(&hand), header, context).await
+        self.call_off(mail, reason, Some(caller), header, context).await
     }
 
     /// The same by an operator.
@@ -142,13 +141,14 @@ impl Doorbook {
         &self,
         mail: DeliveryId,
         words: &str,
-        hand: Option<&Hand>,
+        caller: Option<Caller>,
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<DeliveryId, Refusal> {
         let sent = self.once(header, context, async |key| {
+            let hand = self.hand_if(caller, context).await?;
             let row = self.mail_row(mail).await?;
-            let order = Order { words, hand, context, key };
+            let order = Order { words, hand: hand.as_ref(), context, key };
             match (state_of(&row)?.is_settled(), Job::of(&row)) {
                 (_, Job::Running) => Err(MailRefusal::BeingSent.into()),
                 (false, Job::Waiting(job, fence)) => self.hasten(order, &row, job, fence).await.map(|()| mail),
@@ -218,18 +218,19 @@ impl Doorbook {
         &self,
         mail: DeliveryId,
         words: &str,
-        hand: Option<&Hand>,
+        caller: Option<Caller>,
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
         self.once(header, context, async |key| {
+            let hand = self.hand_if(caller, context).await?;
             let row = self.mail_row(mail).await?;
             let (job, fence) = match (state_of(&row)?.is_settled(), Job::of(&row)) {
                 (false, Job::Waiting(job, fence) | Job::Due(job, fence)) => (job, fence),
                 (false, Job::Running) => return Err(MailRefusal::BeingSent.into()),
                 (true, _) | (false, Job::Over) => return Err(MailRefusal::Settled.into()),
             };
-            let order = Order { words, hand, context, key };
+            let order = Order { words, hand: hand.as_ref(), context, key };
             let mut batch = order.batch(self);
             batch.write.call_off_job(job, fence);
             let (reason, words) = (CALLED_OFF.to_owned(), Some(words.to_owned()));

@@ -163,8 +163,10 @@ impl Doorbook {
         limit: u32,
         context: &Context,
     ) -> Result<Vec<MailView>, Refusal> {
-        // No template has so long a name; nothing is noted of what cannot be.
-        if filter.template.as_ref().is_some_and(|template| template.len() > TEMPLATE_MAX) {
+        // No template has such a name; nothing is noted of what cannot be. (Postgres refuses a text with a NUL.)
+        let is_name =
+            |template: &String| template.len() <= TEMPLATE_MAX && template.bytes().all(|byte| byte.is_ascii_graphic());
+        if !filter.template.as_ref().is_none_or(is_name) {
             return Ok(Vec::new());
         }
         let searched = OperatorEvent::AuditSearched { fields: filter.fields() };

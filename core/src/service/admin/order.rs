@@ -77,8 +77,7 @@ impl Doorbook {
             if order.what.needs_step_up() {
                 self.require_step_up(caller).await?;
             }
-            let hand = self.hand_of(caller, context).await?;
-            self.carry_out(account, order, Some(&hand), header, context).await
+            self.carry_out(account, order, Some(caller), header, context).await
         })
         .await
         .map(drop)
@@ -94,8 +93,8 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        let hand = self.hand_of(caller, context).await?;
         self.once(header, context, async |key| {
+            let hand = self.hand_of(caller, context).await?;
             let row = sessions::by_id(&self.db, session, &[]).await?;
             let Some(row) = row.filter(|row| row.account_id == account && row.revoked_at.is_none()) else {
                 return Err(Refusal::NotFound);
@@ -117,17 +116,24 @@ impl Doorbook {
         Ok(Hand { session: caller.session, key })
     }
 
+    /// The same for an order that may be an operator's, who has none.
+    pub(super) async fn hand_if(&self, caller: Option<Caller>, context: &Context) -> Result<Option<Hand>, Refusal> {
+        let Some(caller) = caller else { return Ok(None) };
+        self.hand_of(caller, context).await.map(Some)
+    }
+
     async fn carry_out(
         &self,
         account: AccountId,
         order: &Order,
-        hand: Option<&Hand>,
+        caller: Option<Caller>,
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<bool, Refusal> {
         self.once_within(header, context, async |key| {
+            let hand = self.hand_if(caller, context).await?;
             let loaded = accounts::by_id(&self.db, &self.vault, account).await?.ok_or(Refusal::NotFound)?;
-            let mut batch = Batch::new(context, self.now()).by(hand);
+            let mut batch = Batch::new(context, self.now()).by(hand.as_ref());
             let token = TokenId::new(batch.now);
             let command = self.command(&loaded, order, token).await?;
             let events = decide(&loaded.account, command).map_err(|rejection| match rejection {
@@ -143,7 +149,7 @@ impl Doorbook {
             if !changes && key.is_none() {
                 return Ok(false);
             }
-            batch.write.put_idempotency(key, 204, hand.map(|hand| hand.session));
+            batch.write.put_idempotency(key, 204, caller.map(|caller| caller.session));
             crate::failpoint!("admin.read");
             batch.commit(self).await?;
             Ok(changes)

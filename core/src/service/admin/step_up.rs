@@ -19,7 +19,7 @@ impl Doorbook {
         if sessions::step_up(&self.db, caller.session).await? { Ok(()) } else { Err(Refusal::Unauthenticated) }
     }
 
-    pub(super) async fn require_step_up(&self, caller: Caller) -> Result<(), Refusal> {
+    pub(in crate::service) async fn require_step_up(&self, caller: Caller) -> Result<(), Refusal> {
         if sessions::is_fresh(&self.db, caller.session, STEP_UP_LIFETIME).await? {
             Ok(())
         } else {

@@ -100,16 +100,47 @@ impl Doorbook {
         self.page_of_accounts(&AccountFilter::default(), before, limit, Sight::Plain).await
     }
 
-    /// A page of the accounts that are asked for, newest first, older than `before`.
+    /// A page of the accounts that are asked for, newest first, older than `before`. That somebody searched is an event, once an hour for
+    /// each who searches for the same.
     pub async fn search_accounts(
         &self,
         caller: Caller,
         filter: &AccountFilter,
         before: Option<AccountId>,
         limit: u32,
+        context: &Context,
     ) -> Result<Vec<AccountView>, Refusal> {
+        self.note_search(caller, filter, None, context).await?;
         let sight = self.sight(caller).await?;
         self.page_of_accounts(filter, before, limit, sight).await
+    }
+
+    /// Tells the trail that accounts are searched for, with the names of what they are searched by.
+    pub(super) async fn note_search(
+        &self,
+        caller: Caller,
+        filter: &AccountFilter,
+        domain: Option<&str>,
+        context: &Context,
+    ) -> Result<(), Refusal> {
+        let id = filter.id.map(|id| id.0.to_string()).unwrap_or_default();
+        let email = filter.email.as_ref().map(Email::normal_form).unwrap_or_default();
+        let (status, role) = (filter.status.map_or("", Status::as_str), filter.role.map_or("", Role::as_str));
+        let given = [
+            ("id", id.as_str()),
+            ("email", email),
+            ("email_domain", domain.unwrap_or_default()),
+            ("status", status),
+            ("role", role),
+        ];
+        let fields = given.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| *name);
+        let searched = OperatorEvent::AuditSearched {
+            fields: std::iter::once("accounts").chain(fields).map(str::to_owned).collect(),
+        };
+        let parts: Vec<&[u8]> = std::iter::once(caller.account.0.as_bytes().as_slice())
+            .chain(given.map(|(_, value)| value.as_bytes()))
+            .collect();
+        self.note_hourly(caller, &Bucket::new("accounts", &parts), filter.id, searched, context).await
     }
 
     /// Those of these accounts that there are, in this order.

@@ -40,6 +40,7 @@ impl Doorbook {
         context: &Context,
     ) -> Result<Export, Refusal> {
         filter.check()?;
+        self.require_step_up(caller).await?;
         let bucket = Bucket::new("export", &[caller.account.0.as_bytes()]);
         self.count(&bucket, EXPORTS, &context.origin).await?;
         let exported = OperatorEvent::AuditExported { fields: filter.fields(), format: format.to_owned() };

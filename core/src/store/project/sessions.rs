@@ -1,3 +1,4 @@
+use crate::account::Role;
 use crate::clock::Timestamp;
 use crate::store::write::{Expect, Write};
 use crate::value::{AccountId, DeviceId, SessionId};
@@ -118,6 +119,22 @@ impl Write {
             ),
         );
     }
+    /// Guard: the session is in force, and its account has the role, until the statement is over. What ends either waits for it, or is seen.
+    pub fn require_session(&mut self, session: SessionId, role: Option<Role>) {
+        let session = self.bind(session.0);
+        let role = self.bind(role.map(Role::as_str));
+        self.guard(
+            "require_session",
+            &format!(
+                "select 1 from sessions s
+                 join streams t on t.stream_id = s.account_id and t.session_epoch = s.session_epoch
+                 join accounts a on a.account_id = s.account_id and a.status = 'active'
+                 where s.session_id = {session} and num_nonnulls(s.revoked_at) = 0
+                   and ({role}::text is null or {role} = any(a.roles)) and {{after}} for share of s, t, a"
+            ),
+        );
+    }
+
     /// No device of the account is known any more.
     pub fn forget_devices(&mut self, account: AccountId) {
         let account = self.bind(account.0);
