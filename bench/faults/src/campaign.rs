@@ -143,6 +143,7 @@ async fn on(plan: &Plan, rig: &mut Rig) -> Result<Report> {
     let Loaded { people, begun, left_out } = load.end().await?;
     rig.settled(RECOVERS_WITHIN).await?;
     last_round(&town, people).await?;
+    ensure!(!rig.sink.is_full(), "the sink of mails is full, and what it refused is no fault of the service");
     let drained = drain(rig, plan.drains_within).await?;
     let verdicts = judge(rig, &town, &strikes, loaded.start).await?;
     let (entries, sealed, readings) = (town.ledger.entries(), seal_lag(rig).await?, std::mem::take(&mut rig.readings));

@@ -51,8 +51,9 @@ pub async fn dispatch(db: &Db, priorities: &[Priority], batch: i64, window: i64)
                    order by run_at limit greatest(least($2, room.room), 0) for update skip locked
                ) j
            ), handed_over as (
+               -- As a list: of a join Postgres does not know how few these are, and walks every job that there is.
                update jobs j set state = 'dispatched', dispatch_no = j.dispatch_no + 1, dispatched_at = clock_timestamp()
-               from due where j.job_id = due.job_id
+               where j.job_id = any (array(select job_id from due))
                returning j.job_id, j.dispatch_no, j.priority, j.starts >= 2 as suspect
            )
            select r.priority as "priority!", r.room as "room!", h.job_id as "job_id?: JobId", h.dispatch_no as "dispatch_no?", h.suspect as "suspect?"

@@ -247,6 +247,25 @@ async fn no_plan_is_compiled_however_long_the_log_grows() {
     assert!(plan.len() > 1 && !plan.iter().any(|line| line.contains("JIT")), "{plan:?}");
 }
 
+/// Breaks when `core/src/store/db.rs`: `"max_parallel_workers_per_gather = 0",` → `"max_parallel_workers_per_gather = 2",`.
+#[tokio::test]
+async fn no_statement_starts_processes_however_long_the_log_grows() {
+    let house = house().await;
+    // From here on Postgres would share out whatever it may, as it does with what reads a long log.
+    for setting in
+        ["parallel_setup_cost", "parallel_tuple_cost", "min_parallel_table_scan_size", "min_parallel_index_scan_size"]
+    {
+        let alter =
+            format!("do $$ begin execute format('alter database %I set {setting} = 0', current_database()); end $$");
+        house.alter(&alter).await;
+    }
+    let plan: Vec<String> = sqlx::query_scalar("explain select count(*) from events")
+        .fetch_all(&Db::new(&house.database.url_for(Role::Worker), 1, Pooler::None).unwrap())
+        .await
+        .unwrap();
+    assert!(plan.len() > 1 && !plan.iter().any(|line| line.contains("Gather")), "{plan:?}");
+}
+
 /// Breaks when `core/src/store/db.rs`: `"enable_seqscan = off",` → `"enable_seqscan = on",`.
 #[tokio::test]
 async fn no_plan_made_on_an_empty_table_reads_all_of_it_when_it_has_grown() {

@@ -120,7 +120,14 @@ impl Write {
         );
     }
     /// Guard: the session is in force, and its account has the role, until the statement is over. What ends either waits for it, or is seen.
+    ///
+    /// Without a role it is the owner's own doing, which moves the account's guard row next: that is taken as it will be then, or two
+    /// at once would both hold what each waits for. The locks are taken in this order, account before session, as everywhere.
     pub fn require_session(&mut self, session: SessionId, role: Option<Role>) {
+        let locks = match role {
+            Some(_) => "for share of t, s, a",
+            None => "for no key update of t for share of s, a",
+        };
         let session = self.bind(session.0);
         let role = self.bind(role.map(Role::as_str));
         self.guard(
@@ -130,7 +137,7 @@ impl Write {
                  join streams t on t.stream_id = s.account_id and t.session_epoch = s.session_epoch
                  join accounts a on a.account_id = s.account_id and a.status = 'active'
                  where s.session_id = {session} and num_nonnulls(s.revoked_at) = 0
-                   and ({role}::text is null or {role} = any(a.roles)) and {{after}} for share of s, t, a"
+                   and ({role}::text is null or {role} = any(a.roles)) and {{after}} {locks}"
             ),
         );
     }
