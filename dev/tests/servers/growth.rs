@@ -274,10 +274,13 @@ async fn a_job_is_handed_over_without_reading_those_that_wait() {
     let database = Database::fresh(&cluster).await.unwrap();
     let superuser = PgPool::connect(&cluster.superuser_url(database.name())).await.unwrap();
     let jobs = format!(
-        "insert into jobs (job_id, kind, ref, priority, run_at)
+        "insert into jobs (job_id, kind, ref, priority, state, run_at, settled_at)
              select overlay(uuid7_floor(now())::text placing lpad(to_hex(n), 12, '0') from 25)::uuid, 'mail', gen_random_uuid(), 0,
-                    case when n > {MONTH} then now() else now() + interval '1 hour' end
-             from generate_series(1, {MONTH} + 5) n;
+                    case when n <= 2 * {MONTH} then 'done' else 'due' end,
+                    case when n <= 2 * {MONTH} then now() - interval '1 hour' when n > 3 * {MONTH} then now()
+                         else now() + interval '1 hour' end,
+                    case when n <= 2 * {MONTH} then now() end
+             from generate_series(1, 3 * {MONTH} + 5) n;
          analyze"
     );
     sqlx::raw_sql(AssertSqlSafe(jobs)).execute(&superuser).await.unwrap();
