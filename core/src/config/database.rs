@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn the_superuser_is_refused_even_on_a_socket() {
-        assert!(login("postgresql://postgres@localhost/name?host=/run/postgresql").unwrap().faults().len() == 1);
+        assert_eq!(login("postgresql://postgres@localhost/name?host=/run/postgresql").unwrap().faults().len(), 1);
     }
 
     #[test]

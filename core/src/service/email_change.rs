@@ -3,7 +3,6 @@
 use super::append::{Batch, MailOrder};
 use super::idempotent::IdempotencyHeader;
 use super::limits::{identifier_bucket, network_bucket, per_network};
-use super::password::still_proven;
 use super::{Context, Doorbook, EMAIL_CHANGE_EXPIRY, Refusal, UNDO_WINDOW, access::Caller};
 use crate::account::{Command, decide};
 use crate::clock::Timestamp;
@@ -12,9 +11,9 @@ use crate::store::keys::DataKey;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::keys::lookup::EmailKeys;
 use crate::store::project::tokens::TokenKind;
+use crate::store::query::accounts;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens::TokenRow;
-use crate::store::query::{accounts, sessions};
 use crate::value::{AccountId, Email, TokenId};
 
 impl Doorbook {
@@ -55,13 +54,7 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         self.once_within(header, context, async |key| {
-            let owner =
-                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            // Whoever was refused a moment ago must not have a link mailed for the password, or the session, that he had.
-            let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
-            if !standing.in_force || !still_proven(proven, &owner) {
-                return Err(Refusal::Unauthenticated);
-            }
+            let owner = self.still_owner(caller, proven).await?;
             let data_key = owner.data_key.as_ref().ok_or(Refusal::Unauthenticated)?;
             let now = self.now();
             let token = TokenId::new(now);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::append::{Batch, MailOrder};
 use super::idempotent::IdempotencyHeader;
-use super::password::still_proven;
 use super::{Context, Doorbook, Refusal, access::Caller};
 use crate::account::{Command, ErasureCause, Status, decide};
 use crate::audit::receipt::Receipt;
@@ -13,9 +12,9 @@ use crate::password::PasswordPlain;
 use crate::store::checkpoints;
 use crate::store::keys::erasure;
 use crate::store::project::tokens::TokenKind;
+use crate::store::query::accounts;
 use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens::TokenRow;
-use crate::store::query::{accounts, sessions};
 use crate::store::{StoreError, search};
 use crate::value::{AccountId, DataKeyId, TokenId};
 
@@ -65,12 +64,7 @@ impl Doorbook {
         context: &Context,
     ) -> Result<Option<Timestamp>, Refusal> {
         self.once_within(header, context, async |key| {
-            let owner =
-                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
-            if !standing.in_force || !still_proven(proven, &owner) {
-                return Err(Refusal::Unauthenticated);
-            }
+            let owner = self.still_owner(caller, proven).await?;
             let now = self.now();
             let (token, erase_at) = (TokenId::new(now), now.plus(self.policy.deletion_grace));
             let events = decide(&owner.account, Command::RequestDeletion { token, erase_at })?;

@@ -57,12 +57,7 @@ impl Doorbook {
         context: &Context,
     ) -> Result<(), Refusal> {
         self.once_within(header, context, async |key| {
-            let owner =
-                accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
-            let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
-            if !standing.in_force || !still_proven(proven, &owner) {
-                return Err(Refusal::Unauthenticated);
-            }
+            let owner = self.still_owner(caller, proven).await?;
             let now = self.now();
             let credential = CredentialId::new(now);
             let events = decide(&owner.account, Command::ChangePassword { credential, kept_session: caller.session })?;
@@ -82,6 +77,17 @@ impl Doorbook {
         })
         .await
         .map(drop)
+    }
+
+    /// The account as it is by now. Refused when its password, or the session, was ended since it was `proven`: whoever was refused a moment ago
+    /// must not have carried out what he asked for before. What is written of it requires the session once more (`require_session`).
+    pub(super) async fn still_owner(&self, caller: Caller, proven: &Loaded) -> Result<Loaded, Refusal> {
+        let owner = accounts::by_id(&self.db, &self.vault, caller.account).await?.ok_or(Refusal::Unauthenticated)?;
+        let standing = sessions::standing(&self.db, caller.session, caller.account).await?;
+        if !standing.in_force || !still_proven(proven, &owner) {
+            return Err(Refusal::Unauthenticated);
+        }
+        Ok(owner)
     }
 
     /// Always the same answer and the same work: for an address without an active account every row is written too, and the
@@ -265,7 +271,7 @@ impl Loaded {
 
 /// Whether a password that was proven for the account as it was read then is its password still, and no session has been ended
 /// since: otherwise the proof proves nothing any more. It stays the same password when a login has hashed it anew.
-pub(super) fn still_proven(then: &Loaded, now: &Loaded) -> bool {
+fn still_proven(then: &Loaded, now: &Loaded) -> bool {
     let [then, now] = [then, now].map(|read| (read.account.credential.map(|set| set.id), read.account.session_epoch));
     then == now
 }

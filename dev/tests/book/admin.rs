@@ -89,7 +89,7 @@ async fn of_two_admins_who_remove_each_other_at_once_one_stays() {
     }
 }
 
-/// C069. Breaks when `core/src/service/append.rs`: `self.write.require_session(hand.session, Some(Role::Admin));` → `let _ = (hand.session, Role::Admin);`.
+/// C067. Breaks when `core/src/service/append.rs`: `self.write.require_session(hand.session, Some(Role::Admin));` → `let _ = (hand.session, Role::Admin);`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_admin_who_is_thrown_out_while_his_order_is_under_way_leaves_nothing_behind() {
     for out in [Intervention::Disable, Intervention::RevokeRole(Role::Admin), Intervention::RevokeSessions] {

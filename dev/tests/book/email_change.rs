@@ -273,7 +273,7 @@ async fn of_two_requests_at_once_neither_holds_what_the_other_waits_for() {
     }
 }
 
-/// Breaks when `core/src/service/email_change.rs`: `            if !standing.in_force || !still_proven(proven, &owner) {` → `            if !standing.in_force {`.
+/// Breaks when `core/src/service/password.rs`: `if !standing.in_force || !still_proven(proven, &owner) {` → `if !standing.in_force {`.
 #[tokio::test]
 async fn a_password_that_was_replaced_a_moment_ago_has_no_link_mailed() {
     let house = house().await;

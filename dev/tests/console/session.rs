@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use doorbook_dev::{Cluster, Stand};
+use doorbook_dev::{Cluster, Role, Stand};
 use reqwest::header::{COOKIE, LOCATION, ORIGIN, SET_COOKIE};
 use reqwest::{Client, Response, redirect};
 use serde_json::json;
@@ -147,6 +147,26 @@ async fn both_cookies_are_bound_to_the_host_and_out_of_reach_for_scripts() {
         }
     }
     assert!(is_in(&mut browser).await);
+}
+
+/// C067. Breaks when `api/src/console/visit.rs`: `problem == Problem::step_up_required() && !is_order => to_login(&back),` → `problem == Problem::step_up_required() && is_order => to_login(&back),`.
+#[tokio::test]
+async fn an_export_after_ten_minutes_asks_for_the_password_and_goes_on_from_there() {
+    let stand = Stand::start_api(Cluster::shared().await.unwrap(), &[]).await.unwrap();
+    let email = somebody(&stand, "admin").await;
+    let mut browser = Browser::signed_in(&stand, &email).await;
+    let owner = stand.database.pool(Role::Migrator).await.unwrap();
+    let aged = "update sessions set created_at = created_at - interval '11 minutes', stepped_up_at = stepped_up_at - interval '11 minutes'";
+    sqlx::query(aged).execute(&owner).await.unwrap();
+    let export = "/admin/audit/export/?format=csv";
+    let asked = browser.get(export).await;
+    assert_eq!(
+        (asked.status().as_u16(), to(&asked)),
+        (303, "/admin/login/?next=%2Fadmin%2Faudit%2Fexport%2F%3Fformat%3Dcsv".to_owned())
+    );
+    let fields = [("email", email.as_str()), ("password", PASSWORD), ("next", export)];
+    assert_eq!(to(&browser.post("/admin/login/", &fields).await), export);
+    assert_eq!(browser.get(export).await.status(), 200);
 }
 
 /// C067. Breaks when `api/src/console/visit.rs`: `doorbook.admit(caller, Right::Audit, &context).await?;` → `let _ = doorbook.admit(caller, Right::Audit, &context).await;`.

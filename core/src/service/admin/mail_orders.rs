@@ -4,7 +4,7 @@ use super::mails::state_of;
 use crate::alert::ALERT_TEMPLATE;
 use crate::event::Event;
 use crate::notification::{MailState, NotificationEvent};
-use crate::service::access::{Caller, Right};
+use crate::service::access::Caller;
 use crate::service::append::{Batch, Hand};
 use crate::service::idempotent::IdempotencyHeader;
 use crate::service::mail::{Need, Needed};
@@ -124,11 +124,6 @@ impl Doorbook {
         header: Option<&IdempotencyHeader>,
         context: &Context,
     ) -> Result<(), Refusal> {
-        self.admit_still(caller, Right::Administer, context).await?;
-        if self.mail_row(mail).await?.template == ALERT_TEMPLATE {
-            self.note_denied(caller, "cancel", context).await;
-            return Err(Refusal::Forbidden);
-        }
         self.call_off(mail, reason, Some(caller), header, context).await
     }
 
@@ -225,6 +220,12 @@ impl Doorbook {
         self.once(header, context, async |key| {
             let hand = self.hand_if(caller, context).await?;
             let row = self.mail_row(mail).await?;
+            if let Some(caller) = caller
+                && row.template == ALERT_TEMPLATE
+            {
+                self.note_denied(caller, "cancel", context).await;
+                return Err(Refusal::Forbidden);
+            }
             let (job, fence) = match (state_of(&row)?.is_settled(), Job::of(&row)) {
                 (false, Job::Waiting(job, fence) | Job::Due(job, fence)) => (job, fence),
                 (false, Job::Running) => return Err(MailRefusal::BeingSent.into()),
