@@ -64,8 +64,7 @@ impl People {
     pub fn new() -> Result<Self> {
         let client = |number: usize| {
             let number = u8::try_from(number % ADDRESSES).unwrap_or_default();
-            let address = IpAddr::V4(Ipv4Addr::new(127, 0, 1, number.saturating_add(1)));
-            let builder = doorbook_dev::loopback().local_address(address).timeout(PATIENCE);
+            let builder = at(Ipv4Addr::new(127, 0, 1, number.saturating_add(1)));
             builder.pool_idle_timeout(IDLE).build().context("no HTTP client can be made")
         };
         Ok(Self { clients: (0..ADDRESSES).map(client).collect::<Result<_>>()? })
@@ -77,10 +76,20 @@ impl People {
         Person { number, email: format!("person{number}@example.com"), http, knows }
     }
 
+    /// A client at an address that nobody else has: a limit of resets is by address, and a steady load's would soon meet it.
+    pub fn alone(number: usize) -> Result<reqwest::Client> {
+        let [.., first, second, third] = u32::try_from(number)?.to_be_bytes();
+        at(Ipv4Addr::new(127, first.saturating_add(1), second, third)).build().context("no HTTP client can be made")
+    }
+
     /// The client at the address with this number, counted round and round.
     pub fn client(&self, number: usize) -> &reqwest::Client {
         &self.clients[number % self.clients.len()]
     }
+}
+
+fn at(address: Ipv4Addr) -> reqwest::ClientBuilder {
+    doorbook_dev::loopback().local_address(IpAddr::V4(address)).timeout(PATIENCE)
 }
 
 /// The password that a person thinks of as the `nth`, such that no rule refuses it and no two are alike.

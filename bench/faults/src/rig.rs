@@ -249,8 +249,8 @@ fn through(url: &str, from: u16, to: u16) -> Result<String> {
     Ok(changed)
 }
 
-/// Settings beside the wiring. Hashes are cheap: a campaign is not about hashing. People come from 127.0.1.0/24 and the proxy
-/// from 127.0.0.1, and only the proxy is believed.
+/// Settings beside the wiring. Hashes are cheap: a campaign is not about hashing. People come from 127.0.1.0/24, for resets each from an
+/// address between 127.1.0.0 and 127.255.255.255, and the proxy from 127.0.0.1; only the proxy is believed.
 const SETTINGS: [(&str, &str); 7] = [
     ("ARGON2_MEMORY_KIB", "64"),
     ("ARGON2_TIME_COST", "1"),
