@@ -24,6 +24,8 @@ const BOOK: &str = "docs/results/mutants.md";
 const HEAD: &str = "# Changes that the tests must notice\n\n\
     `cargo full -- mutants`, small dose, dev profile: the outcome, its day, the test, and the contents of the changed file and of the\n\
     test's file that it was proven for. Since 28 November every test must also pass without its change, just before.\n\n";
+/// Changes whose tests are run without them one after another: between with and without, everything is built anew.
+const BATCH: usize = 24;
 /// Characters of a content's id that are kept.
 const ID_LENGTH: usize = 10;
 
@@ -56,28 +58,41 @@ pub fn mutants(filter: Option<&str>) -> Result<()> {
 fn prove(asked: &[&Named], named: &[Named], known: &Mutex<Outcomes>) -> Result<()> {
     let count = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(asked.len());
     let copies: Vec<Copy> = (0..count).map(Copy::make).collect::<Result<_>>()?;
-    // All of them before the first change, which would have everything built anew.
-    let tests: BTreeMap<_, _> = asked.iter().map(|named| ((&named.check.target, &named.check.test), *named)).collect();
+    let mut failing = BTreeSet::new();
+    for some in asked.chunks(BATCH) {
+        failing.extend(prove_some(&copies, some, named, known)?);
+    }
+    ensure!(failing.is_empty(), "fail without any change, so that nothing is proven by them: {failing:?}");
+    Ok(())
+}
+
+/// Gives the tests that fail in any case.
+fn prove_some<'a>(
+    copies: &[Copy],
+    asked: &[&'a Named<'a>],
+    named: &[Named],
+    known: &Mutex<Outcomes>,
+) -> Result<BTreeSet<(&'a str, &'a str)>> {
+    let test = |named: &'a Named<'a>| (&*named.check.target, &*named.check.test);
+    let tests: BTreeMap<_, _> = asked.iter().map(|named| (test(named), *named)).collect();
     let failing = Mutex::new(BTreeSet::new());
-    each(&copies, &tests.into_values().collect::<Vec<_>>(), |copy, named| {
+    each(copies, &tests.into_values().collect::<Vec<_>>(), |copy, named| {
         if !copy.test(named.check)?.0 {
             println!("FAILS without any change: {}", named.check.test);
-            lock(&failing).insert((&named.check.target, &named.check.test));
+            lock(&failing).insert(test(named));
         }
         Ok(())
     })?;
     let failing = failing.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let provable: Vec<&Named> =
-        asked.iter().copied().filter(|it| !failing.contains(&(&it.check.target, &it.check.test))).collect();
-    each(&copies, &provable, |copy, next| {
+    let provable: Vec<&Named> = asked.iter().copied().filter(|named| !failing.contains(&test(named))).collect();
+    each(copies, &provable, |copy, next| {
         let is_caught = copy.catches(next)?;
         println!("{} {}", word(is_caught), next.name);
         let mut known = lock(known);
         known.insert(next.name.clone(), (is_caught, today()?, next.contents.clone()));
         write(&known, named)
     })?;
-    ensure!(failing.is_empty(), "fail without any change, so that nothing is proven by them: {failing:?}");
-    Ok(())
+    Ok(failing)
 }
 
 /// Does this for each, as many at a time as there are copies.
