@@ -19,6 +19,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::advisories::today;
 use crate::checks::{self, Check, Mutation, ROOT};
 use crate::full::run;
+use crate::prepare::{describe, migrated};
 
 const BOOK: &str = "docs/results/mutants.md";
 const HEAD: &str = "# Changes that the tests must notice\n\n\
@@ -26,6 +27,8 @@ const HEAD: &str = "# Changes that the tests must notice\n\n\
     test's file that it was proven for. Since 28 November every test must also pass without its change, just before.\n\n";
 /// Changes whose tests are run without them one after another: between with and without, everything is built anew.
 const BATCH: usize = 24;
+/// What the `query!` macros say of a query without a description in `.sqlx`.
+const NOT_DESCRIBED: &str = "cargo sqlx prepare";
 /// Characters of a content's id that are kept.
 const ID_LENGTH: usize = 10;
 
@@ -57,7 +60,8 @@ pub fn mutants(filter: Option<&str>) -> Result<()> {
 
 fn prove(asked: &[&Named], named: &[Named], known: &Mutex<Outcomes>) -> Result<()> {
     let count = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(asked.len());
-    let copies: Vec<Copy> = (0..count).map(Copy::make).collect::<Result<_>>()?;
+    let (_cluster, database) = tokio::runtime::Runtime::new()?.block_on(migrated())?;
+    let copies: Vec<Copy> = (0..count).map(|number| Copy::make(number, &database)).collect::<Result<_>>()?;
     let mut failing = BTreeSet::new();
     for some in asked.chunks(BATCH) {
         failing.extend(prove_some(&copies, some, named, known)?);
@@ -185,10 +189,14 @@ fn write(known: &Outcomes, named: &[Named]) -> Result<()> {
 }
 
 /// A checkout of what is committed, below `target`, kept for its built dependencies.
-struct Copy(PathBuf);
+struct Copy {
+    root: PathBuf,
+    /// Where queries are described that are as they were never committed.
+    database: String,
+}
 
 impl Copy {
-    fn make(number: usize) -> Result<Self> {
+    fn make(number: usize, database: &str) -> Result<Self> {
         let path = Path::new(ROOT).join(format!("target/mutants-{number}"));
         git(Path::new(ROOT), &["worktree", "prune"])?;
         if path.join(".git").exists() {
@@ -197,18 +205,23 @@ impl Copy {
         } else {
             git(Path::new(ROOT), &["worktree", "add", "--quiet", "--detach", &path.to_string_lossy()])?;
         }
-        Ok(Self(path.canonicalize().context("cannot find the copy")?))
+        Ok(Self { root: path.canonicalize().context("cannot find the copy")?, database: database.to_owned() })
     }
 
     /// Whether the test fails with the change. A change that does not compile proves nothing about the test.
     fn catches(&self, named: &Named) -> Result<bool> {
         let Named { check, mutation, .. } = *named;
-        let path = self.0.join(&mutation.file);
+        let path = self.root.join(&mutation.file);
         let original = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let changed = mutation.applied(&original);
         let changed = changed.with_context(|| format!("{}: the place to change is not there once", check.test))?;
         fs::write(&path, changed).context("cannot write a copy")?;
-        let outcome = self.test(check);
+        let outcome = match self.test(check) {
+            Ok((_, output)) if output.contains(NOT_DESCRIBED) => {
+                describe(&self.root, &self.database, &self.root.join(".sqlx")).and_then(|()| self.test(check))
+            }
+            outcome => outcome,
+        };
         fs::write(&path, &original).context("cannot write a copy")?;
         let (passed, output) = outcome?;
         Ok(!passed && output.contains("test result: FAILED"))
@@ -216,7 +229,7 @@ impl Copy {
 
     /// Whether the test passes, and what it prints.
     fn test(&self, check: &Check) -> Result<(bool, String)> {
-        run(check, &self.0, Some(&self.0.join("target")))
+        run(check, &self.root, Some(&self.root.join("target")))
     }
 }
 

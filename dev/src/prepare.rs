@@ -16,10 +16,7 @@ const CRATE_ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/src/lib.r
 
 /// Asks a freshly migrated database about every query. With `check`, fails when the files of the checkout are others.
 pub async fn prepare(check: bool) -> Result<()> {
-    let guard = std::env::current_exe().context("cannot find the running executable")?;
-    let cluster = Cluster::start(Options::temporary(guard)).await?;
-    let database = Database::fresh(&cluster).await?;
-    apply_newer(&cluster.superuser_url(database.name())).await?;
+    let (cluster, url) = migrated().await?;
     let folder = cluster.run().folder().join("sqlx");
     fs::create_dir(&folder).context("cannot make a folder for the queries")?;
     // Cargo knows nothing of the database that the macros ask: without a newer file it would not run them.
@@ -27,19 +24,12 @@ pub async fn prepare(check: bool) -> Result<()> {
     let modified = root.metadata().and_then(|root| root.modified()).context("a file tells no time")?;
     #[expect(clippy::disallowed_methods, reason = "the time of a file of the checkout, not of an event")]
     set_modified(&root, SystemTime::now())?;
-    let status = tokio::process::Command::new(cargo())
-        .args(["check", "--quiet", "--package", "doorbook-core"])
-        .env("DATABASE_URL", cluster.superuser_url(database.name()))
-        .env("SQLX_OFFLINE_DIR", &folder)
-        .env_remove("SQLX_OFFLINE")
-        .status()
-        .await
-        .context("cannot run cargo");
+    let described = describe(Path::new("."), &url, &folder);
     if check {
         // Or else everything that was built from it would be built once more.
         set_modified(&root, modified)?;
     }
-    ensure!(status?.success(), "the queries do not fit the schema");
+    described?;
     let fresh = read(&folder)?;
     ensure!(!fresh.is_empty(), "cargo has written no query");
     let kept = read(Path::new(CHECKED_IN))?;
@@ -54,6 +44,29 @@ pub async fn prepare(check: bool) -> Result<()> {
         fs::write(Path::new(CHECKED_IN).join(name), text).with_context(|| format!("cannot write {name}"))?;
     }
     println!("{} queries in .sqlx", fresh.len());
+    Ok(())
+}
+
+/// A freshly migrated database, and its superuser's URL.
+pub(crate) async fn migrated() -> Result<(Cluster, String)> {
+    let guard = std::env::current_exe().context("cannot find the running executable")?;
+    let cluster = Cluster::start(Options::temporary(guard)).await?;
+    let url = cluster.superuser_url(Database::fresh(&cluster).await?.name());
+    apply_newer(&url).await?;
+    Ok((cluster, url))
+}
+
+/// Has what a database says of every query of a checkout written to a folder.
+pub(crate) fn describe(checkout: &Path, url: &str, folder: &Path) -> Result<()> {
+    let status = std::process::Command::new(cargo())
+        .args(["check", "--quiet", "--package", "doorbook-core"])
+        .current_dir(checkout)
+        .env("DATABASE_URL", url)
+        .env("SQLX_OFFLINE_DIR", folder)
+        .env_remove("SQLX_OFFLINE")
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "the queries do not fit the schema");
     Ok(())
 }
 

@@ -191,9 +191,10 @@ async fn last_round(town: &Arc<Town>, people: Vec<Arc<Person>>) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every mail has its outcome, and all that follows the log has come to its end.
+/// Waits until every mail has its outcome, every job that is due has run, and all that follows the log has come to its end.
 async fn drain(rig: &Rig, within: Duration) -> Result<Duration> {
     const LEFT: &str = "select (select count(*) from deliveries where state in ('queued', 'deferred'))
+        + (select count(*) from jobs where state in ('due', 'dispatched', 'running') and run_at <= clock_timestamp())
         + (select count(*) from events) - (select count(*) from event_seals)
         + (select count(*) from followers where position < (select max(position) from event_seals))";
     let owner = rig.database.pool(Role::Migrator).await?;
@@ -204,7 +205,7 @@ async fn drain(rig: &Rig, within: Duration) -> Result<Duration> {
         let left: i64 = sqlx::query_scalar(LEFT).fetch_one(&owner).await.context("cannot ask what is left")?;
         calm = if left == 0 { calm + 1 } else { 0 };
         if started.elapsed() > within {
-            bail!("{left} mails, seals and followers are behind after {within:?}");
+            bail!("{left} mails, jobs, seals and followers are behind after {within:?}");
         }
         sleep(LOOK_EVERY * 5).await;
     }

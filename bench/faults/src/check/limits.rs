@@ -10,6 +10,8 @@ use crate::ledger::Action;
 /// Guesses that are judged before an identifier is blocked, and the window. Source: settings contract.
 const GUESSES_MAX: usize = 5;
 const WINDOW: Duration = Duration::from_mins(5);
+/// How long a block lasts, less what an answer may take. Source: settings contract.
+const BLOCK: Duration = Duration::from_secs(15 * 60 - 5);
 
 /// What must not be, and how many there are of each. Source of the numbers: settings contract.
 const BEYOND: [(&str, &str); 2] = [
@@ -30,13 +32,17 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
     let status = |wanted: u16| {
         guesses.iter().filter(move |entry| entry.attempts.last().is_some_and(|attempt| attempt.status == Some(wanted)))
     };
-    let judged: Vec<Duration> = status(401).map(|entry| entry.begun).collect();
+    let mut judged: Vec<Duration> = status(401).map(|entry| entry.begun).collect();
+    judged.sort_unstable();
     let most =
         judged.iter().map(|from| judged.iter().filter(|at| **at >= *from && **at < *from + WINDOW).count()).max();
     let most = most.unwrap_or_default();
     let mut findings = Vec::new();
     if most > GUESSES_MAX {
         findings.push(format!("{most} guesses at one password were judged within {WINDOW:?}"));
+    }
+    if let Some(at) = unblocked(&judged) {
+        findings.push(format!("a guess at {:.0} s was judged while its account was blocked", at.as_secs_f64()));
     }
     for (what, sql) in BEYOND {
         let number = evidence.number(sql).await?;
@@ -50,4 +56,25 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
         guesses.len()
     );
     Ok(Verdict { name: "limits", figure, findings })
+}
+
+/// The first guess that was judged though the last five had begun a block. In order of time.
+fn unblocked(judged: &[Duration]) -> Option<Duration> {
+    let begins = |five: &&[Duration]| five[GUESSES_MAX - 1] < five[0] + WINDOW;
+    let mut blocks = judged.windows(GUESSES_MAX).filter(begins).map(|five| five[GUESSES_MAX - 1]);
+    blocks.find_map(|from| judged.iter().find(|at| **at > from && **at < from + BLOCK).copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guess_that_is_judged_within_a_block_is_found() {
+        let at = |seconds: &[u64]| seconds.iter().copied().map(Duration::from_secs).collect::<Vec<_>>();
+        let right = [0, 1, 2, 3, 4, 905, 906, 907, 908, 909];
+        assert_eq!(unblocked(&at(&right)), None);
+        assert_eq!(unblocked(&at(&[0, 1, 2, 3, 4, 310])), Some(Duration::from_secs(310)), "the block ended early");
+        assert_eq!(unblocked(&at(&[0, 1, 2, 3, 301, 302])), None, "five within more than the window begin none");
+    }
 }

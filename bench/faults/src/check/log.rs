@@ -7,13 +7,24 @@ use super::{Evidence, Verdict};
 use crate::rig::Rig;
 
 /// What must not be in the log, and how many there are of each.
-const BROKEN: [(&str, &str); 3] = [
+const BROKEN: [(&str, &str); 6] = [
     ("positions that are not dense", "select max(position) - count(*) from event_seals"),
     ("events that are not sealed", "select (select count(*) from events) - (select count(*) from event_seals)"),
     (
         "followers that stand still or have not come to the end",
         "select count(*) from followers where fault is not null or position < (select max(position) from event_seals)",
     ),
+    (
+        "events that no search finds by their kind",
+        "select count(*) from event_seals p where not exists (select 1 from event_search s where s.position = p.position and s.field = 3)",
+    ),
+    (
+        "kinds of events of which the hours count others than there are",
+        "select count(*) from (select type, count(*)::numeric as number from events group by type) e
+         full join (select type, sum(events) as number from event_hours group by type) h using (type)
+         where e.number is distinct from h.number",
+    ),
+    ("jobs that were given up", "select count(*) from jobs where state = 'dead'"),
 ];
 
 /// 6.

@@ -126,11 +126,14 @@ const fn takes_outcomes(fault: Fault) -> bool {
     }
 }
 
-/// Events that promise a mail and led to none.
+/// Events that promise a mail and led to none. An owner is told of blocks and of tokens that came back once a day.
 async fn unpromised(evidence: &Evidence) -> Result<Vec<String>> {
     let missing = "select e.type || ' ' || e.event_id from events e
         where e.type in ('Registered', 'PasswordResetRequested', 'PasswordReset', 'PasswordChanged') and not exists (
-            select 1 from deliveries d join events cause on cause.event_id = d.event_id where cause.trace_id = e.trace_id)";
+                select 1 from deliveries d join events cause on cause.event_id = d.event_id where cause.trace_id = e.trace_id)
+            or e.type in ('LoginBlocked', 'RefreshTokenReused') and e.subject_id is not null and not exists (
+                select 1 from deliveries d where d.account_id = e.subject_id
+                    and d.template = case e.type when 'LoginBlocked' then 'login_blocked' else 'token_reused' end)";
     let missing: Vec<String> =
         sqlx::query_scalar(missing).fetch_all(&evidence.owner).await.context("cannot ask for mails")?;
     Ok(missing.into_iter().map(|event| format!("no mail for {event}")).collect())

@@ -73,6 +73,8 @@ async fn a_postgres_that_is_far_away_is_used_all_the_same() {
     let report = row("postgres-slow").await;
     let answers = report.during(|_| true);
     assert!(answers.done > 0 && answers.failed() * 100 <= answers.all(), "{answers}");
+    assert_eq!((answers.other, answers.silent), (0, 0), "{answers}");
+    assert!(answers.slowest_refusal() <= REFUSED_WITHIN, "{answers}");
 }
 
 /// C097.

@@ -1,10 +1,15 @@
 //! Workers that die, processes that stand still, clocks that are wrong.
 
+use std::time::Duration;
+
 use doorbook_faults::figures::REFUSED_WITHIN;
 use doorbook_faults::nemesis::Fault;
 use doorbook_faults::rig::Process;
 
 use crate::common::{WRITES_AGAIN_WITHIN, assert_calm, row};
+
+/// Until somebody knows that nobody listens.
+const NO_CONNECTION: Duration = Duration::from_secs(1);
 
 /// C094. Breaks when `worker/src/jobs/mail.rs`: `message_id(mail.delivery, &mail.template, host)` → `message_id(mail.delivery, &mail.template, &std::process::id().to_string())`.
 #[tokio::test(flavor = "multi_thread")]
@@ -24,6 +29,8 @@ async fn what_stood_still_and_goes_on_does_no_harm() {
     let answers = report.during(|fault| fault == Fault::PostgresFreeze);
     let slowest = answers.percentile(100).max(answers.slowest_refusal());
     assert!(slowest <= REFUSED_WITHIN, "{answers}");
+    let of_workers = report.during(|fault| matches!(fault, Fault::Freeze(Process::Worker(_))));
+    assert_eq!(of_workers.failed(), 0, "the api does not notice: {of_workers}");
     assert!(report.recovery() <= WRITES_AGAIN_WITHIN, "{:?}", report.recovery());
 }
 
@@ -37,5 +44,6 @@ async fn a_clock_that_is_wrong_ends_no_session_early() {
     // No balancer is before the api, which is away for the moments of its starts: nobody is refused then, but not answered.
     let all = report.during(|_| true);
     assert_eq!(all.failed(), all.silent, "{all}");
+    assert!(all.slowest_refusal() <= NO_CONNECTION, "{all}");
     assert_calm(&report);
 }
