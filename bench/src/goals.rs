@@ -80,7 +80,9 @@ impl Goal {
 pub fn all(permits_mib: f64) -> Vec<Goal> {
     use Against::{Floor, Nothing, Peer};
     use Bound::{AtLeast, AtMost};
-    use Scenario::{Append, Flood, Live, Login, Memory, Profile, Queue, Ready, Refresh, Register, Reset, Start};
+    use Scenario::{
+        Append, Flood, Live, Login, Memory, Profile, Queue, Ready, Refresh, Register, Reset, Start, Steady,
+    };
     vec![
         Goal::new(Login, "rate", "rate", Floor, AtLeast(0.95)),
         Goal::new(Login, "rate", "rate", Peer(DJANGO), AtLeast(3.0)),
@@ -97,6 +99,8 @@ pub fn all(permits_mib: f64) -> Vec<Goal> {
         Goal::new(Flood, "login_p99_ms", "p99 of admitted logins", Nothing(" ms"), AtMost(2_500.0)),
         Goal::new(Flood, "surplus_p99_ms", "p99 of the 503 of the surplus", Nothing(" ms"), AtMost(50.0)),
         Goal::new(Flood, "api_mib", "most memory of the api", Nothing(" MiB"), AtMost(30.0 + permits_mib)),
+        Goal::new(Steady, "p95_ms", "p95 of a login", Nothing(" ms"), AtMost(500.0)),
+        Goal::new(Steady, "found_ms", "longest until a search of the trail finds one", Nothing(" ms"), AtMost(1_000.0)),
         Goal::new(Memory, "api_mib", "api", Nothing(" MiB"), AtMost(30.0)),
         Goal::new(Memory, "worker_mib", "worker", Nothing(" MiB"), AtMost(30.0)),
         Goal::new(Append, "rate", "rate", Floor, AtLeast(0.8)),

@@ -16,6 +16,7 @@ mod requests;
 mod results;
 mod run;
 mod scenario;
+mod steady;
 mod target;
 
 use std::path::PathBuf;

@@ -15,7 +15,7 @@ use crate::machine::Machine;
 use crate::peer::Peer;
 use crate::results::{DOORBOOK, FLOOR, Results};
 use crate::scenario::{Dose, Figures, Scenario, millis};
-use crate::{Arguments, Ending, append, flood, hashing, peer, plot, queue, report, requests};
+use crate::{Arguments, Ending, append, flood, hashing, peer, plot, queue, report, requests, steady};
 
 /// Longest that one measurement may take: one that hangs must not cost the others.
 const MEASURED_WITHIN: Duration = Duration::from_secs(90);
@@ -155,6 +155,7 @@ async fn of_doorbook(scenario: Scenario, house: &House, dose: Dose) -> Result<Fi
             let (program, target) = house.another_api().await?;
             flood::measure(&target, dose, Some(program.pid())).await
         }
+        Scenario::Steady => steady::measure(house, dose).await,
         Scenario::Memory => {
             let stand = house.another().await?;
             tokio::time::sleep(IDLE_AFTER).await;

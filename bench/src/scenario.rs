@@ -20,6 +20,7 @@ pub enum Scenario {
     Live,
     Ready,
     Flood,
+    Steady,
     Memory,
     Append,
     Queue,
@@ -27,7 +28,7 @@ pub enum Scenario {
 }
 
 impl Scenario {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Login,
         Self::Register,
         Self::Profile,
@@ -36,6 +37,7 @@ impl Scenario {
         Self::Live,
         Self::Ready,
         Self::Flood,
+        Self::Steady,
         Self::Memory,
         Self::Append,
         Self::Queue,
@@ -53,6 +55,7 @@ impl Scenario {
             Self::Live => "live",
             Self::Ready => "ready",
             Self::Flood => "flood",
+            Self::Steady => "steady",
             Self::Memory => "memory",
             Self::Append => "append",
             Self::Queue => "queue",
@@ -70,6 +73,7 @@ impl Scenario {
             Self::Live => "health, live",
             Self::Ready => "health, ready",
             Self::Flood => "profile while 64 clients log in without pause",
+            Self::Steady => "2 logins a second",
             Self::Memory => "memory, idle",
             Self::Append => "append (event, projection, outbox row), 8 connections",
             Self::Queue => "queue, a job without work",
@@ -85,7 +89,7 @@ impl Scenario {
             Self::Refresh => Some("one update by primary key, new tokens"),
             Self::Live | Self::Ready => Some("constant page"),
             Self::Append => Some("pgbench, the same as one statement"),
-            Self::Reset | Self::Flood | Self::Memory | Self::Queue | Self::Start => None,
+            Self::Reset | Self::Flood | Self::Steady | Self::Memory | Self::Queue | Self::Start => None,
         }
     }
 }
