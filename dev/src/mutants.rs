@@ -59,9 +59,12 @@ pub fn mutants(filter: Option<&str>) -> Result<()> {
 }
 
 fn prove(asked: &[&Named], named: &[Named], known: &Mutex<Outcomes>) -> Result<()> {
+    if asked.is_empty() {
+        return Ok(());
+    }
     let count = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(asked.len());
-    let (_cluster, database) = tokio::runtime::Runtime::new()?.block_on(migrated())?;
-    let copies: Vec<Copy> = (0..count).map(|number| Copy::make(number, &database)).collect::<Result<_>>()?;
+    let (_cluster, _database, url) = tokio::runtime::Runtime::new()?.block_on(migrated())?;
+    let copies: Vec<Copy> = (0..count).map(|number| Copy::make(number, &url)).collect::<Result<_>>()?;
     let mut failing = BTreeSet::new();
     for some in asked.chunks(BATCH) {
         failing.extend(prove_some(&copies, some, named, known)?);
@@ -218,7 +221,10 @@ impl Copy {
         fs::write(&path, changed).context("cannot write a copy")?;
         let outcome = match self.test(check) {
             Ok((_, output)) if output.contains(NOT_DESCRIBED) => {
-                describe(&self.root, &self.database, &self.root.join(".sqlx")).and_then(|()| self.test(check))
+                match describe(&self.root, &self.database, &self.root.join(".sqlx")) {
+                    Ok(()) => self.test(check),
+                    Err(error) => Ok((false, format!("{error:#}"))),
+                }
             }
             outcome => outcome,
         };

@@ -16,7 +16,7 @@ const CRATE_ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/src/lib.r
 
 /// Asks a freshly migrated database about every query. With `check`, fails when the files of the checkout are others.
 pub async fn prepare(check: bool) -> Result<()> {
-    let (cluster, url) = migrated().await?;
+    let (cluster, _database, url) = migrated().await?;
     let folder = cluster.run().folder().join("sqlx");
     fs::create_dir(&folder).context("cannot make a folder for the queries")?;
     // Cargo knows nothing of the database that the macros ask: without a newer file it would not run them.
@@ -47,13 +47,14 @@ pub async fn prepare(check: bool) -> Result<()> {
     Ok(())
 }
 
-/// A freshly migrated database, and its superuser's URL.
-pub(crate) async fn migrated() -> Result<(Cluster, String)> {
+/// A freshly migrated database, which goes when it is dropped, and its superuser's URL.
+pub(crate) async fn migrated() -> Result<(Cluster, Database, String)> {
     let guard = std::env::current_exe().context("cannot find the running executable")?;
     let cluster = Cluster::start(Options::temporary(guard)).await?;
-    let url = cluster.superuser_url(Database::fresh(&cluster).await?.name());
+    let database = Database::fresh(&cluster).await?;
+    let url = cluster.superuser_url(database.name());
     apply_newer(&url).await?;
-    Ok((cluster, url))
+    Ok((cluster, database, url))
 }
 
 /// Has what a database says of every query of a checkout written to a folder.

@@ -10,8 +10,8 @@ use crate::ledger::Action;
 /// Guesses that are judged before an identifier is blocked, and the window. Source: settings contract.
 const GUESSES_MAX: usize = 5;
 const WINDOW: Duration = Duration::from_mins(5);
-/// How long a block lasts, less what an answer may take. Source: settings contract.
-const BLOCK: Duration = Duration::from_secs(15 * 60 - 5);
+/// How long a block lasts. Source: settings contract.
+const BLOCK: Duration = Duration::from_mins(15);
 
 /// What must not be, and how many there are of each. Source of the numbers: settings contract.
 const BEYOND: [(&str, &str); 2] = [
@@ -32,10 +32,11 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
     let status = |wanted: u16| {
         guesses.iter().filter(move |entry| entry.attempts.last().is_some_and(|attempt| attempt.status == Some(wanted)))
     };
-    let mut judged: Vec<Duration> = status(401).map(|entry| entry.begun).collect();
+    let mut judged: Vec<(Duration, Duration)> =
+        status(401).filter_map(|entry| Some((entry.begun, entry.ended?))).collect();
     judged.sort_unstable();
     let most =
-        judged.iter().map(|from| judged.iter().filter(|at| **at >= *from && **at < *from + WINDOW).count()).max();
+        judged.iter().map(|(from, _)| judged.iter().filter(|(at, _)| at >= from && *at < *from + WINDOW).count()).max();
     let most = most.unwrap_or_default();
     let mut findings = Vec::new();
     if most > GUESSES_MAX {
@@ -58,11 +59,11 @@ pub async fn judge(evidence: &Evidence) -> Result<Verdict> {
     Ok(Verdict { name: "limits", figure, findings })
 }
 
-/// The first guess that was judged though the last five had begun a block. In order of time.
-fn unblocked(judged: &[Duration]) -> Option<Duration> {
-    let begins = |five: &&[Duration]| five[GUESSES_MAX - 1] < five[0] + WINDOW;
-    let mut blocks = judged.windows(GUESSES_MAX).filter(begins).map(|five| five[GUESSES_MAX - 1]);
-    blocks.find_map(|from| judged.iter().find(|at| **at > from && **at < from + BLOCK).copied())
+/// The first guess that was judged, from its beginning to its end, within a block that five others had begun. In order of time.
+fn unblocked(judged: &[(Duration, Duration)]) -> Option<Duration> {
+    let begins = |five: &&[(Duration, Duration)]| five[GUESSES_MAX - 1].0 < five[0].0 + WINDOW;
+    let mut blocks = judged.windows(GUESSES_MAX).filter(begins).map(|five| five[GUESSES_MAX - 1].0);
+    blocks.find_map(|from| judged.iter().find(|(begun, ended)| *begun > from && *ended < from + BLOCK).map(|it| it.0))
 }
 
 #[cfg(test)]
@@ -71,10 +72,16 @@ mod tests {
 
     #[test]
     fn a_guess_that_is_judged_within_a_block_is_found() {
-        let at = |seconds: &[u64]| seconds.iter().copied().map(Duration::from_secs).collect::<Vec<_>>();
+        let at = |seconds: &[u64]| {
+            let seconds = seconds.iter().copied().map(Duration::from_secs);
+            seconds.map(|at| (at, at + Duration::from_millis(50))).collect::<Vec<_>>()
+        };
         let right = [0, 1, 2, 3, 4, 905, 906, 907, 908, 909];
         assert_eq!(unblocked(&at(&right)), None);
         assert_eq!(unblocked(&at(&[0, 1, 2, 3, 4, 310])), Some(Duration::from_secs(310)), "the block ended early");
         assert_eq!(unblocked(&at(&[0, 1, 2, 3, 301, 302])), None, "five within more than the window begin none");
+        let mut slow = at(&[0, 1, 2, 3, 4]);
+        slow.push((Duration::from_secs(895), Duration::from_secs(906)));
+        assert_eq!(unblocked(&slow), None, "it may have been judged when the block was over");
     }
 }
