@@ -91,6 +91,15 @@ fn the_length_is_that_of_the_normalised_password_in_code_points() {
     assert_eq!(codes(&policy, &"e\u{301}".repeat(8), &NOBODY), [""; 0]);
 }
 
+/// Breaks when `core/src/password/policy.rs`: `self.validators.iter().chain((!has_length).then_some(&Validator::Length))` → `self.validators.iter().chain(has_length.then_some(&Validator::Length))`.
+#[test]
+fn the_least_length_holds_whatever_else_is_asked_for() {
+    let policy = policy(15, [Validator::Common]);
+    assert_eq!(codes(&policy, "zq", &NOBODY), ["password_too_short"]);
+    assert_eq!(codes(&policy, "qwerty", &NOBODY), ["password_too_common", "password_too_short"]);
+    assert_eq!(codes(&policy, "amber harbour 12", &NOBODY), [""; 0]);
+}
+
 #[test]
 fn digits_of_every_script_are_digits() {
     let policy = policy(8, [Validator::Numeric]);

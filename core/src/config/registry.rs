@@ -181,7 +181,7 @@ mod table {
 }
 "Passwords" {
     PASSWORD_MIN_LENGTH = whole(Value("8"), 8, 64, "Shortest password, in characters.");
-    PASSWORD_VALIDATORS = text(Value("similarity,length,common,numeric"), "a list of similarity, length, common, numeric, breached, context", "What a new password is checked for.");
+    PASSWORD_VALIDATORS = text(Value("similarity,length,common,numeric"), "a list of similarity, length, common, numeric, breached, context", "What a new password is checked for, and in this order; its length always is.");
     PASSWORD_BREACHED_FILE = text(Empty, "a readable file, given when PASSWORD_VALIDATORS lists breached", "Passwords known from breaches.");
     ARGON2_MEMORY_KIB = whole(Value("102400"), 8, 4_194_304, "Memory for one hash; at least 19456 unless DEBUG is True.");
     ARGON2_TIME_COST = whole(Value("2"), 1, 100, "Passes over it; at least 2 unless DEBUG is True.");

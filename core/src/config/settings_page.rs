@@ -9,8 +9,8 @@ Every setting is an environment variable; `.env` in the working directory is rea
 as good as none. For a secret `X`, `X_FILE` may name a file that holds it. Booleans: `True/False`, `true/false`, `1/0`, `yes/no`, `on/off`.
 
 All faults are reported together at start, each with its variable and rule and never with a value; the process then ends with status 2 before it
-opens a port. So it does for what shows only when a file is opened or Postgres asked: templates, a list of breached passwords, a key that was dropped too
-early, a pooler. A name that nothing reads and that looks like a misspelt setting is warned of. `doorbook check` shows what is in force,
+opens a port. So it does, one by one and before the port of clients is open, for what shows only when a file is opened or Postgres asked: templates, a list of
+breached passwords, a key that was dropped too early, a pooler. A name that nothing reads and that looks like a misspelt setting is warned of. `doorbook check` shows what is in force,
 `doorbook check --deploy` judges a deployment.
 
 This page is made of `core/src/config/registry.rs` by `cargo test -p doorbook-core --test config -- --ignored`.

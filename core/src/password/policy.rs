@@ -77,11 +77,14 @@ impl Validator {
 }
 
 impl PasswordPolicy {
-    /// Judges the normalised password, so that its two encodings get one verdict.
+    /// Judges the normalised password, so that its two encodings get one verdict. It is never shorter than the least, whether or not that is
+    /// among the validators.
     pub fn check(&self, password: &PasswordPlain, person: &PersonAttributes<'_>) -> Result<(), Vec<Violation>> {
         let candidate = Candidate::new(password, person);
+        let has_length = self.validators.iter().any(|validator| matches!(validator, Validator::Length));
+        let validators = self.validators.iter().chain((!has_length).then_some(&Validator::Length));
         let violations: Vec<_> =
-            self.validators.iter().filter_map(|validator| candidate.violation(validator, self.min_length)).collect();
+            validators.filter_map(|validator| candidate.violation(validator, self.min_length)).collect();
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 }
