@@ -8,7 +8,7 @@ use std::time::Duration;
 use doorbook_core::account::Role as AccountRole;
 use doorbook_core::service::access::{Caller, Right};
 use doorbook_core::service::admin::{Intervention, Order};
-use doorbook_core::service::audit::{Filter, TrailEntry};
+use doorbook_core::service::audit::{CutOff, Filter, TrailEntry};
 use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::store::keys::change::Purpose;
 use doorbook_core::store::{Db, follow, search};
@@ -349,7 +349,7 @@ async fn an_export_goes_on_no_longer_than_the_session_and_the_role_that_it_was_b
     book.command_account(auditor.account, &revoke, &Context::operator(uuid::Uuid::nil())).await.unwrap();
     book.logout_all(leaver, None, &anywhere().acting(leaver.account)).await.unwrap();
     for export in [&mut cut, &mut left] {
-        assert!(matches!(export.next().await, Err(Refusal::Forbidden)));
+        assert!(matches!(export.next().await, Err(CutOff::Refused(Refusal::Forbidden))));
     }
 }
 

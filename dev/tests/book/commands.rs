@@ -1,22 +1,21 @@
 //! Commands against each other and against death: each happens as a whole or not at all, and all of them in some order.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use doorbook_core::failpoint::Gate;
 use doorbook_core::service::access::Caller;
 use doorbook_core::service::admin::{Intervention, Order};
+use doorbook_core::service::idempotent::IdempotencyHeader;
 use doorbook_core::service::profile::ProfileChange;
 use doorbook_core::service::{Context, Doorbook, Refusal};
 use doorbook_core::value::{Locale, PersonName};
 use sqlx::{AssertSqlSafe, PgPool};
 
+use crate::actor::{Actor, KEYED, OTHERS};
 use crate::common::*;
 
 const ANA: &str = "ana@example.com";
-
-type Command = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
 
 /// C083. Breaks when `core/src/service/mod.rs`: `const CONFLICTS_MAX: u32 = 20;` → `const CONFLICTS_MAX: u32 = 1;`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,83 +111,6 @@ async fn of_changes_proven_by_one_password_one_happens() {
     house.assert_whole().await;
 }
 
-/// What an account may be asked to do, by name.
-const COMMANDS: [&str; 16] = [
-    "register",
-    "log in",
-    "guess",
-    "refresh",
-    "log out",
-    "log out everywhere",
-    "end a session",
-    "change the profile",
-    "change the password",
-    "ask for a reset",
-    "reset",
-    "verify",
-    "ask for another address",
-    "take the other address",
-    "ask for deletion",
-    "erase",
-];
-
-/// One of [`COMMANDS`] for an account of its own that has a session, ready to be run.
-async fn command(house: &House, book: &Arc<Doorbook>, name: &'static str, number: usize) -> Command {
-    let (address, context) =
-        (format!("user{number}@example.com"), from(&format!("198.18.{}.{}", number / 256, number % 256)));
-    let book = Arc::clone(book);
-    if name == "register" {
-        return Box::pin(async move { register_from(&book, &address, &context).await });
-    }
-    register_from(&book, &address, &context).await.unwrap();
-    let tokens = login_from(&book, &address, PASSWORD, None, &context).await.unwrap();
-    let caller = book.authenticate(&tokens.access).await.unwrap();
-    let acting = context.clone().acting(caller.account);
-    let other = email(&format!("other{number}@example.com"));
-    let link = match name {
-        "reset" => {
-            book.request_reset(&email(&address), None, &context).await.unwrap();
-            house.reset_link().await
-        }
-        "verify" => house.link(&book, "verify").await,
-        "take the other address" => {
-            book.request_email_change(caller, &password(PASSWORD), &other, None, &acting).await.unwrap();
-            house.link(&book, "email_change_confirm").await
-        }
-        _ => String::new(),
-    };
-    Box::pin(async move {
-        let (old, new) = (password(PASSWORD), password(OTHER_PASSWORD));
-        match name {
-            "log in" => login_from(&book, &address, PASSWORD, None, &context).await.map(drop),
-            "guess" => match login_from(&book, &address, OTHER_PASSWORD, None, &context).await {
-                Err(Refusal::InvalidCredentials) => Ok(()),
-                other => other.map(drop),
-            },
-            "refresh" => book.refresh(tokens.refresh.expose(), &context).await.map(drop),
-            "log out" => book.logout(tokens.refresh.expose(), &context).await,
-            "log out everywhere" => book.logout_all(caller, None, &acting).await,
-            "end a session" => book.revoke_session(caller, tokens.session, None, &acting).await,
-            "change the profile" => {
-                let change = ProfileChange { first_name: None, last_name: None, locale: Some(Locale::Es) };
-                book.update_profile(caller, &change, None, &acting).await.map(drop)
-            }
-            "change the password" => book.change_password(caller, &old, &new, None, &acting).await,
-            "ask for a reset" => book.request_reset(&email(&address), None, &context).await,
-            "reset" => book.confirm_reset(&link, &new, None, &context).await,
-            "verify" => book.verify_email(&link, None, &context).await,
-            "ask for another address" => book.request_email_change(caller, &old, &other, None, &acting).await,
-            "take the other address" => book.confirm_email_change(&link, None, &context).await,
-            "ask for deletion" => book.request_deletion(caller, &old, None, &acting).await.map(drop),
-            "erase" => {
-                let erase = Order::new(Intervention::Erase, "test");
-                book.command_account(caller.account, &erase, &Context::operator(uuid::Uuid::nil())).await.map(drop)
-            }
-            other => panic!("there is no command {other}"),
-        }
-    })
-}
-
 /// Every command dies before each of its statements in turn, the first as the last, and once not at all.
 /// C086. Breaks when `core/src/service/append.rs`: `let now = self.into_write().run(&doorbook.db).await?;` → `let mut this = self; let mut events = Write::new(); events.events(std::mem::take(&mut this.events)); events.run(&doorbook.db).await?; let now = this.into_write().run(&doorbook.db).await?;`.
 #[tokio::test]
@@ -196,11 +118,12 @@ async fn a_command_that_dies_between_two_of_its_statements_leaves_all_or_nothing
     let house = house().await;
     let book = house.book().await;
     let (mut number, mut places) = (0, 0);
-    for name in COMMANDS {
+    for name in KEYED.into_iter().chain(OTHERS) {
         for survives in 0.. {
             number += 1;
             let (gate, mut hold) = Gate::new(&["db.statement"]);
-            let running = tokio::spawn(gate.around(command(&house, &book, name, number).await));
+            let actor = Actor::new(&house, &book, name, number).await;
+            let running = tokio::spawn(gate.around(async move { actor.act(None).await }));
             let mut done = 0;
             while done < survives && hold.arrived().await.is_some() {
                 hold.pass();
@@ -218,7 +141,59 @@ async fn a_command_that_dies_between_two_of_its_statements_leaves_all_or_nothing
             house.assert_whole().await;
         }
     }
-    println!("figure: {} commands died at {places} places", COMMANDS.len());
+    println!("figure: {} commands died at {places} places", KEYED.len() + OTHERS.len());
+}
+
+/// C086. Breaks when `core/src/service/sessions.rs`: `batch.write.put_idempotency(once, 204, Some(caller.session));` → `let _ = once;`.
+#[tokio::test]
+async fn a_command_that_dies_leaves_its_key_with_its_effect_or_neither_and_happens_once_when_it_is_repeated() {
+    let house = house().await;
+    let book = house.book().await;
+    let counts = async || {
+        let keys = house.number("select count(*) from idempotency").await;
+        (keys, house.number("select count(*) from events").await)
+    };
+    let mut number = 0;
+    for name in KEYED {
+        let mut effects = Vec::new();
+        for survives in 0.. {
+            number += 1;
+            let actor = Arc::new(Actor::new(&house, &book, name, number).await);
+            let header = IdempotencyHeader { key: format!("key{number}"), route: name.into(), body: String::new() };
+            let before = counts().await;
+            let (gate, mut hold) = Gate::new(&["db.statement"]);
+            let (acting, with) = (Arc::clone(&actor), header.clone());
+            let running = tokio::spawn(gate.around(async move { acting.act(Some(&with)).await }));
+            let mut done = 0;
+            while done < survives && hold.arrived().await.is_some() {
+                hold.pass();
+                done += 1;
+            }
+            let is_whole = hold.arrived().await.is_none();
+            if is_whole {
+                running.await.unwrap().unwrap();
+            } else {
+                running.abort();
+                assert!(running.await.unwrap_err().is_cancelled(), "{name} was stopped");
+            }
+            let left = counts().await;
+            assert!(left == before || (left.0 == before.0 + 1 && left.1 > before.1), "{name}: {before:?} {left:?}");
+            for _ in 0..2 {
+                // What ends its own session is answered so when it is repeated.
+                let repeated = actor.act(Some(&header)).await;
+                assert!(matches!(repeated, Ok(()) | Err(Refusal::IdempotencySessionOver)), "{name}: {repeated:?}");
+            }
+            let after = counts().await;
+            assert_eq!(after.0, before.0 + 1, "{name}");
+            effects.push(after.1 - before.1);
+            if is_whole {
+                break;
+            }
+        }
+        assert!(effects.iter().all(|events| *events == effects[0]), "{name}: {effects:?} events");
+        println!("figure: {name}: once, though it died before each of its {} statements", effects.len() - 1);
+    }
+    house.assert_whole().await;
 }
 
 async fn some_flow(book: Arc<Doorbook>, n: u64) {

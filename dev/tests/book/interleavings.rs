@@ -56,6 +56,7 @@ pub async fn explore<S: Scene>(scene: &S, stride: usize) {
             "order {order:?} came to {outcome:?}; one after the other they come to {possible:?}"
         );
     }
+    println!("figure: {} of {} orders", orders.len().div_ceil(stride), orders.len());
 }
 
 /// All orders of the scene's steps, in lexical order.

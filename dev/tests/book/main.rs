@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall stop; clippy.toml knows only test functions")]
 
 mod accounts;
+mod actor;
 mod admin;
 mod alerts;
 mod audit;

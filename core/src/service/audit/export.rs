@@ -13,7 +13,7 @@ use crate::store::keys::identifiers::Bucket;
 use crate::store::log::StreamKind;
 use crate::value::{EventId, StreamId};
 
-/// Most events of one export. Who needs more asks for a span of time.
+/// Most events of one export. Who needs more asks for spans of time: what is not all of a search must not look like it.
 const EVENTS_MAX: usize = 100_000;
 /// Events read at once.
 const PAGE: i64 = 500;
@@ -27,7 +27,17 @@ pub struct Export {
     caller: Caller,
     /// Where to go on; `None` at the beginning.
     before: Option<i64>,
-    left: usize,
+    /// Events that may still be handed out; none when all were.
+    left: Option<usize>,
+}
+
+/// Why an export ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CutOff {
+    #[error("more than {EVENTS_MAX} events were to be handed out")]
+    TooMany,
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 impl Doorbook {
@@ -45,7 +55,7 @@ impl Doorbook {
         self.count(&bucket, EXPORTS, &context.origin).await?;
         let exported = OperatorEvent::AuditExported { fields: filter.fields(), format: format.to_owned() };
         self.note(caller, filter.account, exported, context).await?;
-        Ok(Export { doorbook: Arc::clone(self), filter, caller, before: None, left: EVENTS_MAX })
+        Ok(Export { doorbook: Arc::clone(self), filter, caller, before: None, left: Some(EVENTS_MAX) })
     }
 }
 
@@ -64,14 +74,14 @@ impl Doorbook {
 
 impl Export {
     /// The next events, newest first; `None` after the last. Whoever takes them slowly outlasts session and role, and gets no more then.
-    pub async fn next(&mut self) -> Result<Option<Vec<TrailEntry>>, Refusal> {
-        if self.left == 0 {
-            return Ok(None);
-        }
+    pub async fn next(&mut self) -> Result<Option<Vec<TrailEntry>>, CutOff> {
+        let Some(left) = self.left else { return Ok(None) };
         let sight = self.doorbook.sight_still(self.caller).await?.ok_or(Refusal::Forbidden)?;
-        let (mut entries, next) = self.doorbook.walk(&self.filter, self.before, PAGE, sight).await?;
-        entries.truncate(self.left);
-        self.left = if next.is_some() { self.left - entries.len() } else { 0 };
+        let (entries, next) = self.doorbook.walk(&self.filter, self.before, PAGE, sight).await?;
+        if entries.len() > left {
+            return Err(CutOff::TooMany);
+        }
+        self.left = next.is_some().then(|| left - entries.len());
         self.before = next;
         Ok(Some(entries))
     }

@@ -11,7 +11,7 @@ mod refusals;
 mod search;
 
 pub use difference::{Change, Difference};
-pub use export::Export;
+pub use export::{CutOff, Export};
 pub(super) use live::Hub;
 pub use live::{Live, Stream};
 pub use overview::{COUNTED, Overview, ROLLED_UP, Series, Span, Suspect};
