@@ -29,7 +29,7 @@ pub const BODY_MAX: usize = 64 * 1024;
 pub const BODY_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Longest part of an unknown field's name that is repeated to its sender, in characters.
-const FIELD_NAME_MAX: usize = 64;
+pub const FIELD_NAME_MAX: usize = 64;
 
 /// A JSON body. `T` derives `poem_openapi::Object` for the document and `serde::Deserialize` with
 /// `#[serde(deny_unknown_fields)]` for the reading; it must not use `#[serde(flatten)]`, which switches that off.

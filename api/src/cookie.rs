@@ -100,6 +100,11 @@ impl<'a> FromRequest<'a> for CookieMode {
 }
 
 impl CookieMode {
+    /// Whether a page speaks of a cookie that is not there any more: it went with the session's time, or at an earlier logout.
+    pub const fn is_over(&self) -> bool {
+        self.refresh.is_none() && self.csrf.is_some()
+    }
+
     /// Refuses a page of another origin. Programs that are no browsers send none and are let through.
     pub fn no_foreign_page(&self) -> Result<(), Problem> {
         if self.origin == CallerOrigin::Foreign { Err(Problem::origin_not_allowed()) } else { Ok(()) }

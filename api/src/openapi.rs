@@ -36,6 +36,7 @@ const PROBLEMS: &[(&str, &[u16])] = &[
     ("post /api/auth/email/change/confirm/", &[409, 429]),
     ("post /api/auth/email/change/undo/", &[409, 429]),
     ("post /api/auth/not-me/", &[409, 429]),
+    ("delete /api/auth/sessions/{id}/", &[409]),
     ("get /api/admin/audit/export/", &[429]),
     ("get /api/admin/audit/events/stream/", &[422, 429]),
     ("get /api/admin/audit/events/{id}/proof/", &[409]),

@@ -36,6 +36,9 @@ impl Nav {
     }
 }
 
+/// What a reason is asked for as. It is plain in the log for good.
+pub const REASON: &str = "a case, not a person";
+
 /// A page as it is sent.
 pub fn page(title: &str, here: &str, nav: Option<&Nav>, content: &Markup) -> Response {
     let document = html! {

@@ -44,7 +44,9 @@ impl RefreshBody {
                 refuse("invalid", "No refresh token is empty or so long.")
             }
             Some(token) => Ok(Presented::Body(token)),
-            None if mode.refresh.is_some() => mode.proven().map(|(refresh, csrf)| Presented::Cookie(refresh, csrf)),
+            None if mode.refresh.is_some() || mode.is_over() => {
+                mode.proven().map(|(refresh, csrf)| Presented::Cookie(refresh, csrf))
+            }
             None => refuse("required", "This field is required."),
         }
     }
@@ -102,7 +104,8 @@ impl TokenRoutes {
     ///
     /// Spends the refresh token and answers with a new pair. The token just spent gets the same successor again for
     /// `REFRESH_GRACE_SECONDS`; an older one ends the session. A token that was never ours changes nothing. In cookie mode the
-    /// body is `{}`, and `X-CSRF-Token` and an allowed Origin are demanded.
+    /// body is `{}`, and `X-CSRF-Token` and an allowed Origin are demanded; 401 when the cookie is gone, which it is at the
+    /// session's end.
     #[oai(path = "/api/auth/token/refresh/", method = "post", operation_id = "refresh")]
     async fn refresh(
         &self,
@@ -150,6 +153,10 @@ impl TokenRoutes {
         _csrf: Header<Option<String>>,
         body: Strict<RefreshBody>,
     ) -> Result<LoggedOut, Problem> {
+        if body.0.refresh.is_none() && mode.is_over() {
+            mode.no_foreign_page()?;
+            return Ok(LoggedOut::forgetting(&mode, false));
+        }
         let presented = body.0.presented(&mode)?;
         let by_cookie = matches!(presented, Presented::Cookie(..));
         command(async move {

@@ -140,13 +140,12 @@ impl Outside {
     async fn admin(&self) -> Line {
         const CHECK: &str = "admin";
         match self.client.get(self.at("/admin/")).send().await {
-            Ok(answer) if answer.status() == StatusCode::NOT_FOUND => {
-                Line::warn(CHECK, "/admin/ answers 404: this deployment has no admin console")
-            }
+            Ok(answer) if leads_to_login(&answer) => Line::ok(CHECK, "/admin/ answers"),
             Ok(answer) if answer.status().is_server_error() => {
                 Line::fail(CHECK, format!("/admin/ answers {}: look at the api's log", answer.status()))
             }
-            Ok(_) => Line::ok(CHECK, "/admin/ answers"),
+            // Every api has the console: whatever else answers stands before it, perhaps on purpose.
+            Ok(answer) => Line::warn(CHECK, format!("/admin/ answers {}: check the proxy", answer.status())),
             Err(error) => Line::fail(CHECK, told(error)),
         }
     }
@@ -197,6 +196,12 @@ impl Outside {
         let problem = received["type"].as_str().unwrap_or("no problem type");
         Err(format!("{path} answers {status} ({problem}): see REGISTRATION_MODE and the api's log"))
     }
+}
+
+/// To the login of the console, as whoever comes without a session is sent.
+fn leads_to_login(answer: &Response) -> bool {
+    let to = answer.headers().get(reqwest::header::LOCATION).and_then(|to| to.to_str().ok());
+    answer.status().is_redirection() && to.is_some_and(|to| to.contains("/admin/login/"))
 }
 
 fn joined(base: &Url, path: &str) -> String {

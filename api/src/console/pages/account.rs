@@ -249,7 +249,7 @@ fn form(visit: &Visit, account: AccountId, offer: &Offer, hidden: &Markup) -> Ma
                 p .hint { (offer.effect) }
                 input type="hidden" name="csrf" value=(visit.csrf);
                 (hidden)
-                label { "Reason" input name="reason" required maxlength="500" autocomplete="off"; }
+                label { "Reason" input name="reason" required maxlength="500" placeholder=(layout::REASON) autocomplete="off"; }
                 button .primary { (offer.name) }
             }
         }

@@ -111,7 +111,7 @@ fn card(visit: &Visit, view: &AlertView) -> Markup {
                 form .inline method="post" action={ (HERE) (id) "/acknowledge/" } {
                     input type="hidden" name="csrf" value=(visit.csrf);
                     label for=(reason) { "What came of it" }
-                    input id=(reason) name="reason" required maxlength="500" autocomplete="off";
+                    input id=(reason) name="reason" required maxlength="500" placeholder=(layout::REASON) autocomplete="off";
                     button { "Acknowledge" }
                 }
             }

@@ -154,7 +154,8 @@ fn form(fields: &Fields, errors: &[FieldError]) -> Markup {
                 button name="format" value="ndjson" formaction="/admin/audit/export/" { "Export NDJSON" }
                 p .hint {
                     "All fields that are filled in must hold. Personal data is sealed, so it is found whole or not at all. "
-                    "The address of this page keeps the search: bookmark or share it. A search and an export are events themselves."
+                    "The address of this page keeps the search: bookmark or share it. A search and an export are events themselves. "
+                    "An export that breaks off is not whole: of more than 100,000 events, ask for spans of time."
                 }
             }
         }

@@ -129,7 +129,7 @@ fn personal(visit: &Visit, event: &TrailEntry, is_revealed: bool) -> Markup {
                 form .inline method="post" action={ "/admin/audit/events/" (event.id.0) "/reveal/" } {
                     input type="hidden" name="csrf" value=(visit.csrf);
                     label for="reason" { "Reason" }
-                    input #reason name="reason" required maxlength="500" autocomplete="off";
+                    input #reason name="reason" required maxlength="500" placeholder=(layout::REASON) autocomplete="off";
                     button { "Reveal" }
                 }
             }

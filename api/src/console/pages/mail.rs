@@ -100,7 +100,7 @@ fn form(visit: &Visit, mail: &MailView, path: &str, name: &str, effect: &str) ->
             form method="post" action={ (HERE) (mail.id) "/" (path) "/" } {
                 p .hint { (effect) }
                 input type="hidden" name="csrf" value=(visit.csrf);
-                label { "Reason" input name="reason" required maxlength="500" autocomplete="off"; }
+                label { "Reason" input name="reason" required maxlength="500" placeholder=(layout::REASON) autocomplete="off"; }
                 button .primary { (name) }
             }
         }

@@ -5,16 +5,18 @@ use std::net::IpAddr;
 use doorbook_core::service::audit::{Filter, TrailEntry};
 use doorbook_core::terms::Severity;
 use doorbook_core::value::{AccountId, EventId, SessionId};
+use poem::{FromRequest, Request, RequestBody};
 use poem_openapi::param::{Path, Query};
 use poem_openapi::payload::Json;
 use poem_openapi::types::Any;
 use poem_openapi::{Object, OpenApi};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::ReasonBody;
 use crate::auth::Auditor;
-use crate::body::Strict;
-use crate::problem::Problem;
+use crate::body::{FIELD_NAME_MAX, Strict};
+use crate::problem::{FieldError, Problem};
 use crate::routes::Chapter;
 use crate::routes::input::{Asked, Faults, command};
 
@@ -135,12 +137,11 @@ pub struct TrailContext {
 
 impl TrailEvent {
     /// Cells of the CSV form, in the order of its head.
-    pub(super) fn cells(self) -> [String; 17] {
+    pub(super) fn cells(self) -> [String; 20] {
         let id = |id: Option<uuid::Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
-        let (email, address, device) = self
-            .personal
-            .map(|it| (it.email.unwrap_or_default(), it.address.unwrap_or_default(), it.device.unwrap_or_default()))
-            .unwrap_or_default();
+        let personal = self.personal.map(|it| [it.email, it.address, it.device, it.first_name, it.last_name]);
+        let [email, address, device, first_name, last_name] =
+            personal.unwrap_or_default().map(Option::unwrap_or_default);
         [
             self.position.to_string(),
             self.id.to_string(),
@@ -159,6 +160,9 @@ impl TrailEvent {
             device,
             self.erased.to_string(),
             self.payload.0.to_string(),
+            first_name,
+            last_name,
+            self.schema_version.to_string(),
         ]
     }
 }
@@ -182,6 +186,31 @@ pub(crate) struct Asking {
     email_domain: Option<String>,
     from: Option<String>,
     to: Option<String>,
+}
+
+/// The names of these fields.
+const FIELDS: [&str; 11] =
+    ["account", "actor", "session", "type", "severity", "address", "network", "email", "email_domain", "from", "to"];
+
+/// Refuses fields that are neither of a search nor among these others: a filter whose name is misspelt would be none, and everything found.
+pub(super) fn refuse_unknown(request: &Request, others: &[&str]) -> Result<(), Problem> {
+    let given: Vec<(String, IgnoredAny)> = request.params().map_err(|_| Problem::bad_request())?;
+    let is_unknown = |name: &&str| !FIELDS.contains(name) && !others.contains(name);
+    let unknown = given.iter().map(|(name, _)| name.as_str()).filter(is_unknown);
+    let short = unknown.map(|name| name.chars().take(FIELD_NAME_MAX).collect::<String>());
+    let faults: Vec<_> =
+        short.map(|name| FieldError::new(name, "unknown_field", "This field is not known here.")).collect();
+    if faults.is_empty() { Ok(()) } else { Err(Problem::validation(faults)) }
+}
+
+/// That a search asks for nothing that is not known.
+pub(crate) struct Known;
+
+impl<'a> FromRequest<'a> for Known {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        refuse_unknown(request, &["cursor", "limit"])?;
+        Ok(Self)
+    }
 }
 
 impl Asking {
@@ -237,6 +266,7 @@ impl Audit {
         &self,
         auditor: Auditor,
         asked: Asked,
+        _known: Known,
         /// The account that the event is about.
         account: Query<Option<uuid::Uuid>>,
         /// The account that did it.

@@ -14,7 +14,7 @@ use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi, ResponseContent};
 use serde::Deserialize;
 
-use super::audit::{Asking, TrailEvent};
+use super::audit::{Asking, TrailEvent, refuse_unknown};
 use crate::auth::Auditor;
 use crate::problem::{FieldError, Problem};
 use crate::routes::Chapter;
@@ -23,7 +23,7 @@ use crate::routes::input::Asked;
 pub struct Exports;
 
 /// Head of the CSV form.
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 20] = [
     "position",
     "id",
     "at",
@@ -41,6 +41,9 @@ const COLUMNS: [&str; 17] = [
     "device",
     "erased",
     "payload",
+    "first_name",
+    "last_name",
+    "schema_version",
 ];
 
 #[derive(ResponseContent)]
@@ -53,7 +56,8 @@ pub(crate) enum File {
 
 #[derive(ApiResponse)]
 pub(crate) enum Exported {
-    /// The events, newest first, at most 100,000. A transfer that ends without its last chunk was cut off.
+    /// The events, newest first. A transfer that ends without its last chunk was cut off: also one of which more than 100,000 events were to be
+    /// handed out, for which a span of time is to be asked.
     #[oai(status = 200)]
     File(File, #[oai(header = "Content-Disposition")] String),
 }
@@ -111,6 +115,7 @@ impl Wanted {
 
 impl<'a> FromRequest<'a> for Wanted {
     async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
+        refuse_unknown(request, &["format"])?;
         Query::from_request(request, body).await.map(|Query(wanted)| wanted).map_err(|_| Problem::bad_request().into())
     }
 }

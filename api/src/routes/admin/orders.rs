@@ -22,7 +22,7 @@ pub struct Orders;
 #[serde(deny_unknown_fields)]
 pub struct RoleBody {
     role: RoleName,
-    /// Why this is done, for those who read the log.
+    /// Why this is done, for those who read the log. Name a case, not a person: it stays there, also when the account is erased.
     #[oai(validator(min_length = 1, max_length = 500))]
     reason: String,
 }

@@ -13,7 +13,7 @@ use poem_openapi::types::ToJSON as _;
 use poem_openapi::{ApiResponse, OpenApi, ResponseContent};
 use tokio::sync::watch;
 
-use super::audit::{Asking, TrailEvent};
+use super::audit::{Asking, TrailEvent, refuse_unknown};
 use crate::auth::Auditor;
 use crate::bearer::bearer_token;
 use crate::problem::{FieldError, Problem};
@@ -59,6 +59,7 @@ struct Wanted {
 
 impl<'a> FromRequest<'a> for Wanted {
     async fn from_request(request: &'a Request, body: &mut RequestBody) -> poem::Result<Self> {
+        refuse_unknown(request, &[])?;
         let Query(asking) = Query::<Asking>::from_request(request, body).await.map_err(|_| Problem::bad_request())?;
         let resume = resume(request)?;
         let until = asked(request)?.doorbook.token_end(bearer_token(request)?).map_err(Problem::from)?;
