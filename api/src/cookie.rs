@@ -101,7 +101,7 @@ impl<'a> FromRequest<'a> for CookieMode {
 
 impl CookieMode {
     /// Whether a page speaks of a cookie that is not there any more: it went with the session's time, or at an earlier logout.
-    pub const fn is_over(&self) -> bool {
+    pub const fn has_lost_cookie(&self) -> bool {
         self.refresh.is_none() && self.csrf.is_some()
     }
 

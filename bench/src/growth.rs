@@ -42,9 +42,6 @@ const GIVEN_BACK_AFTER: Duration = Duration::from_secs(35);
 
 pub const MARKS: &str = "bench-growth";
 
-/// Who reads the trail.
-const AUDITOR: &str = "user1@example.com";
-
 /// What is measured of both services.
 const ROWS: [What; 7] = [
     What::Route(Scenario::Login),
@@ -86,8 +83,7 @@ struct Side {
 impl Side {
     async fn start(accounts: u32, events: i64, engine: &str) -> Result<House> {
         let house = House::start(accounts, events, engine).await?;
-        let grant = ["account", "role", "grant", AUDITOR, "auditor", "--reason", "it reads the trail of the bench"];
-        house.stand.doorbook(&grant).await?;
+        house.appoint_auditor().await?;
         println!("{accounts} accounts, {events} events");
         Ok(house)
     }

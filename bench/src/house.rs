@@ -23,6 +23,9 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 /// Longest wait for the log to be sealed when data was generated: ten million events take a quarter of an hour.
 const SEALED_WITHIN: Duration = Duration::from_secs(3_600);
 
+/// Who reads the trail, once appointed: the first account.
+pub const AUDITOR: &str = "user1@example.com";
+
 /// Everything that runs; dropping it ends it.
 pub struct House {
     pub stand: Stand,
@@ -139,6 +142,12 @@ impl House {
     pub async fn another_api(&self) -> Result<(Program, Arc<Target>)> {
         let (program, base) = self.stand.another_api().await?;
         Ok((program, self.doorbook.elsewhere(&base)))
+    }
+
+    /// Lets [`AUDITOR`] read the trail.
+    pub async fn appoint_auditor(&self) -> Result<()> {
+        let grant = ["account", "role", "grant", AUDITOR, "auditor", "--reason", "it reads the trail of the bench"];
+        self.stand.doorbook(&grant).await.map(drop)
     }
 
     /// What is in the log.

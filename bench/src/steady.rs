@@ -8,7 +8,7 @@ use doorbook_dev::{Answer, Client};
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::house::House;
+use crate::house::{AUDITOR, House};
 use crate::requests::HASHING_CLIENTS;
 use crate::scenario::{Dose, Figures, millis};
 use crate::target::PASSWORD;
@@ -16,8 +16,7 @@ use crate::target::PASSWORD;
 const LOGINS_A_SECOND: f64 = 2.0;
 /// So that ninety-five of a hundred can be told apart.
 const TIMES_LONGER: u32 = 4;
-/// Who reads the trail, and whose logins are looked for: each login of an account may end its oldest session.
-const AUDITOR: &str = "user1@example.com";
+/// Whose logins are looked for: not the auditor's, as each login of an account may end its oldest session.
 const OWNER: &str = "user2@example.com";
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -29,8 +28,7 @@ pub async fn measure(house: &House, dose: Dose) -> Result<Figures> {
         Load { pace: Pace::Open(LOGINS_A_SECOND), surplus: Surplus::Fail, ..Load::closed(Until::Elapsed(lasting)) };
     let clients = (0..HASHING_CLIENTS).map(|_| house.doorbook.asking("login")).collect();
     let logins = load.run(house.doorbook.base(), clients).await?;
-    let grant = ["account", "role", "grant", AUDITOR, "auditor", "--reason", "it reads the trail of the bench"];
-    house.stand.doorbook(&grant).await?;
+    house.appoint_auditor().await?;
     let anyone = Client::new(&house.stand.base);
     let auditor = anyone.with_token(login(&anyone, AUDITOR).await?.text("access"));
     let (begun, mut longest) = (Instant::now(), Duration::ZERO);

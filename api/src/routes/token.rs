@@ -44,7 +44,7 @@ impl RefreshBody {
                 refuse("invalid", "No refresh token is empty or so long.")
             }
             Some(token) => Ok(Presented::Body(token)),
-            None if mode.refresh.is_some() || mode.is_over() => {
+            None if mode.refresh.is_some() || mode.has_lost_cookie() => {
                 mode.proven().map(|(refresh, csrf)| Presented::Cookie(refresh, csrf))
             }
             None => refuse("required", "This field is required."),
@@ -142,7 +142,8 @@ impl TokenRoutes {
     /// Log out
     ///
     /// Ends the session of the refresh token: neither of its tokens works any more. Repeating it changes nothing. In cookie mode
-    /// the body is `{}`, `X-CSRF-Token` and an allowed Origin are demanded, and the browser is told to forget what it holds.
+    /// the body is `{}`, `X-CSRF-Token` and an allowed Origin are demanded, and the browser is told to forget what it holds; with
+    /// that header and no cookie there is nothing to end, and all is well.
     #[oai(path = "/api/auth/logout/", method = "post", operation_id = "logout")]
     async fn logout(
         &self,
@@ -153,7 +154,7 @@ impl TokenRoutes {
         _csrf: Header<Option<String>>,
         body: Strict<RefreshBody>,
     ) -> Result<LoggedOut, Problem> {
-        if body.0.refresh.is_none() && mode.is_over() {
+        if body.0.refresh.is_none() && mode.has_lost_cookie() {
             mode.no_foreign_page()?;
             return Ok(LoggedOut::forgetting(&mode, false));
         }

@@ -111,6 +111,26 @@ async fn of_changes_proven_by_one_password_one_happens() {
     house.assert_whole().await;
 }
 
+/// Lets somebody act until before the statement behind so many others. True when there is none, and all was done.
+async fn acts_through(actor: &Arc<Actor>, header: Option<&IdempotencyHeader>, statements: usize) -> bool {
+    let (gate, mut hold) = Gate::new(&["db.statement"]);
+    let (actor, header) = (Arc::clone(actor), header.cloned());
+    let running = tokio::spawn(gate.around(async move { actor.act(header.as_ref()).await }));
+    let mut done = 0;
+    while done < statements && hold.arrived().await.is_some() {
+        hold.pass();
+        done += 1;
+    }
+    let is_whole = hold.arrived().await.is_none();
+    if is_whole {
+        running.await.unwrap().unwrap();
+    } else {
+        running.abort();
+        assert!(running.await.unwrap_err().is_cancelled(), "it was stopped");
+    }
+    is_whole
+}
+
 /// Every command dies before each of its statements in turn, the first as the last, and once not at all.
 /// C086. Breaks when `core/src/service/append.rs`: `let now = self.into_write().run(&doorbook.db).await?;` → `let mut this = self; let mut events = Write::new(); events.events(std::mem::take(&mut this.events)); events.run(&doorbook.db).await?; let now = this.into_write().run(&doorbook.db).await?;`.
 #[tokio::test]
@@ -121,23 +141,13 @@ async fn a_command_that_dies_between_two_of_its_statements_leaves_all_or_nothing
     for name in KEYED.into_iter().chain(OTHERS) {
         for survives in 0.. {
             number += 1;
-            let (gate, mut hold) = Gate::new(&["db.statement"]);
-            let actor = Actor::new(&house, &book, name, number).await;
-            let running = tokio::spawn(gate.around(async move { actor.act(None).await }));
-            let mut done = 0;
-            while done < survives && hold.arrived().await.is_some() {
-                hold.pass();
-                done += 1;
-            }
-            if hold.arrived().await.is_none() {
-                running.await.unwrap().unwrap();
+            let actor = Arc::new(Actor::new(&house, &book, name, number).await);
+            if acts_through(&actor, None, survives).await {
                 println!("figure: {name}: dies before each of its {survives} statements");
                 assert!(survives > 0, "{name} has statements");
                 places += survives;
                 break;
             }
-            running.abort();
-            assert!(running.await.unwrap_err().is_cancelled(), "{name} was stopped");
             house.assert_whole().await;
         }
     }
@@ -161,21 +171,7 @@ async fn a_command_that_dies_leaves_its_key_with_its_effect_or_neither_and_happe
             let actor = Arc::new(Actor::new(&house, &book, name, number).await);
             let header = IdempotencyHeader { key: format!("key{number}"), route: name.into(), body: String::new() };
             let before = counts().await;
-            let (gate, mut hold) = Gate::new(&["db.statement"]);
-            let (acting, with) = (Arc::clone(&actor), header.clone());
-            let running = tokio::spawn(gate.around(async move { acting.act(Some(&with)).await }));
-            let mut done = 0;
-            while done < survives && hold.arrived().await.is_some() {
-                hold.pass();
-                done += 1;
-            }
-            let is_whole = hold.arrived().await.is_none();
-            if is_whole {
-                running.await.unwrap().unwrap();
-            } else {
-                running.abort();
-                assert!(running.await.unwrap_err().is_cancelled(), "{name} was stopped");
-            }
+            let is_whole = acts_through(&actor, Some(&header), survives).await;
             let left = counts().await;
             assert!(left == before || (left.0 == before.0 + 1 && left.1 > before.1), "{name}: {before:?} {left:?}");
             for _ in 0..2 {

@@ -216,7 +216,7 @@ async fn a_token_of_another_session_proves_nothing() {
     Browser::of(&mine.own(stand, REFRESH).await);
 }
 
-/// Breaks when `api/src/routes/token.rs`: `if body.0.refresh.is_none() && mode.is_over() {` → `if false {`.
+/// Breaks when `api/src/routes/token.rs`: `if body.0.refresh.is_none() && mode.has_lost_cookie() {` → `if false {`.
 #[tokio::test]
 async fn who_logs_out_again_is_told_that_it_is_done_and_whose_cookie_is_gone_to_log_in() {
     let stand = shared().await;

@@ -78,11 +78,31 @@ impl Export {
         let Some(left) = self.left else { return Ok(None) };
         let sight = self.doorbook.sight_still(self.caller).await?.ok_or(Refusal::Forbidden)?;
         let (entries, next) = self.doorbook.walk(&self.filter, self.before, PAGE, sight).await?;
-        if entries.len() > left {
-            return Err(CutOff::TooMany);
-        }
-        self.left = next.is_some().then(|| left - entries.len());
+        self.left = left_behind(left, entries.len(), next.is_none())?;
         self.before = next;
         Ok(Some(entries))
+    }
+}
+
+/// What may still be handed out behind a page of so many events, of `left`; nothing is to be, behind the last.
+fn left_behind(left: usize, page: usize, is_last: bool) -> Result<Option<usize>, CutOff> {
+    let left = left.checked_sub(page).ok_or(CutOff::TooMany)?;
+    Ok((!is_last).then_some(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Breaks when `core/src/service/audit/export.rs`: `left.checked_sub(page).ok_or(CutOff::TooMany)?` → `left.saturating_sub(page)`.
+    #[test]
+    fn an_export_that_has_not_all_that_was_found_is_cut_off() {
+        assert!(matches!(left_behind(EVENTS_MAX, 500, false), Ok(Some(left)) if left == EVENTS_MAX - 500));
+        assert!(matches!(left_behind(300, 300, true), Ok(None)), "just as many as it may have");
+        assert!(matches!(left_behind(300, 300, false), Ok(Some(0))), "there may be more");
+        assert!(matches!(left_behind(0, 0, true), Ok(None)), "there was none");
+        for is_last in [true, false] {
+            assert!(matches!(left_behind(300, 301, is_last), Err(CutOff::TooMany)));
+        }
     }
 }
