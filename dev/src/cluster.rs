@@ -31,10 +31,15 @@ pub struct Options {
     pub postgres_folder: Option<PathBuf>,
     /// Sessions that Postgres lets in at once.
     pub connections: u32,
+    /// Postgres' shared buffers.
+    pub shared_buffers_mib: u64,
 }
 
 /// Sessions at once: every test of a process has its own database and pools on one server.
 const CONNECTIONS: u32 = 200;
+
+/// Postgres' own default: enough for what a test writes.
+const SHARED_BUFFERS_MIB: u64 = 128;
 
 impl Options {
     /// For tests: temporary and fast.
@@ -46,6 +51,7 @@ impl Options {
             forgetful_redis: false,
             postgres_folder: None,
             connections: CONNECTIONS,
+            shared_buffers_mib: SHARED_BUFFERS_MIB,
         }
     }
 
@@ -79,7 +85,11 @@ impl Cluster {
         let secrets = Secrets::open(run.folder().join("secrets"))?;
         let place = options.postgres_folder.unwrap_or_else(|| run.folder().to_owned());
         let keeps = options.durable && !options.forgetful_redis;
-        let settings = postgres::Settings { durable: options.durable, connections: options.connections };
+        let settings = postgres::Settings {
+            durable: options.durable,
+            connections: options.connections,
+            shared_buffers_mib: options.shared_buffers_mib,
+        };
         let (postgres, redis) = tokio::try_join!(
             Postgres::open(Arc::clone(&run), tools.postgres_bin, &place, secrets.get("postgres")?, settings),
             Redis::open(Arc::clone(&run), tools.redis_server, secrets.get("redis")?, keeps),

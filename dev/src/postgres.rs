@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) durable: bool,
     /// Sessions at once.
     pub(crate) connections: u32,
+    /// Memory for what it read and wrote last.
+    pub(crate) shared_buffers_mib: u64,
 }
 
 /// What makes a server a Postgres.
@@ -108,12 +110,13 @@ impl Kind for Postgres {
         let mut command = self.run.unprivileged(self.bin.join("postgres"));
         command.arg("-D").arg(&self.data).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
         let connections = format!("max_connections={}", self.settings.connections);
-        let settings = ["unix_socket_directories=", "shared_buffers=128MB", "timezone=UTC", "log_timezone=UTC"];
+        let buffers = format!("shared_buffers={}MB", self.settings.shared_buffers_mib);
+        let settings = ["unix_socket_directories=", "timezone=UTC", "log_timezone=UTC"];
         let careless = ["fsync=off", "full_page_writes=off", "synchronous_commit=off"];
         for setting in settings.iter().chain(careless.iter().filter(|_| !self.settings.durable)) {
             command.args(["-c", setting]);
         }
-        command.args(["-c", &connections]);
+        command.args(["-c", &connections, "-c", &buffers]);
         command
     }
 

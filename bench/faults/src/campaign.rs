@@ -18,6 +18,7 @@ use crate::figures::{Answers, Failures, REFUSED_WITHIN, failures, recovery};
 use crate::ledger::{Attempt, Entry, Ledger};
 use crate::load::{Load, Loaded, settle};
 use crate::nemesis::{Fault, Step, Strike, schedule, strike};
+use crate::pace;
 use crate::people::{People, Person};
 use crate::rig::{Disk, Rig, Setup};
 use crate::soak::{Reading, growths};
@@ -74,6 +75,7 @@ pub struct Report {
     /// 99 of 100 events were sealed within this many milliseconds.
     pub sealed: f64,
     pub readings: Vec<Reading>,
+    pub paces: Vec<Reading>,
 }
 
 /// Runs a campaign to its end. What was printed and written down stays below `target/faults`.
@@ -146,8 +148,9 @@ async fn on(plan: &Plan, rig: &mut Rig) -> Result<Report> {
     ensure!(!rig.sink.is_full(), "the sink of mails is full, and what it refused is no fault of the service");
     let drained = drain(rig, plan.drains_within).await?;
     let verdicts = judge(rig, &town, &strikes, loaded.start).await?;
-    let (entries, sealed, readings) = (town.ledger.entries(), seal_lag(rig).await?, std::mem::take(&mut rig.readings));
-    Ok(Report { strikes, verdicts, entries, loaded, drained, begun, left_out, sealed, readings })
+    let (entries, sealed) = (town.ledger.entries(), seal_lag(rig).await?);
+    let (readings, paces) = (std::mem::take(&mut rig.readings), std::mem::take(&mut rig.paces));
+    Ok(Report { strikes, verdicts, entries, loaded, drained, begun, left_out, sealed, readings, paces })
 }
 
 /// One fault, until a write works again.
@@ -314,6 +317,7 @@ impl Report {
         let drained = self.drained.as_millis();
         lines.push(format!("at rest {drained} ms after the last round; 99 of 100 events sealed within {sealed:.0} ms"));
         lines.extend(growths(&self.readings).iter().map(ToString::to_string));
+        lines.extend(pace::by_quarters(&self.paces));
         lines.extend(self.verdicts.iter().map(ToString::to_string));
         lines
     }

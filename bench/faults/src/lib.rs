@@ -8,6 +8,7 @@ mod frontend;
 pub mod ledger;
 mod load;
 pub mod nemesis;
+pub mod pace;
 mod people;
 pub mod rig;
 pub mod rows;

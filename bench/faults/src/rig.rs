@@ -40,6 +40,16 @@ pub enum Process {
     Worker(usize),
 }
 
+/// How large Postgres' shared buffers are.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Buffers {
+    /// As without a setting.
+    #[default]
+    Small,
+    /// A quarter of the machine's memory, as its manual advises.
+    Quarter,
+}
+
 /// How it is set up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Setup {
@@ -49,6 +59,8 @@ pub struct Setup {
     pub forgetful_redis: bool,
     /// Postgres' data lies on a disk that can be filled.
     pub small_disk: bool,
+    /// Postgres' memory for what it read and wrote last.
+    pub buffers: Buffers,
 }
 
 /// A process and all that is needed to start it again.
@@ -72,6 +84,8 @@ pub struct Rig {
     pub disk: Option<Disk>,
     /// What was seen of it while nothing failed.
     pub readings: Vec<Reading>,
+    /// How fast the machine itself was meanwhile.
+    pub paces: Vec<Reading>,
     environment: Vec<(String, String)>,
     front: Option<Proxy>,
     // Last: everything above runs in it.
@@ -83,12 +97,17 @@ impl Rig {
     pub async fn start(setup: Setup) -> Result<Self> {
         let guard = ensure_binaries().await?.join("doorbook-dev");
         let disk = setup.small_disk.then(Disk::mount).transpose()?;
+        let temporary = Options::temporary(guard);
         let options = Options {
             durable: true,
             forgetful_redis: setup.forgetful_redis,
             connections: CONNECTIONS,
             postgres_folder: disk.as_ref().map(|disk| disk.folder.clone()),
-            ..Options::temporary(guard)
+            shared_buffers_mib: match setup.buffers {
+                Buffers::Small => temporary.shared_buffers_mib,
+                Buffers::Quarter => quarter_mib(),
+            },
+            ..temporary
         };
         let cluster = Cluster::start(options).await?;
         let (database, sink) = (Database::kept(&cluster).await?, Arc::new(Sink::start(None).await?));
@@ -109,7 +128,7 @@ impl Rig {
         };
         let mut environment = wiring.environment()?;
         environment.extend(SETTINGS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let (apis, workers, readings, front) = (Vec::new(), Vec::new(), Vec::new(), None);
+        let (apis, workers, front) = (Vec::new(), Vec::new(), None);
         let mut rig = Self {
             setup,
             apis,
@@ -120,7 +139,8 @@ impl Rig {
             sink,
             database,
             disk,
-            readings,
+            readings: Vec::new(),
+            paces: Vec::new(),
             environment,
             front,
             cluster,
@@ -315,6 +335,12 @@ impl Disk {
     fn balloon(&self) -> PathBuf {
         self.folder.join("balloon")
     }
+}
+
+/// A quarter of the machine's memory.
+fn quarter_mib() -> u64 {
+    let machine = rustix::system::sysinfo();
+    machine.totalram * u64::from(machine.mem_unit) / (4 * 1_024 * 1_024)
 }
 
 impl Drop for Disk {

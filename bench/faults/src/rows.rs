@@ -11,7 +11,7 @@ use crate::nemesis::Fault::{
     PostgresFreeze, RedisFlush, RedisFreeze, RedisKill, Terminate,
 };
 use crate::rig::Process::{Api, Worker};
-use crate::rig::Setup;
+use crate::rig::{Buffers, Setup};
 use crate::wire::Mode::{Blackhole, Refuse, Slow};
 
 /// A slow network: 100 ms later, 1 Mbit/s.
@@ -40,10 +40,12 @@ struct Lasts {
     soak: Duration,
 }
 
-const FRONTED: Setup = Setup { is_fronted: true, forgetful_redis: false, small_disk: false };
-const DIRECT: Setup = Setup { is_fronted: false, forgetful_redis: false, small_disk: false };
-const FORGETFUL: Setup = Setup { is_fronted: false, forgetful_redis: true, small_disk: false };
-const SMALL_DISK: Setup = Setup { is_fronted: false, forgetful_redis: false, small_disk: true };
+const DIRECT: Setup = Setup { is_fronted: false, forgetful_redis: false, small_disk: false, buffers: Buffers::Small };
+const FRONTED: Setup = Setup { is_fronted: true, ..DIRECT };
+const FORGETFUL: Setup = Setup { forgetful_redis: true, ..DIRECT };
+const SMALL_DISK: Setup = Setup { small_disk: true, ..DIRECT };
+// Hours of load leave a database that the default does not hold.
+const ROOMY: Setup = Setup { buffers: Buffers::Quarter, ..DIRECT };
 
 /// A moment: what is down comes back as fast as a supervisor brings it.
 const MOMENT: Duration = Duration::from_millis(300);
@@ -168,7 +170,7 @@ pub const ROWS: [Row; 15] = [
         name: "soak",
         about: "nothing fails for two hours; what grows is told",
         faults: |lasts| vec![(Nothing, lasts.soak)],
-        setup: DIRECT,
+        setup: ROOMY,
         times: [1, 1],
     },
 ];

@@ -9,6 +9,7 @@ use doorbook_dev::memory::resident;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::sleep;
 
+use crate::pace;
 use crate::rig::Rig;
 
 /// Looks while it lasts.
@@ -52,7 +53,9 @@ pub async fn watch(rig: &mut Rig, lasts: Duration) -> Result<()> {
         let mut readings = processes(rig)?;
         readings.push(("connections of Postgres".to_owned(), sessions(&mut postgres).await?));
         readings.push(("KiB of Redis".to_owned(), memory_of_redis(rig).await?));
+        let paces = pace::look(rig, &mut postgres).await?;
         let after = begun.elapsed();
+        rig.paces.extend(paces.into_iter().map(|(what, value)| Reading { what, after, value }));
         rig.readings.extend(readings.into_iter().map(|(what, value)| Reading { what, after, value }));
     }
     Ok(())
