@@ -13,7 +13,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::check::{Verdict, judge};
+use crate::check::{Verdict, judge, unseen};
 use crate::figures::{Answers, Failures, REFUSED_WITHIN, failures, recovery};
 use crate::ledger::{Attempt, Entry, Ledger};
 use crate::load::{Load, Loaded, settle};
@@ -57,6 +57,8 @@ pub struct Plan {
     pub times: usize,
     /// Longest time from the end of the last round, after load and faults, until every mail has its outcome and the log is followed.
     pub drains_within: Duration,
+    /// Whether the judges themselves are judged, when they are content: what they were shown is spoilt, and they must find that.
+    pub judges_judges: bool,
 }
 
 /// What has come of it.
@@ -76,6 +78,8 @@ pub struct Report {
     pub sealed: f64,
     pub readings: Vec<Reading>,
     pub paces: Vec<Reading>,
+    /// What was spoilt afterwards and no judge found; `None`: nothing was.
+    pub unseen: Option<Vec<String>>,
 }
 
 /// Runs a campaign to its end. What was printed and written down stays below `target/faults`.
@@ -150,7 +154,10 @@ async fn on(plan: &Plan, rig: &mut Rig) -> Result<Report> {
     let verdicts = judge(rig, &town, &strikes, loaded.start).await?;
     let (entries, sealed) = (town.ledger.entries(), seal_lag(rig).await?);
     let (readings, paces) = (std::mem::take(&mut rig.readings), std::mem::take(&mut rig.paces));
-    Ok(Report { strikes, verdicts, entries, loaded, drained, begun, left_out, sealed, readings, paces })
+    let is_content = verdicts.iter().all(|verdict| verdict.findings.is_empty());
+    let unseen =
+        if plan.judges_judges && is_content { Some(unseen(rig, &town, &strikes, loaded.start).await?) } else { None };
+    Ok(Report { strikes, verdicts, entries, loaded, drained, begun, left_out, sealed, readings, paces, unseen })
 }
 
 /// One fault, until a write works again.
@@ -319,6 +326,11 @@ impl Report {
         lines.extend(growths(&self.readings).iter().map(ToString::to_string));
         lines.extend(pace::by_quarters(&self.paces));
         lines.extend(self.verdicts.iter().map(ToString::to_string));
+        if self.unseen.as_ref().is_some_and(Vec::is_empty) {
+            lines.push(
+                "then the database was spoilt in each way that the judges ask about, and they found each".to_owned(),
+            );
+        }
         lines
     }
 
@@ -333,6 +345,7 @@ impl Report {
     pub fn faults(&self) -> Vec<String> {
         let mut faults: Vec<String> =
             self.verdicts.iter().filter(|verdict| !verdict.findings.is_empty()).map(ToString::to_string).collect();
+        faults.extend(self.unseen.iter().flatten().cloned());
         let internal = self.internal();
         if internal > 0 {
             faults.push(format!("{internal} requests were answered 500"));

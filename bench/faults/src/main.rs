@@ -60,6 +60,8 @@ async fn run() -> Result<bool> {
     }
     let row = Row::named(&arguments.row)?;
     let mut plan = row.plan(arguments.seed.unwrap_or_else(|| fastrand::u64(..SEEDS)), arguments.full);
+    // Others may have too little to be spoilt.
+    plan.judges_judges = row.name == "short";
     plan.times = arguments.times.unwrap_or(plan.times);
     plan.people = arguments.people.unwrap_or(plan.people);
     plan.rate = arguments.rate.unwrap_or(plan.rate);

@@ -234,6 +234,7 @@ impl Row {
             faults: (self.faults)(&lasts),
             times: self.times[usize::from(is_full)],
             drains_within: Duration::from_mins(5),
+            judges_judges: false,
         }
     }
 }

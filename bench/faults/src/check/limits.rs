@@ -14,7 +14,7 @@ const WINDOW: Duration = Duration::from_mins(5);
 const BLOCK: Duration = Duration::from_mins(15);
 
 /// What must not be, and how many there are of each. Source of the numbers: settings contract.
-const BEYOND: [(&str, &str); 2] = [
+pub(super) const BEYOND: [(&str, &str); 2] = [
     (
         "accounts with more than 20 live sessions",
         "select count(*) from (select account_id from sessions where revoked_at is null group by account_id having count(*) > 20) t",

@@ -7,7 +7,7 @@ use super::{Evidence, Verdict};
 use crate::rig::Rig;
 
 /// What must not be in the log, and how many there are of each.
-const BROKEN: [(&str, &str); 6] = [
+pub(super) const BROKEN: [(&str, &str); 6] = [
     ("positions that are not dense", "select max(position) - count(*) from event_seals"),
     ("events that are not sealed", "select (select count(*) from events) - (select count(*) from event_seals)"),
     (

@@ -8,6 +8,7 @@ mod mails;
 mod passwords;
 mod phantoms;
 mod refusals;
+mod spoil;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +23,8 @@ use crate::ledger::{Action, Entry, Outcome};
 use crate::nemesis::Strike;
 use crate::rig::Rig;
 use crate::visit::Town;
+
+pub(crate) use spoil::unseen;
 
 /// Findings that a report spells out.
 const SHOWN: usize = 5;
