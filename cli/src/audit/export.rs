@@ -62,7 +62,7 @@ async fn write(db: &Db, from: u64, to: u64, file: &mut impl Write) -> anyhow::Re
         behind: hexed(tree::covering(db, to..size).await?),
     };
     line(file, &header)?;
-    let retired = retention::retired(db).await?;
+    let retired = retention::retired(db).await?.months;
     let (mut at, mut marks) = (before, Vec::new().into_iter().peekable());
     let mut read = before;
     loop {

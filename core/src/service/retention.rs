@@ -54,7 +54,7 @@ impl Doorbook {
     pub async fn retire(&self, owner: &Db, ended: &Ended, context: &Context) -> Result<(), Refusal> {
         if let Some(span) = ended.span {
             let retired = retention::tally(&self.db, ended.month, span).await?;
-            if !retention::retired(&self.db).await?.contains(&retired) {
+            if !retention::retired(&self.db).await?.months.contains(&retired) {
                 self.note_retired(&retired, context).await?;
             }
             crate::failpoint!("retention.noted");

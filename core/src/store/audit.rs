@@ -125,6 +125,7 @@ pub async fn places(db: &Db, after: i64, until: i64, limit: i64) -> Result<Vec<P
 
 /// Events that have no position though later ones have, that have waited for more than a minute, or that are of a time or a transaction still
 /// to come, for which the sealer would wait: nobody who writes by the rules leaves such. An id may stand in both classes, and a seal is of one of them.
+/// What has its seal beside the positions that are walked has none, and neither has an event that is walked another one there.
 pub async fn strays(db: &Db) -> Result<Vec<Uuid>, StoreError> {
     let mut transaction = patient(db).await?;
     let found = search(&mut transaction).await;
@@ -138,7 +139,8 @@ pub async fn hidden(db: &Db) -> Result<Vec<Uuid>, StoreError> {
     let found = sqlx::query_scalar!(
         "select e.event_id from events e
          where not exists (select 1 from streams s where s.stream_id = e.stream_id)
-           and exists (select 1 from event_seals p where p.event_id = e.event_id and p.retention_class = e.retention_class)
+           and exists (select 1 from event_seals p where p.event_id = e.event_id and p.retention_class = e.retention_class
+                           and p.log_id = 1 and p.position > 0)
          order by e.event_id limit $1",
         STRAYS_MAX
     )
@@ -157,15 +159,21 @@ pub(super) async fn patient(db: &Db) -> Result<Tx, StoreError> {
 
 async fn search(db: &mut Tx) -> Result<Vec<Uuid>, StoreError> {
     Ok(sqlx::query_scalar!(
-        "with last as (select epoch, xid, seq from event_seals where log_id = 1 order by position desc limit 1)
-         select e.event_id from events e
-         where not exists (select 1 from event_seals s where s.event_id = e.event_id and s.retention_class = e.retention_class)
-           and ((e.epoch, e.xid, e.seq) < (select epoch, xid, seq from last)
-                or e.recorded_at < clock_timestamp() - interval '60 seconds'
-                or e.recorded_at > clock_timestamp() + interval '60 seconds'
-                or e.epoch > (select max(epoch) from epochs)
-                or (e.epoch = (select max(epoch) from epochs) and e.xid >= pg_snapshot_xmax(pg_current_snapshot())))
-         order by e.event_id limit $1",
+        r#"with last as (
+             select epoch, xid, seq from event_seals where log_id = 1 order by position desc limit 1
+         ), found as (
+             select e.event_id from events e
+             where not exists (select 1 from event_seals s where s.event_id = e.event_id and s.retention_class = e.retention_class
+                                   and s.log_id = 1 and s.position > 0)
+               and ((e.epoch, e.xid, e.seq) < (select epoch, xid, seq from last)
+                    or e.recorded_at < clock_timestamp() - interval '60 seconds'
+                    or e.recorded_at > clock_timestamp() + interval '60 seconds'
+                    or e.epoch > (select max(epoch) from epochs)
+                    or (e.epoch = (select max(epoch) from epochs) and e.xid >= pg_snapshot_xmax(pg_current_snapshot())))
+             union
+             select s.event_id from event_seals s where s.log_id <> 1 or s.position < 1
+         )
+         select event_id as "event_id!" from found order by event_id limit $1"#,
         STRAYS_MAX
     )
     .fetch_all(db)

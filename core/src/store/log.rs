@@ -351,7 +351,9 @@ pub async fn sealed_at(db: &Db, positions: &[i64]) -> Result<Vec<SealedEvent>, S
 /// The positions of those of these events that are sealed, in no order.
 pub async fn positions_of(db: &Db, events: &[EventId]) -> Result<Vec<i64>, StoreError> {
     let ids: Vec<Uuid> = events.iter().map(|event| event.0).collect();
-    Ok(sqlx::query_scalar!("select position from event_seals where event_id = any($1)", &ids).fetch_all(db).await?)
+    Ok(sqlx::query_scalar!("select position from event_seals where log_id = 1 and event_id = any($1)", &ids)
+        .fetch_all(db)
+        .await?)
 }
 
 /// Ids of the sealed events that this one caused, oldest first, at most `limit`. Whatever an event causes is about the same account.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::audit::patient;
 use super::{Db, StoreError};
 use crate::audit::retired::{Month, Retired, Tally};
@@ -144,26 +146,41 @@ pub async fn drop_partition(db: &Db, month: Month) -> Result<(), StoreError> {
     Err(StoreError::Conflict)
 }
 
-/// What the log says of months that are gone. Not what bears the id of another event, whose seal it would borrow.
-pub async fn retired(db: &Db) -> Result<Vec<Retired>, StoreError> {
+/// What the log says of months that are gone.
+pub struct Told {
+    pub months: Vec<Retired>,
+    /// Events that say so and cannot be read: nobody who writes by the rules leaves such, and they excuse nothing.
+    pub unreadable: Vec<Uuid>,
+}
+
+/// Not what bears the id of another event, whose seal it would borrow, nor what has a seal of another log.
+pub async fn retired(db: &Db) -> Result<Told, StoreError> {
     let mut patient = patient(db).await?;
-    let payloads = sqlx::query_scalar!(
-        "select payload from events e where retention_class = 'keep' and type = 'EventsRetired'
-           and not exists (select 1 from event_seals s where s.event_id = e.event_id and s.retention_class <> e.retention_class)
+    let rows = sqlx::query!(
+        "select event_id, payload from events e where retention_class = 'keep' and type = 'EventsRetired'
+           and not exists (select 1 from event_seals s where s.event_id = e.event_id
+                               and (s.retention_class <> e.retention_class or s.log_id <> 1 or s.position < 1))
          order by event_id"
     )
     .fetch_all(&mut patient)
     .await?;
     patient.rollback().await?;
-    let odd = || StoreError::Inconsistent("an EventsRetired that cannot be read".to_owned());
-    let read = |payload: serde_json::Value| {
-        let text = |name: &str| payload.get(name).and_then(serde_json::Value::as_str);
-        let digest = text("digest").and_then(crate::audit::note::unhex).and_then(|bytes| bytes.try_into().ok());
-        Some(Retired {
-            month: text("month")?.parse().ok()?,
-            events: payload.get("events").and_then(serde_json::Value::as_u64)?,
-            digest: digest?,
-        })
-    };
-    payloads.into_iter().map(|payload| read(payload).ok_or_else(odd)).collect()
+    let mut told = Told { months: Vec::new(), unreadable: Vec::new() };
+    for row in rows {
+        match read(&row.payload) {
+            Some(month) => told.months.push(month),
+            None => told.unreadable.push(row.event_id),
+        }
+    }
+    Ok(told)
+}
+
+fn read(payload: &serde_json::Value) -> Option<Retired> {
+    let text = |name: &str| payload.get(name).and_then(serde_json::Value::as_str);
+    let digest = text("digest").and_then(crate::audit::note::unhex).and_then(|bytes| bytes.try_into().ok());
+    Some(Retired {
+        month: text("month")?.parse().ok()?,
+        events: payload.get("events").and_then(serde_json::Value::as_u64)?,
+        digest: digest?,
+    })
 }

@@ -33,7 +33,7 @@ async fn partition_is_there(superuser: &PgPool) -> bool {
     sqlx::query_scalar(sql).fetch_one(superuser).await.unwrap()
 }
 
-/// C073. Breaks when `core/src/service/retention.rs`: `if !retention::retired(&self.db).await?.contains(&retired) {` → `if false {`.
+/// C073. Breaks when `core/src/service/retention.rs`: `if !retention::retired(&self.db).await?.months.contains(&retired) {` → `if false {`.
 #[tokio::test]
 async fn a_month_that_was_kept_for_long_enough_goes_and_everything_else_is_proven_as_before() {
     let sink = Cluster::shared().await.unwrap().run().folder().join("retention-sink");
@@ -102,6 +102,30 @@ async fn a_bundle_over_a_month_that_is_gone_has_its_hashes_and_holds_for_two_imp
     let other = line.replace(&hash[..8], "00000000");
     std::fs::write(&bundle, text.replace(line, &other)).unwrap();
     assert!(!verified_twice(&house, &bundle, &key).await.0);
+}
+
+/// C080. Breaks when `cli/src/audit/live.rs`: `for event in told.unreadable {` → `for event in told.unreadable.into_iter().take(0) {`.
+#[tokio::test]
+async fn an_event_that_says_in_words_of_nobody_that_a_month_is_gone_is_named_and_keeps_nobody_from_verifying() {
+    let house = House::with_log(40).await;
+    // As whoever has the login of an api can write it.
+    house
+        .tamper(
+            "with stream as (insert into streams (stream_id, kind, version) values (gen_random_uuid(), 'operator', 1) returning stream_id)
+             insert into events (event_id, retention_class, stream_id, version, type, payload, actor_kind)
+             select overlay(uuid7_floor(clock_timestamp())::text placing '8' || right(gen_random_uuid()::text, 16) from 20 for 17)::uuid,
+                    'keep', stream_id, 1, 'EventsRetired', '{}', 'system' from stream",
+        )
+        .await;
+    house.seal().await;
+    let forged = house.event(house.number("select max(position) from event_seals").await).await;
+    assert_eq!(house.verify(&[]).await, [("inserted".to_owned(), None, None, Some(forged))]);
+    let changed = house.event(7).await;
+    house.tamper(&format!("update events set actor_kind = 'operator' where event_id = '{changed}'")).await;
+    let found = house.verify(&[]).await;
+    assert!(found.contains(&("changed".to_owned(), Some(7), None, Some(changed))), "{found:?}");
+    let exported = house.run(&["audit", "export", house.folder.join("bundle").to_str().unwrap()]).await;
+    assert!(!exported.err.contains("EventsRetired"), "{exported:?}");
 }
 
 /// C080. Breaks when `cli/src/audit/gone.rs`: `if left == 0 && found.of(month) == told {` → `if found.of(month) == told {`.

@@ -102,7 +102,7 @@ async fn a_deleted_event_many_of_them_and_one_put_in_beside_the_order_are_found(
     }
 }
 
-/// C080. Breaks when `core/src/store/audit.rs`: `s.event_id = e.event_id and s.retention_class = e.retention_class)` → `s.event_id = e.event_id)`.
+/// C080. Breaks when `core/src/store/audit.rs`: `where s.event_id = e.event_id and s.retention_class = e.retention_class` → `where s.event_id = e.event_id`.
 #[tokio::test]
 async fn an_event_that_borrows_the_id_of_a_sealed_one_is_found_and_not_taken_for_sealed() {
     let house = House::with_log(120).await;
@@ -121,6 +121,40 @@ async fn an_event_that_borrows_the_id_of_a_sealed_one_is_found_and_not_taken_for
     assert!(found.len() == 1 && found[0].0 == "inserted" && found[0].3 == Some(sealed), "{found:?}");
     let db = Db::from(house.superuser.clone());
     assert!(past::of_streams(&db, &[stream], 10).await.unwrap().is_empty(), "the seal is not its own");
+}
+
+/// C080. Breaks when `core/src/store/audit.rs`: `and s.log_id = 1 and s.position > 0)` → `)`.
+#[tokio::test]
+async fn an_event_whose_seal_stands_beside_the_positions_that_are_walked_is_found() {
+    let house = House::with_log(120).await;
+    house.tamper("alter table event_seals drop constraint event_seals_position_check").await;
+    save(&house).await;
+    let sealed = house.event(AT).await;
+    for (log, position) in [(2, 1), (1, 0), (0, 121)] {
+        // The event, with a place before all others, so that no sealer takes it.
+        let id = uuid::Uuid::from_u128(sealed.as_u128() ^ 1);
+        house
+            .tamper(&format!(
+                "insert into events (event_id, retention_class, stream_id, version, type, payload, subject_id, actor_kind, recorded_at, seq, xid, epoch)
+                 overriding system value
+                 select '{id}', 'keep', stream_id, 1000, 'RoleGranted', payload, subject_id, actor_kind, recorded_at, 0, '0', 0
+                 from events where event_id = '{sealed}';
+                 insert into event_seals (log_id, position, event_id, retention_class, epoch, xid, seq, leaf_hash)
+                 values ({log}, {position}, '{id}', 'keep', 0, '0', 0, sha256('x'))"
+            ))
+            .await;
+        assert_eq!(house.verify(&[]).await, [("inserted".to_owned(), None, None, Some(id))], "{log}, {position}");
+        restore(&house).await;
+    }
+    // And one that has its place, with another seal beside it.
+    house
+        .tamper(
+            "alter table event_seals drop constraint event_seals_event_id_key;
+             insert into event_seals (log_id, position, event_id, retention_class, epoch, xid, seq, leaf_hash)
+             select 2, position, event_id, retention_class, epoch, xid, seq, leaf_hash from event_seals where position = 42",
+        )
+        .await;
+    assert_eq!(house.verify(&[]).await, [("inserted".to_owned(), None, None, Some(sealed))]);
 }
 
 /// C080. Breaks when `cli/src/audit/live.rs`: `for event in audit::hidden(&db).await? {` → `for event in Vec::new() {`.
