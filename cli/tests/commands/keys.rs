@@ -46,6 +46,7 @@ async fn change(house: &House, sql: &'static str) {
     sqlx::query(sql).execute(&house.owner).await.unwrap();
 }
 
+/// Breaks when `core/src/store/keys.rs`: `return Err(KeyError::Lost);` → ``.
 #[tokio::test]
 async fn a_backup_brings_lost_keys_back_and_nobody_who_was_erased() {
     let house = house().await;
@@ -88,6 +89,11 @@ async fn a_backup_brings_lost_keys_back_and_nobody_who_was_erased() {
         .unwrap();
     change(&house, "delete from keys.data_keys").await;
     change(&house, "delete from keys.service_keys").await;
+
+    // Nothing that starts in between makes others in their place.
+    let early = house.run_with(&["projections", "check"], &[], "").await;
+    assert!(early.status != 0 && early.err.contains("doorbook keys restore"), "{early:?}");
+    assert_eq!(house.number("select count(*) from keys.service_keys").await, 0);
 
     let said = keys(&house, "restore", &folder, "a", &[]).await;
     assert_eq!(said.status, 0, "{said:?}");

@@ -43,6 +43,10 @@ pub enum KeyError {
          fallbacks: put that key back into SECRET_KEY_FALLBACKS and run `doorbook keys rewrap`"
     )]
     Dropped { purpose: String, key_id: String, wrapped_by: String },
+    #[error(
+        "addresses are stored, and the service key that they are found by is gone: `doorbook keys restore` brings keys back"
+    )]
+    Lost,
     #[error("the self-test of sealing failed: this build cannot wrap or unwrap keys")]
     Untrue,
 }
@@ -172,15 +176,21 @@ impl Fresh {
     }
 }
 
-/// Makes the service keys that do not exist yet. Several processes may start together: the first row of a purpose wins.
-pub async fn ensure(db: &Db, roots: &RootRing) -> Result<(), StoreError> {
+/// Makes the service keys that do not exist yet. Several processes may start together: the first row of a purpose wins. Not in the place of a key that
+/// is lost: the one of a backup would come second, and nobody would be found.
+pub async fn ensure(db: &Db, roots: &RootRing) -> Result<(), KeyError> {
     let missing = sqlx::query_scalar!(
         r#"select purpose as "purpose!" from unnest($1::text[]) purpose
            where not exists (select 1 from keys.service_keys k where k.purpose = purpose.purpose and k.active)"#,
         &PURPOSES.map(str::to_owned)
     )
     .fetch_all(db)
-    .await?;
+    .await
+    .map_err(StoreError::from)?;
+    let finds = sqlx::query_scalar!(r#"select exists (select from account_emails) as "any!""#);
+    if missing.iter().any(|purpose| purpose == "email_lookup") && finds.fetch_one(db).await.map_err(StoreError::from)? {
+        return Err(KeyError::Lost);
+    }
     for purpose in missing {
         let fresh = Fresh::new(&purpose, roots)?;
         sqlx::query!(
@@ -192,7 +202,8 @@ pub async fn ensure(db: &Db, roots: &RootRing) -> Result<(), StoreError> {
             fresh.wrapped_by
         )
         .execute(db)
-        .await?;
+        .await
+        .map_err(StoreError::from)?;
     }
     Ok(())
 }

@@ -164,6 +164,37 @@ async fn all_that_is_derived_is_made_again_from_nothing_and_no_effect_happens_ag
     assert_eq!(book.profile(caller.account).await.unwrap().email, "user0@example.com");
 }
 
+/// C082. Breaks when `core/src/store/rebuild.rs`: `if before.found() > known && case.is_whole() {` → `if before.found() > known {`.
+#[tokio::test]
+async fn nothing_is_made_of_events_that_this_release_cannot_read_or_whose_key_is_missing() {
+    let house = house().await;
+    let book = house.book().await;
+    for name in ["ana@example.com", "bea@example.com"] {
+        register(&book, name).await.unwrap();
+    }
+    let rebuild = async || book.rebuild(&Db::from(house.owner.clone()), &Context::operator(Uuid::nil())).await.unwrap();
+    assert_eq!(rebuild().await.found(), 0);
+    // A later release has closed the first account, in words of its own; then came this one again.
+    house
+        .alter(
+            "with first as (update streams set version = version + 1
+                            where stream_id = (select account_id from accounts order by account_id limit 1) returning stream_id, version)
+             insert into events (event_id, retention_class, stream_id, version, type, payload, subject_id, actor_kind)
+             select overlay(uuid7_floor(clock_timestamp())::text placing '8' || right(gen_random_uuid()::text, 16) from 20 for 17)::uuid,
+                    'keep', stream_id, version, 'AccountSuspended', '{}', stream_id, 'operator' from first;
+             update accounts set status = 'disabled' where account_id = (select account_id from accounts order by account_id limit 1)",
+        )
+        .await;
+    // The key of the second one has not been restored yet.
+    house
+        .alter("delete from keys.data_keys where account_id = (select max(account_id::text)::uuid from accounts)")
+        .await;
+    let before = derived(&house).await;
+    let report = rebuild().await;
+    assert!(report.found() >= 2 && report.rebuilt == 0, "{:?}", report.differences);
+    assert_eq!(derived(&house).await, before);
+}
+
 /// A log of years, and what is derived from it.
 /// C082.
 /// Release: the bar names a rate.
