@@ -129,6 +129,7 @@ fn object(line: &[u8], columns: &mut Columns, row: &mut RawRow) -> Result<(), &'
             columns.note_other(&key);
             continue;
         };
+        columns.note_seen(at);
         row.values[at] = match value {
             Value::Null => None,
             Value::String(text) => Some(text),

@@ -113,18 +113,9 @@ pub async fn django(options: Django, out: &mut impl Write) -> anyhow::Result<Out
             "the source has no column is_active: name it with --column is_active=…, or say --column is_active=- if all are active"
         );
     }
-    let has_verified = source.columns().has(Column::EmailVerified);
-    let verified = options.emails_verified.unwrap_or(if has_verified { Verified::Column } else { Verified::All });
-    if verified == Verified::Column && missing.contains(&Column::EmailVerified) {
+    if options.emails_verified == Some(Verified::Column) && missing.contains(&Column::EmailVerified) {
         bail!("the source has no column email_verified: name it with --column email_verified=…");
     }
-    let choices = Choices {
-        verified,
-        staff: options.map_staff,
-        superuser: options.map_superuser,
-        drop_unreadable_passwords: options.drop_unreadable_passwords,
-        all_active,
-    };
     let doorbook = settings::doorbook().await?;
     let mut census = Census::default();
     while let Some(page) = source.page(BATCH_MAX).await? {
@@ -133,6 +124,15 @@ pub async fn django(options: Django, out: &mut impl Write) -> anyhow::Result<Out
         }
     }
     source.rewind().await?;
+    let has_verified = source.columns().has(Column::EmailVerified);
+    let verified = options.emails_verified.unwrap_or(if has_verified { Verified::Column } else { Verified::All });
+    let choices = Choices {
+        verified,
+        staff: options.map_staff,
+        superuser: options.map_superuser,
+        drop_unreadable_passwords: options.drop_unreadable_passwords,
+        all_active,
+    };
     let locale = options.locale.unwrap_or(doorbook.policy.default_locale);
     let mut run = Run {
         report: Report::new(options.dry_run, source.columns()),

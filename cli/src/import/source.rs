@@ -30,6 +30,8 @@ pub struct Columns {
     asked: [bool; Column::ALL.len()],
     /// What the source has, once that is known; a file of objects tells it row by row.
     present: Option<Vec<String>>,
+    /// What objects were seen to have.
+    seen: [bool; Column::ALL.len()],
     /// Names in objects that nothing is read from.
     others: BTreeSet<String>,
 }
@@ -40,6 +42,7 @@ impl Columns {
             names: Column::ALL.map(|column| Some(column.name().to_owned())),
             asked: [false; Column::ALL.len()],
             present: None,
+            seen: [false; Column::ALL.len()],
             others: BTreeSet::new(),
         };
         for (column, name) in mappings {
@@ -74,10 +77,15 @@ impl Columns {
         Column::ALL.into_iter().filter(|column| self.names[*column as usize].is_none()).collect()
     }
 
-    /// Whether the source is known to have it, or is said to.
+    /// Whether the source is known to have it, or is said to. Of a file of objects that is known when it has been read.
     pub fn has(&self, column: Column) -> bool {
-        let named = self.names[column as usize].is_some();
-        named && (self.present.is_some() || self.asked[column as usize])
+        let at = column as usize;
+        self.names[at].is_some() && (self.present.is_some() || self.asked[at] || self.seen[at])
+    }
+
+    /// An object has this one.
+    pub fn note_seen(&mut self, at: usize) {
+        self.seen[at] = true;
     }
 
     /// Columns of the source that nothing is read from.

@@ -321,6 +321,21 @@ async fn objects_of_a_line_with_columns_of_other_names_are_imported_and_bad_line
     assert_projections(&stand, 4).await;
 }
 
+/// Breaks when `cli/src/import/file.rs`: `columns.note_seen(at);` → ``.
+#[tokio::test]
+async fn objects_that_say_whose_address_is_verified_are_believed_without_being_asked() {
+    let stand = stand(&[]).await;
+    let row = |id: u32, verified: bool| {
+        let mail = format!("user{id}@example.com");
+        let row = json!({ "id": id, "email": mail, "password": HASH, "is_active": true, "email_verified": verified });
+        format!("{row}\n")
+    };
+    let path = file("verified.ndjson", row(1, true) + &row(2, false));
+    let (status, report) = import(&stand, &["--ndjson", &path]).await;
+    assert_eq!((status, &report["imported"]), (0, &json!(2)), "{report}");
+    assert_eq!(report["notes"]["unverified"], json!(["2"]), "{report}");
+}
+
 #[tokio::test]
 async fn a_source_that_cannot_tell_who_is_active_or_has_no_such_table_is_refused_as_a_whole() {
     let stand = stand(&[]).await;
