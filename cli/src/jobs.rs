@@ -2,12 +2,15 @@
 
 use std::io::Write;
 
+use anyhow::{Context as _, anyhow, ensure};
 use clap::Subcommand;
+use doorbook_core::job;
 use doorbook_core::store::jobs::{self, DeadJob};
-use doorbook_core::value::JobId;
+use doorbook_core::value::{DeliveryId, JobId};
 use uuid::Uuid;
 
-use crate::{Outcome, settings};
+use crate::account::{operator, reason};
+use crate::{Outcome, mail, settings};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -17,28 +20,38 @@ pub enum Command {
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
         limit: i64,
     },
-    /// Give a dead job another life
-    Redrive { id: Uuid },
+    /// Give a dead job another life; one that sends a mail needs a reason, which stands in the mail's story
+    Redrive {
+        id: Uuid,
+        /// Stands in the event: why this is done
+        #[arg(long, value_parser = reason)]
+        reason: Option<String>,
+    },
 }
 
 pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outcome> {
     let pool = settings::pool(&settings::load()?).await?;
     match command {
         Command::Dead { limit } => {
-            for job in jobs::dead(&pool, limit).await? {
+            for job in jobs::dead(&pool, None, limit).await? {
                 line(&job, out)?;
             }
-            Ok(Outcome::Done)
         }
-        Command::Redrive { id } => {
-            if jobs::redrive(&pool, JobId(id)).await? {
-                writeln!(out, "job {id} is due again.")?;
-                Ok(Outcome::Done)
+        Command::Redrive { id, reason } => {
+            let none = || anyhow!("there is no dead job {id}");
+            let dead = jobs::dead(&pool, Some(JobId(id)), 1).await?.pop().ok_or_else(none)?;
+            if dead.kind == job::MAIL {
+                let reason = reason.context("the job sends a mail: --reason says why it shall")?;
+                let doorbook = settings::doorbook().await?;
+                doorbook.redrive_mail(DeliveryId(dead.reference), &reason, &operator()).await.map_err(mail::explain)?;
             } else {
-                anyhow::bail!("there is no dead job {id}")
+                ensure!(reason.is_none(), "--reason is for jobs that send a mail: nothing tells of this one");
+                ensure!(jobs::redrive(&pool, JobId(id)).await?, none());
             }
+            writeln!(out, "job {id} is due again.")?;
         }
     }
+    Ok(Outcome::Done)
 }
 
 /// A mail server's answer is somebody else's text: it is escaped before it reaches the terminal.

@@ -162,7 +162,7 @@ fn told(event: &MailEvent, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// What the operator is told.
-fn explain(refusal: Refusal) -> anyhow::Error {
+pub fn explain(refusal: Refusal) -> anyhow::Error {
     match refusal {
         Refusal::Mail(why) => anyhow!("{why}"),
         Refusal::NotFound => anyhow!("there is no such mail"),

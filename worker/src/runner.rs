@@ -107,24 +107,42 @@ impl Runner {
     /// The job, and when its lease began at the latest.
     async fn claim(&self, ticket: Ticket) -> Option<(Claimed, Instant)> {
         let deadline = Instant::now() + CLAIM_PATIENCE;
+        let mut unheard = false;
         loop {
             let before = Instant::now();
             match jobs::claim(&self.doorbook.db, ticket.job_id, ticket.dispatch_no).await {
+                Ok(None) if unheard => {
+                    self.forget_start(ticket).await;
+                    return None;
+                }
                 Ok(claimed) => {
                     let claimed = claimed?;
                     self.doorbook.clock.observe(claimed.now);
                     return Some((claimed, before));
                 }
-                Err(StoreError::Unavailable(_) | StoreError::Conflict)
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict))
                     if before < deadline && !self.stop.requested() =>
                 {
+                    unheard |= matches!(error, StoreError::Unavailable(_));
                     sleep(STORE_PAUSE).await;
                 }
                 Err(error) => {
                     tracing::warn!(job = %ticket.job_id, %error, "not claimed; the sweep will offer it anew");
+                    if unheard {
+                        self.forget_start(ticket).await;
+                    }
                     return None;
                 }
             }
+        }
+    }
+
+    /// It was claimed by us, most likely, and we did not hear it. Its lease has to end, since somebody else may have it; but a job that never ran
+    /// must not be set aside for having been started in vain.
+    async fn forget_start(&self, ticket: Ticket) {
+        tracing::warn!(job = %ticket.job_id, "claimed, and the answer was lost; the sweep will offer it anew");
+        if let Err(error) = jobs::forget_start(&self.doorbook.db, ticket.job_id, ticket.dispatch_no).await {
+            tracing::warn!(job = %ticket.job_id, %error, "its start counts all the same");
         }
     }
 

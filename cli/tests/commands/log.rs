@@ -32,20 +32,47 @@ async fn the_tail_shows_the_last_sealed_events_in_order_and_no_personal_data() {
     assert_eq!(unknown.status, 1);
 }
 
-#[tokio::test]
-async fn a_dead_job_is_listed_and_redriven_once() {
-    let house = house().await;
+/// A mail that failed for good: its job.
+async fn failed(house: &House, repeated_by: Option<uuid::Uuid>) -> String {
     register(&house.book().await, "ana@example.com").await;
-    assert_eq!(house.run("jobs dead").await, "");
     let job: uuid::Uuid = sqlx::query_scalar(
-        "update jobs set state = 'dead', settled_at = clock_timestamp(), last_error = '550 no such user' returning job_id",
+        "with failed as (update deliveries set state = 'failed', repeated_by = $1 returning delivery_id)
+         update jobs set state = 'dead', settled_at = clock_timestamp(), last_error = '550 no such user'
+         from failed where ref = delivery_id returning job_id",
     )
+    .bind(repeated_by)
     .fetch_one(&house.owner)
     .await
     .unwrap();
+    job.to_string()
+}
+
+const DUE: &str = "select count(*) from jobs j join deliveries d on d.delivery_id = j.ref where j.state = 'due' and d.state = 'deferred'";
+const TOLD: &str = "select count(*) from events where type = 'MailQueued' and actor_kind = 'operator' and payload->>'words' = 'mended'";
+
+/// Breaks when `core/src/service/admin/mail_orders.rs`: `batch.write.revive_delivery(mail);` → ``.
+#[tokio::test]
+async fn a_dead_job_is_listed_and_redriven_once_and_its_mail_tells_by_whom_and_why() {
+    let house = house().await;
+    assert_eq!(house.run("jobs dead").await, "");
+    let job = failed(&house, None).await;
     let dead = house.run("jobs dead").await;
-    assert!(dead.contains(&job.to_string()) && dead.contains("550 no such user"), "{dead}");
-    house.run(&format!("jobs redrive {job}")).await;
-    assert_eq!(house.number("select count(*) from jobs where state = 'due'").await, 1);
-    assert_eq!(house.run_with(&["jobs", "redrive", &job.to_string()], &[], "").await.status, 1);
+    assert!(dead.contains(&job) && dead.contains("550 no such user"), "{dead}");
+    let unexplained = house.run_with(&["jobs", "redrive", &job], &[], "").await;
+    assert!(unexplained.status == 1 && unexplained.err.contains("--reason"), "{}", unexplained.err);
+    assert_eq!((house.number(DUE).await, house.number(TOLD).await), (0, 0));
+    house.run(&format!("jobs redrive {job} --reason mended")).await;
+    assert_eq!((house.number(DUE).await, house.number(TOLD).await), (1, 1));
+    assert_eq!(house.run_with(&["jobs", "redrive", &job, "--reason", "mended"], &[], "").await.status, 1);
+    assert_eq!(house.number(TOLD).await, 1);
+}
+
+/// Breaks when `core/src/service/admin/mail_orders.rs`: `if row.repeated_by.is_some() {` → `if false {`.
+#[tokio::test]
+async fn a_dead_job_whose_mail_was_ordered_anew_is_not_redriven() {
+    let house = house().await;
+    let job = failed(&house, Some(uuid::Uuid::from_u128(1))).await;
+    let refused = house.run_with(&["jobs", "redrive", &job, "--reason", "mended"], &[], "").await;
+    assert!(refused.status == 1 && refused.err.contains("sent anew"), "{}", refused.err);
+    assert_eq!((house.number(DUE).await, house.number(TOLD).await), (0, 0));
 }

@@ -1,6 +1,8 @@
 //! The outbox from the worker's side: dispatch, claim, settle, sweep. Every function is one committed statement; nobody works
 //! while a transaction is open.
 
+mod dead;
+
 use std::time::Duration;
 
 use uuid::Uuid;
@@ -10,6 +12,8 @@ use super::write::Write;
 use super::{Db, StoreError};
 use crate::clock::Timestamp;
 use crate::value::JobId;
+
+pub use dead::{DeadJob, dead, redrive};
 
 /// A claimed job is its worker's for this long; who is still at work renews it (`renew`). Afterwards another worker may have it.
 pub const LEASE: Duration = Duration::from_secs(20);
@@ -130,6 +134,19 @@ pub async fn claim(db: &Db, job: JobId, dispatch_no: i32) -> Result<Option<Claim
     )
     .fetch_optional(db)
     .await?)
+}
+
+/// Takes back the start of a claim whose answer was lost: nobody ran the job. When another worker has it by the same hand-over, it may be started once
+/// more often than others before it is set aside.
+pub async fn forget_start(db: &Db, job: JobId, dispatch_no: i32) -> Result<(), StoreError> {
+    sqlx::query!(
+        "update jobs set starts = greatest(starts - 1, 0) where job_id = $1 and dispatch_no = $2 and state || '' = 'running'",
+        job.0,
+        dispatch_no
+    )
+    .execute(db)
+    .await?;
+    Ok(())
 }
 
 /// Prolongs the lease of a job that is still being worked on. False when it is another worker's by now.
@@ -357,44 +374,4 @@ pub async fn heartbeat(db: &Db, process: &str, redis: &str, mail: &str) -> Resul
     )
     .fetch_one(db)
     .await?)
-}
-
-/// Dead jobs, newest first, at most `limit`.
-pub struct DeadJob {
-    pub job_id: JobId,
-    pub kind: String,
-    pub reference: Uuid,
-    pub attempt: i32,
-    pub last_error: Option<String>,
-    pub settled_at: Option<Timestamp>,
-}
-
-pub async fn dead(db: &Db, limit: i64) -> Result<Vec<DeadJob>, StoreError> {
-    Ok(sqlx::query_as!(
-        DeadJob,
-        r#"select job_id as "job_id: JobId", kind, ref as reference, attempt, last_error, settled_at as "settled_at: Timestamp"
-           from jobs where state = 'dead' order by settled_at desc limit $1"#,
-        limit
-    )
-    .fetch_all(db)
-    .await?)
-}
-
-/// Gives a dead job another life, and its delivery with it. False when it is not dead.
-pub async fn redrive(db: &Db, job: JobId) -> Result<bool, StoreError> {
-    let redriven = sqlx::query_scalar!(
-        r#"with job as (
-               update jobs set state = 'due', run_at = clock_timestamp(), created_at = clock_timestamp(), starts = 0, attempt = 0,
-                   settled_at = null
-               where job_id = $1 and state || '' = 'dead' returning ref
-           ), delivery as (
-               update deliveries set state = 'deferred', settled_at = null, unheard = 0 from job
-               where delivery_id = job.ref and deliveries.state = 'failed'
-           )
-           select count(*) as "count!" from job"#,
-        job.0
-    )
-    .fetch_one(db)
-    .await?;
-    Ok(redriven == 1)
 }

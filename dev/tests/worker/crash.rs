@@ -124,9 +124,35 @@ async fn a_job_that_kills_its_worker_at_every_start_is_set_aside_after_three_and
     let dead = house.stand.doorbook(&["jobs", "dead"]).await.unwrap();
     let job = house.entry(&poison).await.job;
     assert!(dead.contains(&job.to_string()) && dead.contains("quarantined"), "{dead}");
-    house.stand.doorbook(&["jobs", "redrive", &job.to_string()]).await.unwrap();
+    house.stand.doorbook(&["jobs", "redrive", &job.to_string(), "--reason", "mended"]).await.unwrap();
     house.until_settled(SOON).await;
     assert_eq!(house.copies(&[poison]).await[0].len(), 1);
+}
+
+/// C094. Breaks when `worker/src/runner.rs`: `Ok(None) if unheard => {` → `Ok(None) if unheard && self.stop.requested() => {`.
+#[tokio::test]
+async fn a_job_whose_claims_nobody_heard_is_not_set_aside_for_having_been_started_in_vain() {
+    let house = house().await;
+    // Three claims are made, and answered when nobody listens any more: after 2.5 s. At their commit, when no timeout of Postgres holds.
+    let late = "create sequence claims; grant usage on sequence claims to public;
+        create function late() returns trigger language plpgsql as $$
+            begin if nextval('claims') <= 3 then perform pg_sleep(4); end if; return null; end $$;
+        create constraint trigger late after update on jobs deferrable initially deferred for each row
+            when (new.state = 'running' and old.state = 'dispatched' and new.kind = 'mail') execute function late()";
+    sqlx::raw_sql(late).execute(&house.owner).await.unwrap();
+    let registered = house.register(0).await;
+    let worker = house.worker().await;
+    for unheard in [
+        "select count(*) from jobs, claims where kind = 'mail' and state = 'running' and starts = 0 and last_value = 1",
+        "select count(*) from jobs, claims where kind = 'mail' and state = 'running' and starts = 0 and last_value = 2",
+        "select count(*) from jobs, claims where kind = 'mail' and state = 'running' and starts = 0 and last_value = 3",
+    ] {
+        house.until(SOON, unheard, 1).await;
+        assert_eq!(house.let_leases_end().await, 1);
+    }
+    house.until_settled(SOON).await;
+    assert_eq!(house.copies(&[registered]).await[0].len(), 1);
+    assert_eq!(worker.metric("jobs_quarantined_total").await, Some(0));
 }
 
 /// C094. Breaks when `worker/src/runner.rs`: `job::MAIL => Ending::Mail(Handover::Unheard { answer, at: None }),` → `job::MAIL => Ending::Mail(Handover::Failed { answer }),`.

@@ -91,7 +91,7 @@ async fn a_notice_whose_outcome_nobody_heard_is_not_sent_twice_and_its_story_say
     assert_eq!(house.stand.sink.mails().len(), 2);
 
     // An operator who knows better has it sent all the same.
-    house.stand.doorbook(&["jobs", "redrive", &entry.job.to_string()]).await.unwrap();
+    house.stand.doorbook(&["jobs", "redrive", &entry.job.to_string(), "--reason", "mended"]).await.unwrap();
     house.until(SOON, "select count(*) from deliveries where state = 'sent'", 2).await;
     assert_eq!(house.stand.sink.mails().len(), 3);
 }
@@ -114,8 +114,9 @@ async fn a_mail_that_a_server_refuses_for_good_fails_at_once_and_an_operator_can
 
     let dead = house.stand.doorbook(&["jobs", "dead"]).await.unwrap();
     assert!(dead.contains(&entry.job.to_string()) && dead.contains("550"), "{dead}");
-    house.stand.doorbook(&["jobs", "redrive", &entry.job.to_string()]).await.unwrap();
+    house.stand.doorbook(&["jobs", "redrive", &entry.job.to_string(), "--reason", "mended"]).await.unwrap();
     house.until(SOON, "select count(*) from deliveries where state = 'sent'", 2).await;
+    assert_eq!(house.entry(&refused).await.events, ["MailQueued", "MailFailed", "MailQueued", "MailSent"]);
     assert_eq!(house.copies(&[refused]).await[0].len(), 1);
     assert_eq!(house.stand.doorbook(&["jobs", "dead"]).await.unwrap(), "");
 }

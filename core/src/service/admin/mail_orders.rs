@@ -29,6 +29,8 @@ pub enum MailRefusal {
     Settled,
     #[error("The mail is being repeated already.")]
     BeingRepeated,
+    #[error("The mail was sent anew since, as another one.")]
+    Repeated,
     #[error("The link of the mail cannot be used any more.")]
     TokenOver,
     #[error("There is no mailbox any more that the mail could go to.")]
@@ -132,6 +134,33 @@ impl Doorbook {
         self.call_off(mail, reason, None, None, context).await
     }
 
+    /// Gives a mail that failed, and whose job nobody tries again, another life, by an operator: the same mail under the same Message-ID, which a
+    /// server that has it already need not show twice.
+    pub async fn redrive_mail(&self, mail: DeliveryId, reason: &str, context: &Context) -> Result<(), Refusal> {
+        let revived = self.once(None, context, async |key| {
+            let row = self.mail_row(mail).await?;
+            if row.repeated_by.is_some() {
+                return Err(MailRefusal::Repeated.into());
+            }
+            let (Some(job), Some(fence)) = (row.job_id, row.fence) else { return Err(Refusal::NotFound) };
+            match (state_of(&row)?, row.job_state.as_deref()) {
+                (MailState::Failed, Some("dead")) => {}
+                (_, Some("running")) => return Err(MailRefusal::BeingSent.into()),
+                (MailState::Queued | MailState::Deferred, _) => return Err(MailRefusal::OnItsWay.into()),
+                _ => return Err(MailRefusal::Settled.into()),
+            }
+            let order = Order { words: reason, hand: None, context, key };
+            let mut batch = order.batch(self);
+            batch.write.revive_job(job, fence);
+            batch.write.revive_delivery(mail);
+            let words = Some(reason.to_owned());
+            let event = NotificationEvent::MailQueued { template: row.template.clone(), repeats: None, words };
+            tell(&mut batch, &row, event)?;
+            order.commit(batch, 204, self).await
+        });
+        revived.await.map(drop)
+    }
+
     async fn send_anew(
         &self,
         mail: DeliveryId,
@@ -192,6 +221,9 @@ impl Doorbook {
             Need::Alert(alert) => (alert.to.recipient(id), None),
         };
         batch.write.repeat_delivery(row.delivery_id, row.repeated_by, id);
+        if let Some(job) = row.job_id {
+            batch.write.lay_to_rest(job);
+        }
         let delivery = NewDelivery {
             id,
             event: row.event_id,

@@ -155,6 +155,19 @@ impl Write {
         );
     }
 
+    /// Guard: a mail that failed waits for a try again, unless it has been ordered anew since: it would go out twice. That a try of which nobody heard
+    /// came before is forgotten, or a notice would not be tried.
+    pub fn revive_delivery(&mut self, delivery: DeliveryId) {
+        let id = self.bind(delivery.0);
+        self.guard(
+            "revive_delivery",
+            &format!(
+                "update deliveries set state = 'deferred', settled_at = null, unheard = 0
+                 where delivery_id = {id} and state || '' = 'failed' and repeated_by is null and {{after}} returning 1"
+            ),
+        );
+    }
+
     /// Records what became of a delivery; its state is what the mail's events say. Without an `answer` the last one stays.
     pub fn update_delivery(&mut self, delivery: DeliveryId, state: MailState, answer: Option<&str>, tried: Tried) {
         let (id, state) = (self.bind(delivery.0), self.bind(state.as_str()));
