@@ -23,7 +23,8 @@ use crate::value::{AccountId, EventId, StreamId};
 /// Most events of one transaction.
 const BATCH: i64 = 500;
 const HOUR: Duration = Duration::from_hours(1);
-/// Alerts of an hour that operators are told of: whoever attacks thousands of accounts must not fill their mailboxes. The list has all.
+/// Alerts of one rule and hour that operators are told of: whoever attacks thousands of accounts must not fill their mailboxes, nor keep them from
+/// hearing of what it has led to. The list has all.
 const TOLD_AN_HOUR: u64 = 60;
 
 /// An alert as operators are told of it.
@@ -132,10 +133,14 @@ impl Doorbook {
             let context = Context::system(Uuid::from_bytes(random()));
             let now = self.now();
             let mut batch = Batch::new(&context, now);
-            let mut left = TOLD_AN_HOUR.saturating_sub(alerts::raised_since(tx, now.minus(HOUR)).await?);
+            let mut told = HashMap::new();
             for alert in &alerts {
-                batch.alert(alert, left > 0, &self.policy.alerts)?;
-                left = left.saturating_sub(1);
+                let raised = match told.get(&alert.rule) {
+                    Some(raised) => *raised,
+                    None => alerts::raised_since(tx, now.minus(HOUR), alert.rule).await?,
+                };
+                batch.alert(alert, raised < TOLD_AN_HOUR, &self.policy.alerts)?;
+                told.insert(alert.rule, raised + 1);
             }
             batch.into_write().run(tx).await?;
         }

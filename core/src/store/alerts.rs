@@ -76,11 +76,12 @@ pub(crate) async fn remember<'a>(
     Ok(())
 }
 
-/// How many were raised since.
-pub(crate) async fn raised_since(tx: &mut Tx, since: Timestamp) -> Result<u64, StoreError> {
+/// How many of a rule were raised since.
+pub(crate) async fn raised_since(tx: &mut Tx, since: Timestamp, rule: Rule) -> Result<u64, StoreError> {
     let raised = sqlx::query_scalar!(
-        r#"select count(*) as "count!" from alerts where alert_id >= uuid7_floor($1)"#,
-        since as Timestamp
+        r#"select count(*) as "count!" from alerts where alert_id >= uuid7_floor($1) and rule = $2"#,
+        since as Timestamp,
+        rule.as_str()
     )
     .fetch_one(tx)
     .await?;

@@ -154,8 +154,8 @@ pub struct Lag {
     pub waiting: i64,
     /// Age of the oldest of them, in milliseconds.
     pub oldest_ms: i64,
-    /// Unsealed events older than 60 s, wherever they sort: an alarm. Looked for among the events of the last two minutes: every one is looked at
-    /// several times while it is young, and no look costs more when the log grows.
+    /// Unsealed events older than 60 s: an alarm. Looked for among those that wait, up to 10,000, and, wherever they sort, among the events of the last two
+    /// minutes: every one is looked at several times while it is young, and no look costs more when the log grows.
     pub overdue: i64,
 }
 
@@ -172,11 +172,12 @@ pub async fn lag(db: &Db) -> Result<Lag, StoreError> {
            )
            select (select count(*) from waiting) as "waiting!",
                   coalesce((select extract(epoch from clock_timestamp() - min(recorded_at)) * 1000 from waiting), 0)::bigint as "oldest_ms!",
+                  greatest((select count(*) from waiting where recorded_at < now() - interval '60 seconds'),
                   (select count(*) from events e
                    where e.retention_class in ('keep', 'expire')
                      and e.event_id between uuid7_floor(now() - interval '2 minutes') and uuid7_floor(now() - interval '60 seconds')
                      and e.recorded_at < now() - interval '60 seconds'
-                     and not exists (select 1 from event_seals s where s.event_id = e.event_id and s.retention_class = e.retention_class)) as "overdue!""#
+                     and not exists (select 1 from event_seals s where s.event_id = e.event_id and s.retention_class = e.retention_class))) as "overdue!""#
     )
     .fetch_one(db)
     .await?)

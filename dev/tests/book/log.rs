@@ -206,6 +206,23 @@ async fn positions_are_dense_whoever_seals() {
     assert_eq!((lag.waiting, lag.overdue), (0, 0));
 }
 
+/// Breaks when `core/src/store/seal.rs`: `greatest((select count(*) from waiting where recorded_at < now() - interval '60 seconds'),` → `greatest(0,`.
+#[tokio::test]
+async fn events_that_nobody_seals_are_overdue_for_as_long_as_nobody_does() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, "user0@example.com").await.unwrap();
+    assert_eq!(seal::lag(&house.worker()).await.unwrap().overdue, 0);
+    // Their ids say that they are of now, as ids of an hour ago say nothing of the last two minutes.
+    house
+        .alter(
+            "alter table events disable trigger events_insert_only;
+             update events set recorded_at = recorded_at - interval '1 hour'",
+        )
+        .await;
+    assert_eq!(seal::lag(&house.worker()).await.unwrap().overdue, house.number("select count(*) from events").await);
+}
+
 /// C079. Breaks when `core/src/store/seal.rs`: `if count > 0 {` → `if count > 1 {`.
 #[tokio::test]
 async fn an_event_of_an_open_transaction_waits_and_everything_behind_it_too() {
