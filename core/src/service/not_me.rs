@@ -10,7 +10,7 @@ use crate::store::query::accounts::Loaded;
 use crate::store::query::tokens;
 use crate::value::{Email, TokenId};
 
-/// Changes of address that may be undone at once, at most.
+/// Changes of address that are looked at, the oldest first: whoever has the account now cannot crowd out what its owner was told of before.
 const UNDOS_MAX: i64 = 100;
 /// What somebody else may have asked for. Not the links that undo a change of address: each older mailbox may take the account back.
 const VOIDED: [TokenKind; 3] = [TokenKind::Change, TokenKind::Verify, TokenKind::Cancel];
@@ -74,7 +74,7 @@ impl Doorbook {
         if told.normal_form() == current.normal_form() {
             return Ok(None);
         }
-        for row in tokens::usable(&self.db, owner.id, TokenKind::Undo, UNDOS_MAX).await?.into_iter().rev() {
+        for row in tokens::usable(&self.db, owner.id, TokenKind::Undo, UNDOS_MAX).await? {
             let (old, _) = detail(&row, owner)?;
             if old.normal_form() == told.normal_form() {
                 return Ok(Some(row.token_id));

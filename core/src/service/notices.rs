@@ -24,7 +24,10 @@ use crate::value::{AccountId, ClientOrigin, Email, EventId, JobId, TokenId};
 
 const DAY: Duration = Duration::from_hours(24);
 /// What may happen again and again is told once a day. Source: bar C096.
-const ONCE_A_DAY: Rule = Rule { max: 1, window: DAY, block: Duration::ZERO };
+pub(super) const ONCE_A_DAY: Rule = Rule { max: 1, window: DAY, block: Duration::ZERO };
+/// Logins are told so often: whoever has the password could fill a mailbox from as many networks as he has, and the mailbox may
+/// be that of somebody who never asked for an account.
+const LOGINS_TOLD: Rule = Rule { max: 5, window: Duration::from_hours(1), block: Duration::ZERO };
 /// A network is known to an account for so long after a login from there.
 const PLACE_MEMORY: Duration = Duration::from_hours(90 * 24);
 /// Failures in a row after which a success is told. Source: bar C096.
@@ -91,16 +94,20 @@ impl Doorbook {
             batch.write.put_counter(place, &counter, at.plus(PLACE_MEMORY));
         }
         let from = network(context.origin.address).to_string();
-        if arrival.failures >= FAILURES_TOLD
-            && self.may_tell(batch, "login_after_failures", owner.id, from.as_bytes()).await?
-        {
-            return self.notice(batch, "login_after_failures", owner, arrival.cause);
-        }
         // Whoever logs in for the first time has just registered.
-        if known_place || arrival.known_device || owner.logins == 0 {
+        let template = if arrival.failures >= FAILURES_TOLD
+            && self.may_tell(batch, ONCE_A_DAY, "login_after_failures", owner.id, from.as_bytes()).await?
+        {
+            "login_after_failures"
+        } else if known_place || arrival.known_device || owner.logins == 0 {
             return Ok(());
+        } else {
+            "login_new_place"
+        };
+        if self.may_tell(batch, LOGINS_TOLD, "login", owner.id, &[]).await? {
+            self.notice(batch, template, owner, arrival.cause)?;
         }
-        self.notice(batch, "login_new_place", owner, arrival.cause)
+        Ok(())
     }
 
     /// Orders a look at what guesses have led to. Every block and every lock costs the same row, whoever is meant: the time of an answer
@@ -139,7 +146,7 @@ impl Doorbook {
             let agent = from.user_agent.unwrap_or_default();
             let context = Context::stranger(ClientOrigin::new(address, &agent, trace));
             let mut batch = Batch::new(&context, self.now()).told_at(event.recorded_at);
-            if self.may_tell(&mut batch, template, account, &[]).await? {
+            if self.may_tell(&mut batch, ONCE_A_DAY, template, account, &[]).await? {
                 self.notice(&mut batch, template, &owner, cause)?;
                 batch.commit(self).await?;
             }
@@ -148,18 +155,19 @@ impl Doorbook {
         .await
     }
 
-    /// Whether a notice of this kind is the first within a day; remembers that it is told.
+    /// Whether a notice of this kind is within its rule; remembers that it is told.
     pub(super) async fn may_tell(
         &self,
         batch: &mut Batch<'_>,
+        rule: Rule,
         template: &'static str,
         account: AccountId,
         about: &[u8],
     ) -> Result<bool, Refusal> {
         let bucket = Bucket::new("notice", &[template.as_bytes(), account.0.as_bytes(), about]);
         let (row, at) = counters::read(&self.db, &self.vault, &bucket).await?;
-        let Ok(counter) = row.counter.clone().count(ONCE_A_DAY, at) else { return Ok(false) };
-        batch.write.put_counter(&row, &counter, counter.forgotten_at(ONCE_A_DAY, at));
+        let Ok(counter) = row.counter.clone().count(rule, at) else { return Ok(false) };
+        batch.write.put_counter(&row, &counter, counter.forgotten_at(rule, at));
         Ok(true)
     }
 }

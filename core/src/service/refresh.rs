@@ -4,6 +4,7 @@
 use super::append::Batch;
 use super::limits::{BAD_TOKENS, network_bucket};
 use super::login::Tokens;
+use super::notices::ONCE_A_DAY;
 use super::{Context, Doorbook, Refusal, retrying};
 use crate::clock::Timestamp;
 use crate::event::Event;
@@ -148,7 +149,7 @@ impl Doorbook {
         batch.event(stream, row.stream_version + 2, Some(row.account_id), Some(row.session_id), revoked, key)?;
         batch.write.end_session(row.session_id, RevokeReason::TokenReuse.as_str(), batch.now);
         // Whoever holds tokens can show spent ones as often as he likes.
-        if self.may_tell(&mut batch, "token_reused", owner.id, &[]).await? {
+        if self.may_tell(&mut batch, ONCE_A_DAY, "token_reused", owner.id, &[]).await? {
             self.notice(&mut batch, "token_reused", &owner, cause)?;
         }
         tracing::warn!(target: "authentication", session = %row.session_id, "a spent refresh token came back: the session is ended");

@@ -308,14 +308,16 @@ pub async fn reach(db: &Db, field: Field, term: i64, before: i64, rows: i64) -> 
     .await?)
 }
 
-/// Accounts that ever had something to do with a value, at most `limit`.
-pub async fn subjects(db: &Db, field: Field, term: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+/// Accounts that ever had something to do with an address, at most `limit`: those that had it before those that only asked for it, and
+/// each the earliest first: who comes later hides nobody.
+pub async fn subjects(db: &Db, term: i64, limit: i64) -> Result<Vec<Uuid>, StoreError> {
     Ok(sqlx::query_scalar!(
-        r#"select distinct e.subject_id as "subject!" from event_search s
+        r#"select e.subject_id as "subject!" from event_search s
            join event_seals p on p.log_id = 1 and p.position = s.position
            join events e on e.retention_class = p.retention_class and e.event_id = p.event_id
-           where s.field = $1 and s.term = $2 and e.subject_id is not null limit $3"#,
-        field.number(),
+           where s.field = $1 and s.term = $2 and e.subject_id is not null
+           group by e.subject_id order by bool_or(e.type <> 'EmailChangeRequested') desc, min(s.position) limit $3"#,
+        Field::Email.number(),
         term,
         limit
     )

@@ -23,6 +23,7 @@ mod neighbours;
 mod not_me;
 mod notices;
 mod outbox;
+mod owners;
 mod pacing;
 mod races;
 mod rebuild;

@@ -104,6 +104,26 @@ async fn whoever_has_changed_the_address_loses_it_to_the_mailbox_that_the_notice
     house.assert_whole().await;
 }
 
+/// Breaks when `core/src/store/query/tokens.rs`: `order by created_at, token_id limit $3` → `order by created_at desc, token_id limit $3`.
+#[tokio::test]
+async fn later_changes_of_the_address_cannot_crowd_out_the_link_of_an_earlier_notice() {
+    let house = house().await;
+    let book = house.book().await;
+    let (caller, _) = ana(&book).await;
+    let link = notice(&house, &book, caller, [PASSWORD, OTHER_PASSWORD]).await;
+    change_address(&house, &book, caller, OTHER_PASSWORD, NEW).await;
+    // As a hundred changes more leave it.
+    house
+        .alter(
+            "insert into tokens select (jsonb_populate_record(t, jsonb_build_object(
+                 'token_id', gen_random_uuid(), 'created_at', t.created_at + n * interval '1 minute'))).*
+             from tokens t, generate_series(1, 100) n where t.kind = 'undo'",
+        )
+        .await;
+    assert_eq!(click(&book, &link).await, "ok");
+    assert_eq!(house.mail(&book, "reset_frozen").await.to, ANA);
+}
+
 /// Breaks when `core/src/account/decide.rs`: `(Status::Leaving | Status::Frozen, Command::UndoEmailChange { .. } | Command::Freeze { .. })` → `(Status::Leaving | Status::Frozen, Command::Freeze { .. })`.
 #[tokio::test]
 async fn a_thief_who_closes_the_account_from_the_mailbox_he_has_given_it_is_undone_from_the_old_one() {

@@ -11,6 +11,8 @@ use doorbook_core::value::EventId;
 use crate::common::*;
 
 const ANA: &str = "ana@example.com";
+/// As many as make a login after them worth telling.
+const FAILURES: i32 = 3;
 const NOBODY: &str = "nobody@example.com";
 
 impl House {
@@ -73,6 +75,29 @@ async fn a_login_from_a_network_that_is_new_is_told_once_unless_the_device_is_kn
     house.assert_whole().await;
 }
 
+/// C046. Breaks when `core/src/service/notices.rs`: `const LOGINS_TOLD: Rule = Rule { max: 5,` → `const LOGINS_TOLD: Rule = Rule { max: 500,`.
+#[tokio::test]
+async fn a_mailbox_cannot_be_filled_from_many_networks_by_somebody_who_has_the_password() {
+    let house = house().await;
+    let book = house.book().await;
+    register(&book, ANA).await.unwrap();
+    arrive(&book, "198.51.100.7", None).await;
+    for (hour, expected) in [(0, 5), (1, 10)] {
+        for network in 0..8 {
+            let address = format!("203.0.{}.1", 100 + hour * 10 + network);
+            for _ in 0..if network == 2 { FAILURES } else { 0 } {
+                let guess = login_from(&book, ANA, OTHER_PASSWORD, None, &from(&address)).await;
+                assert_eq!(word(&guess), "wrong");
+            }
+            arrive(&book, &address, None).await;
+        }
+        let told = house.mails("login_new_place").await + house.mails("login_after_failures").await;
+        assert_eq!(told, expected, "hour {hour}");
+        house.age_limits(3_601).await;
+    }
+    assert_eq!(house.events("LoggedIn").await, 17, "the trail has every one");
+}
+
 /// C096. Breaks when `core/src/service/notices.rs`: `const FAILURES_TOLD: u32 = 3;` → `const FAILURES_TOLD: u32 = 2;`.
 #[tokio::test]
 async fn a_success_after_three_failures_is_told_once_a_day() {
@@ -118,7 +143,7 @@ async fn rows(house: &House) -> [i64; 4] {
     ]
 }
 
-/// C096. Breaks when `core/src/service/notices.rs`: `if self.may_tell(&mut batch, template, account, &[]).await? {` → `if self.may_tell(&mut batch, template, account, &event.event_id.0.as_bytes()[..]).await? {`.
+/// C096. Breaks when `core/src/service/notices.rs`: `if self.may_tell(&mut batch, ONCE_A_DAY, template, account, &[]).await? {` → `if self.may_tell(&mut batch, ONCE_A_DAY, template, account, &event.event_id.0.as_bytes()[..]).await? {`.
 #[tokio::test]
 async fn a_block_is_told_once_a_day_and_one_of_an_unknown_address_leaves_the_same_rows_and_tells_nobody() {
     let house = house().await;
@@ -192,7 +217,7 @@ async fn a_role_that_is_given_or_taken_is_told_and_not_where_those_sit_who_did_i
     house.assert_whole().await;
 }
 
-/// C096. Breaks when `core/src/service/refresh.rs`: `if self.may_tell(&mut batch, "token_reused", owner.id, &[]).await? {` → `if true {`.
+/// C096. Breaks when `core/src/service/refresh.rs`: `if self.may_tell(&mut batch, ONCE_A_DAY, "token_reused", owner.id, &[]).await? {` → `if true {`.
 #[tokio::test]
 async fn spent_tokens_are_told_once_a_day_however_many_sessions_they_end() {
     let house = house().await;

@@ -1,5 +1,9 @@
 //! What is forgotten by itself when its time is over: accounts that nobody ever used, and strangers.
 
+use std::sync::Arc;
+
+use doorbook_core::failpoint::Gate;
+
 use crate::common::*;
 use crate::erasure::{system, worker};
 
@@ -50,7 +54,29 @@ async fn the_keys_of_strangers_days_go_when_their_time_is_over() {
     assert_eq!((worker.shred_strangers().await.unwrap(), house.number(days).await), (0, 2));
 }
 
-/// C073. Breaks when `core/src/service/erasure.rs`: `while let Some(last) = search::forget_strangers(&self.db, &key, after).await? {` → `while let Some(last) = None::<uuid::Uuid> {`.
+/// C073. Breaks when `core/src/store/keys/erasure.rs`: `least((clock_timestamp() at time zone 'UTC')::date - $1::text::date - 1, 3650)` → `least((clock_timestamp() at time zone 'UTC')::date - $1::text::date - 1, 30)`.
+#[tokio::test]
+async fn a_strangers_day_that_ends_while_others_are_forgotten_keeps_its_key_until_it_has_been_forgotten_too() {
+    let house = house().await;
+    let worker = worker(&house).await;
+    let age = |days: i32| {
+        format!(
+            "insert into keys.data_keys (key_id, stranger_day, wrapped, wrapped_by)
+             values (gen_random_uuid(), (now() at time zone 'UTC')::date - {days}, '', '')"
+        )
+    };
+    house.alter(age(40)).await;
+    let (gate, mut hold) = Gate::new(&["erasure.forgotten"]);
+    let purge = Arc::clone(&worker);
+    let purge = tokio::spawn(gate.around(async move { purge.shred_strangers().await }));
+    assert!(hold.arrived().await.is_some());
+    house.alter(age(31)).await;
+    hold.pass();
+    assert_eq!(purge.await.unwrap().unwrap(), 1);
+    assert_eq!(worker.shred_strangers().await.unwrap(), 1);
+}
+
+/// C073. Breaks when `core/src/service/erasure.rs`: `while let Some(last) = search::forget_strangers(&self.db, key, after).await? {` → `while let Some(last) = None::<uuid::Uuid> {`.
 #[tokio::test]
 async fn strangers_are_not_found_by_their_addresses_any_more_when_their_day_is_over() {
     let house = house().await;

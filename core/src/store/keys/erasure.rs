@@ -8,6 +8,8 @@ use crate::value::{AccountId, DataKeyId, EventId};
 /// A key of strangers' personal data, with the events that it can have sealed: those with ids between these.
 pub struct StrangerKey {
     pub id: Uuid,
+    /// Its day.
+    pub day: String,
     pub from: Uuid,
     pub to: Uuid,
 }
@@ -17,7 +19,7 @@ pub async fn strangers_due(db: &Db, days: i32) -> Result<Vec<StrangerKey>, Store
     // Whoever has taken a day's key at its end may be at work for a while.
     Ok(sqlx::query_as!(
         StrangerKey,
-        r#"select key_id as id, uuid7_floor(stranger_day::timestamp at time zone 'UTC') as "from!",
+        r#"select key_id as id, stranger_day::text as "day!", uuid7_floor(stranger_day::timestamp at time zone 'UTC') as "from!",
                   uuid7_floor((stranger_day + 1)::timestamp at time zone 'UTC' + interval '1 hour') as "to!"
            from keys.data_keys where stranger_day < (clock_timestamp() at time zone 'UTC')::date - $1::integer
            order by stranger_day"#,
@@ -27,9 +29,14 @@ pub async fn strangers_due(db: &Db, days: i32) -> Result<Vec<StrangerKey>, Store
     .await?)
 }
 
-/// Deletes the keys of strangers' days that are over for more than `days`; how many.
-pub async fn shred_strangers(db: &Db, days: i32) -> Result<i32, StoreError> {
-    Ok(sqlx::query_scalar!(r#"select shred_stranger_keys($1) as "shredded!""#, days).fetch_one(db).await?)
+/// Deletes the keys of strangers' days until `last`; how many. Not those that are due by now: a day that has become due meanwhile has not been forgotten.
+pub async fn shred_strangers(db: &Db, last: &str) -> Result<i32, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"select shred_stranger_keys(least((clock_timestamp() at time zone 'UTC')::date - $1::text::date - 1, 3650)) as "shredded!""#,
+        last
+    )
+    .fetch_one(db)
+    .await?)
 }
 
 /// Deletes keys that a restore of another table brought back although the log calls their accounts erased; how many. Needs the owner's

@@ -61,14 +61,14 @@ pub async fn run_out(db: &Db, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
     .await?)
 }
 
-/// Tokens of a kind that an account may use now, the newest first, at most `limit`.
+/// Tokens of a kind that an account may use now, the oldest first, at most `limit`.
 pub async fn usable(db: &Db, account: AccountId, kind: TokenKind, limit: i64) -> Result<Vec<TokenRow>, StoreError> {
     Ok(sqlx::query_as!(
         TokenRow,
         r#"select token_id as "token_id: TokenId", account_id as "account_id: AccountId", kind, key_id, salt, detail, state,
                   created_at as "created_at: Timestamp", expires_at as "expires_at: Timestamp", clock_timestamp() as "now!: Timestamp"
            from tokens where account_id = $1 and kind = $2 and state = 'open' and expires_at > clock_timestamp()
-           order by created_at desc, token_id desc limit $3"#,
+           order by created_at, token_id limit $3"#,
         account.0,
         kind.as_str(),
         limit
