@@ -83,6 +83,8 @@ pub struct Stranger {
     pub doorbook: Arc<Doorbook>,
     pub context: Context,
     pub keys: Keys,
+    /// The refresh token of a session that the console has in this browser.
+    pub held: Option<String>,
     pub fields: Fields,
     pub origin: CallerOrigin,
 }
@@ -175,7 +177,8 @@ async fn stranger(keys: Keys, request: &mut Request) -> Result<Stranger, Problem
     let origin = *request.data::<CallerOrigin>().ok_or_else(Problem::internal)?;
     let is_post = request.method() == poem::http::Method::POST;
     let fields = if is_post { Fields::of_form(request).await? } else { Fields::of_query(request)? };
-    Ok(Stranger { doorbook: asked.doorbook, context: asked.context, keys, fields, origin })
+    let held = keys.refresh.find(request);
+    Ok(Stranger { doorbook: asked.doorbook, context: asked.context, keys, held, fields, origin })
 }
 
 /// Why somebody is not let in. Tokens that have been renewed by then go to the browser all the same: the spent ones, shown again, would

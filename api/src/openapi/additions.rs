@@ -64,6 +64,10 @@ fn nullable(name: &str, schema: &mut Value) {
     let is_required = |name: &String| required.as_array().is_some_and(|names| names.iter().any(|known| known == name));
     for (field, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
         if !is_required(field) {
+            // Beside a reference nothing is read: OpenAPI 3.0.3, Reference Object.
+            if property.get("$ref").is_some() {
+                *property = json!({ "allOf": [property.take()] });
+            }
             property["nullable"] = true.into();
         }
     }

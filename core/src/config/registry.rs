@@ -174,7 +174,7 @@ mod table {
     JWT_ACCESS_TOKEN_LIFETIME_MINUTES = whole(Value("15"), 1, 60, "Life of an access token.");
     JWT_REFRESH_TOKEN_LIFETIME_DAYS = whole(Value("7"), 1, 365, "Absolute end of a session; no refresh extends it.");
     REFRESH_GRACE_SECONDS = whole(Value("10"), 0, 60, "A refresh repeated within it gets the same successor.");
-    SESSION_IDLE_MINUTES = whole(Value("0"), 0, 525_600, "Ends a session that was not refreshed for so long; 0 never does.");
+    SESSION_IDLE_MINUTES = whole(Value("0"), 0, 525_600, "Ends a session that was not refreshed for so long; 0 never does. More than JWT_ACCESS_TOKEN_LIFETIME_MINUTES: whoever is at work refreshes no sooner.");
     SESSIONS_MAX = whole(Value("20"), 1, 1_000, "Sessions that one account may have at once.");
     EMAIL_VERIFICATION_EXPIRY_HOURS = whole(Value("24"), 1, 720, "Life of a verification link.");
     PASSWORD_RESET_TOKEN_EXPIRY_HOURS = whole(Value("1"), 1, 24, "Life of a reset link.");

@@ -32,7 +32,7 @@ impl Tokens {
         let access_lifetime = reader.minutes(&registry::JWT_ACCESS_TOKEN_LIFETIME_MINUTES);
         let session_lifetime = reader.days(&registry::JWT_REFRESH_TOKEN_LIFETIME_DAYS);
         let refresh_grace = reader.seconds(&registry::REFRESH_GRACE_SECONDS);
-        let session_idle = reader.minutes(&registry::SESSION_IDLE_MINUTES);
+        let session_idle = idle(reader, access_lifetime.as_ref().ok());
         let sessions_max = reader.whole(&registry::SESSIONS_MAX);
         let email_verification_lifetime = reader.hours(&registry::EMAIL_VERIFICATION_EXPIRY_HOURS);
         let password_reset_lifetime = reader.hours(&registry::PASSWORD_RESET_TOKEN_EXPIRY_HOURS);
@@ -42,12 +42,22 @@ impl Tokens {
             access_lifetime: access_lifetime?,
             session_lifetime: session_lifetime?,
             refresh_grace: refresh_grace?,
-            session_idle: Some(session_idle?).filter(|idle| !idle.is_zero()),
+            session_idle: session_idle?,
             sessions_max: sessions_max?,
             email_verification_lifetime: email_verification_lifetime?,
             password_reset_lifetime: password_reset_lifetime?,
         })
     }
+}
+
+/// Whoever is at work refreshes when the access token is over, and not before: a session that ended sooner would end at work.
+fn idle(reader: &mut Reader<'_>, access: Option<&Duration>) -> Result<Option<Duration>, Refused> {
+    let idle = Some(reader.minutes(&registry::SESSION_IDLE_MINUTES)?).filter(|idle| !idle.is_zero());
+    if idle.is_some_and(|idle| access.is_some_and(|access| idle <= *access)) {
+        let rule = "must be 0 or more than JWT_ACCESS_TOKEN_LIFETIME_MINUTES";
+        return Err(reader.refuse_because(&registry::SESSION_IDLE_MINUTES, rule));
+    }
+    Ok(idle)
 }
 
 fn issuer(reader: &mut Reader<'_>, frontend_url: Result<&str, Refused>) -> Result<String, Refused> {

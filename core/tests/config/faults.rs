@@ -300,6 +300,16 @@ fn rings_and_lists_have_limits() {
     }
 }
 
+/// Breaks when `core/src/config/tokens.rs`: `idle <= *access` → `idle < *access`.
+#[test]
+fn sessions_that_would_end_before_their_access_tokens_are_refused() {
+    assert_eq!(refused(&with(&[("SESSION_IDLE_MINUTES", "15")])), ["SESSION_IDLE_MINUTES"]);
+    let shorter = [("SESSION_IDLE_MINUTES", "15"), ("JWT_ACCESS_TOKEN_LIFETIME_MINUTES", "14")];
+    for pairs in [&shorter[..], &[("SESSION_IDLE_MINUTES", "16")], &[("SESSION_IDLE_MINUTES", "0")]] {
+        assert!(load(&with(pairs)).is_ok(), "{pairs:?}");
+    }
+}
+
 #[test]
 fn a_value_that_is_not_utf8_is_refused() {
     let pairs = PRODUCTION.iter().map(|(name, value)| (*name, OsString::from(value)));

@@ -149,7 +149,8 @@ async fn both_cookies_are_bound_to_the_host_and_out_of_reach_for_scripts() {
     assert!(is_in(&mut browser).await);
 }
 
-/// C067. Breaks when `api/src/console/visit.rs`: `problem == Problem::step_up_required() && !is_order => to_login(&back),` → `problem == Problem::step_up_required() && is_order => to_login(&back),`.
+/// C067. Breaks when `api/src/console/pages/sign_in.rs`: `if let Some(held) = held` → `if let Some(held) = held.filter(|_| false)`.
+/// Breaks when `api/src/console/visit.rs`: `problem == Problem::step_up_required() && !is_order => to_login(&back),` → `problem == Problem::step_up_required() && is_order => to_login(&back),`.
 #[tokio::test]
 async fn an_export_after_ten_minutes_asks_for_the_password_and_goes_on_from_there() {
     let stand = Stand::start_api(Cluster::shared().await.unwrap(), &[]).await.unwrap();
@@ -167,6 +168,9 @@ async fn an_export_after_ten_minutes_asks_for_the_password_and_goes_on_from_ther
     let fields = [("email", email.as_str()), ("password", PASSWORD), ("next", export)];
     assert_eq!(to(&browser.post("/admin/login/", &fields).await), export);
     assert_eq!(browser.get(export).await.status(), 200);
+    let alive = "select count(*) from sessions where revoked_at is null";
+    let alive: i64 = sqlx::query_scalar(alive).fetch_one(&owner).await.unwrap();
+    assert_eq!(alive, 1, "the one before has ended");
 }
 
 /// C067. Breaks when `api/src/console/visit.rs`: `doorbook.admit(caller, Right::Audit, &context).await?;` → `let _ = doorbook.admit(caller, Right::Audit, &context).await;`.

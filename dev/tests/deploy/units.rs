@@ -39,6 +39,15 @@ fn the_units_start_our_programs_and_leave_them_time_to_stop() {
     assert_eq!(value(&unit("api"), "RestartPreventExitStatus"), "2", "wrong settings are not cured by starting again");
 }
 
+/// Breaks when `deploy/systemd/doorbook-api.service`: `Environment=ARGON2_CONCURRENCY=4` → `Environment=ARGON2_CONCURRENCY=8`.
+#[test]
+fn the_memory_of_the_api_s_unit_holds_its_hashes_however_many_cores_there_are() {
+    let unit = unit("api");
+    let hashes: u64 = value(&unit, "Environment=ARGON2_CONCURRENCY").parse().unwrap();
+    let most: u64 = value(&unit, "MemoryMax").strip_suffix('M').unwrap().parse().unwrap();
+    assert!(hashes * 100 + 256 <= most, "{hashes} hashes of 100 MiB and the process in {most} MiB");
+}
+
 #[test]
 fn the_units_give_their_programs_no_more_than_they_need() {
     for name in UNITS {

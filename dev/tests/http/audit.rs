@@ -91,6 +91,14 @@ async fn a_search_that_breaks_a_rule_names_each_field_and_nobody_else_may_search
             );
         }
     }
+    for domain in ["nodots", "@example.com", ""] {
+        let refused = admin.get(&format!("{EVENTS}?email_domain={domain}")).await.unwrap();
+        assert_eq!(
+            (refused.status, faults(&refused).pop().unwrap_or_default().0.as_str()),
+            (422, "email_domain"),
+            "{domain}"
+        );
+    }
 
     // Misspelt, a filter would be none.
     for path in [EVENTS, "/api/admin/audit/export/", "/api/admin/audit/events/stream/"] {

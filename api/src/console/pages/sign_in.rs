@@ -27,7 +27,7 @@ pub async fn sign_in(stranger: Stranger) -> Result<Response, Problem> {
         return Err(Problem::origin_not_allowed());
     }
     let next = destination(&stranger);
-    let Stranger { doorbook, context, keys, fields, .. } = stranger;
+    let Stranger { doorbook, context, keys, held, fields, .. } = stranger;
     let written = fields.get("email").unwrap_or_default().to_owned();
     let password = PasswordPlain::parse(fields.get("password").unwrap_or_default().to_owned());
     let (Ok(email), Ok(password)) = (Email::parse(&written), password) else {
@@ -40,6 +40,12 @@ pub async fn sign_in(stranger: Stranger) -> Result<Response, Problem> {
         if let Err(refused) = doorbook.admit(caller, Right::Audit, &context).await {
             doorbook.logout(tokens.refresh.expose(), &context).await?;
             return Err(refused);
+        }
+        // Its cookie is overwritten: nobody could end it from here any more.
+        if let Some(held) = held
+            && let Err(error) = doorbook.logout(&held, &context).await
+        {
+            tracing::info!(%error, "the session of the console before this one goes on");
         }
         Ok(keys.hand(&tokens))
     })))
