@@ -43,7 +43,11 @@ pub async fn run(command: Command, out: &mut impl Write) -> anyhow::Result<Outco
             if dead.kind == job::MAIL {
                 let reason = reason.context("the job sends a mail: --reason says why it shall")?;
                 let doorbook = settings::doorbook().await?;
-                doorbook.redrive_mail(DeliveryId(dead.reference), &reason, &operator()).await.map_err(mail::explain)?;
+                let mail = DeliveryId(dead.reference);
+                if !doorbook.redrive_mail(mail, &reason, &operator()).await.map_err(mail::explain)? {
+                    writeln!(out, "job {id} is done: its mail was sent anew since, as another one.")?;
+                    return Ok(Outcome::Done);
+                }
             } else {
                 ensure!(reason.is_none(), "--reason is for jobs that send a mail: nothing tells of this one");
                 ensure!(jobs::redrive(&pool, JobId(id)).await?, none());

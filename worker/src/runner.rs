@@ -120,13 +120,13 @@ impl Runner {
                     self.doorbook.clock.observe(claimed.now);
                     return Some((claimed, before));
                 }
-                Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict))
-                    if before < deadline && !self.stop.requested() =>
-                {
-                    unheard |= matches!(error, StoreError::Unavailable(_));
-                    sleep(STORE_PAUSE).await;
-                }
                 Err(error) => {
+                    unheard |= error.is_unheard();
+                    let may_pass = matches!(error, StoreError::Unavailable(_) | StoreError::Conflict);
+                    if may_pass && before < deadline && !self.stop.requested() {
+                        sleep(STORE_PAUSE).await;
+                        continue;
+                    }
                     tracing::warn!(job = %ticket.job_id, %error, "not claimed; the sweep will offer it anew");
                     if unheard {
                         self.forget_start(ticket).await;

@@ -48,7 +48,8 @@ pub async fn run(doorbook: Arc<Doorbook>, queue: Arc<Queue>, metrics: Arc<Metric
             trouble.observe(&swept);
             was_away = matches!(swept, Err(StoreError::Unavailable(_)));
             if let Ok(offered) = swept {
-                if impatient {
+                // A full one has left some.
+                if impatient && offered < jobs::SWEEP_BATCH {
                     lost = false;
                     impatient_at = Instant::now() + IMPATIENT_EVERY;
                 }

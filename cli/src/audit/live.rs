@@ -116,7 +116,7 @@ fn hash_all(places: &[Place], is_gone: &[bool]) -> Vec<Sealed> {
         found: if *is_gone {
             Some(Ok(place.leaf_hash))
         } else {
-            place.leaf.as_ref().map(|leaf| leaf.hash().map_err(|error| error.to_string()))
+            place.leaf.as_ref().map(|leaf| leaf.exact_hash().map_err(|error| error.to_string()))
         },
     };
     thread::scope(|scope| {

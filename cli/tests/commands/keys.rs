@@ -46,7 +46,7 @@ async fn change(house: &House, sql: &'static str) {
     sqlx::query(sql).execute(&house.owner).await.unwrap();
 }
 
-/// Breaks when `core/src/store/keys.rs`: `return Err(KeyError::Lost);` → ``.
+/// Breaks when `core/src/store/keys.rs`: `or not exists (select from account_emails)` → `or true`.
 #[tokio::test]
 async fn a_backup_brings_lost_keys_back_and_nobody_who_was_erased() {
     let house = house().await;

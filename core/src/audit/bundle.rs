@@ -153,6 +153,6 @@ impl EventLine {
             causation_id: self.causation_id,
             recorded_at: self.recorded_at,
         };
-        leaf.hash().map_err(|error| error.to_string())
+        leaf.exact_hash().map_err(|error| error.to_string())
     }
 }

@@ -79,6 +79,14 @@ impl Leaf {
         Ok(out)
     }
 
+    /// The same for whoever verifies. Payloads hold integers alone; `100.0` has the canonical form of `100`, and a reader of whole numbers refuses it.
+    pub fn exact_hash(&self) -> Result<[u8; 32], NotCanonical> {
+        if is_exact(&self.payload) {
+            return self.hash();
+        }
+        Err(NotCanonical { event: self.event_id, cause: "it holds a number that is no integer".to_owned() })
+    }
+
     /// RFC 9162 leaf hash: SHA-256 over a zero byte and the encoding.
     pub fn hash(&self) -> Result<[u8; 32], NotCanonical> {
         let mut context = digest::Context::new(&digest::SHA256);
@@ -87,5 +95,14 @@ impl Leaf {
         let mut hash = [0; 32];
         hash.copy_from_slice(context.finish().as_ref());
         Ok(hash)
+    }
+}
+
+fn is_exact(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_i64() || number.is_u64(),
+        Value::Array(values) => values.iter().all(is_exact),
+        Value::Object(fields) => fields.values().all(is_exact),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
     }
 }

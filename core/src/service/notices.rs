@@ -10,7 +10,7 @@ use super::{Context, Doorbook, NOT_ME_EXPIRY, Refusal, retrying};
 use crate::clock::Timestamp;
 use crate::event::Personal;
 use crate::job;
-use crate::limit::Rule;
+use crate::limit::{Counter, Rule};
 use crate::store::keys::DataKey;
 use crate::store::keys::identifiers::Bucket;
 use crate::store::log;
@@ -89,25 +89,30 @@ impl Doorbook {
     ) -> Result<(), Refusal> {
         let Arrival { owner, place, at, .. } = *arrival;
         let known_place = place.counter.last().is_some_and(|last| last.plus(PLACE_MEMORY) > at);
+        // Whoever logs in for the first time has just registered.
+        let is_new = !(known_place || arrival.known_device || owner.logins == 0);
+        let from = network(context.origin.address).to_string();
+        let (mut guessed, mut told) = (None, None);
+        if arrival.failures >= FAILURES_TOLD {
+            guessed = self.room(ONCE_A_DAY, "login_after_failures", owner.id, from.as_bytes()).await?;
+        }
+        let template = if guessed.is_some() { "login_after_failures" } else { "login_new_place" };
+        if guessed.is_some() || is_new {
+            told = self.room(LOGINS_TOLD, "login", owner.id, &[]).await?;
+            // Of what there is no room for, nothing is remembered: it is told another time.
+            if told.is_none() {
+                return Ok(());
+            }
+        }
         // Written once a day: a login should not cost a row more than that.
         if let Ok(counter) = place.counter.clone().count(ONCE_A_DAY, at) {
             batch.write.put_counter(place, &counter, at.plus(PLACE_MEMORY));
         }
-        let from = network(context.origin.address).to_string();
-        // Whoever logs in for the first time has just registered.
-        let template = if arrival.failures >= FAILURES_TOLD
-            && self.may_tell(batch, ONCE_A_DAY, "login_after_failures", owner.id, from.as_bytes()).await?
-        {
-            "login_after_failures"
-        } else if known_place || arrival.known_device || owner.logins == 0 {
-            return Ok(());
-        } else {
-            "login_new_place"
-        };
-        if self.may_tell(batch, LOGINS_TOLD, "login", owner.id, &[]).await? {
-            self.notice(batch, template, owner, arrival.cause)?;
+        let is_told = told.is_some();
+        for room in [guessed, told].into_iter().flatten() {
+            room.take(batch);
         }
-        Ok(())
+        if is_told { self.notice(batch, template, owner, arrival.cause) } else { Ok(()) }
     }
 
     /// Orders a look at what guesses have led to. Every block and every lock costs the same row, whoever is meant: the time of an answer
@@ -164,10 +169,39 @@ impl Doorbook {
         account: AccountId,
         about: &[u8],
     ) -> Result<bool, Refusal> {
+        let room = self.room(rule, template, account, about).await?;
+        let may = room.is_some();
+        if let Some(room) = room {
+            room.take(batch);
+        }
+        Ok(may)
+    }
+
+    /// Room for one more notice of this kind; `None` beyond its rule.
+    async fn room(
+        &self,
+        rule: Rule,
+        template: &'static str,
+        account: AccountId,
+        about: &[u8],
+    ) -> Result<Option<Room>, Refusal> {
         let bucket = Bucket::new("notice", &[template.as_bytes(), account.0.as_bytes(), about]);
         let (row, at) = counters::read(&self.db, &self.vault, &bucket).await?;
-        let Ok(counter) = row.counter.clone().count(rule, at) else { return Ok(false) };
-        batch.write.put_counter(&row, &counter, counter.forgotten_at(rule, at));
-        Ok(true)
+        let Ok(counter) = row.counter.clone().count(rule, at) else { return Ok(None) };
+        let until = counter.forgotten_at(rule, at);
+        Ok(Some(Room { row, counter, until }))
+    }
+}
+
+/// A notice that may be told: what is remembered of it when it is.
+struct Room {
+    row: CounterRow,
+    counter: Counter,
+    until: Timestamp,
+}
+
+impl Room {
+    fn take(self, batch: &mut Batch<'_>) {
+        batch.write.put_counter(&self.row, &self.counter, self.until);
     }
 }

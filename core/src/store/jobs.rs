@@ -19,6 +19,8 @@ pub use dead::{DeadJob, dead, redrive};
 pub const LEASE: Duration = Duration::from_secs(20);
 /// A job that has been started this often without an outcome kills its workers: it is set aside at the next start.
 pub const STARTS_MAX: i32 = 3;
+/// Jobs that one sweep offers again.
+pub const SWEEP_BATCH: u64 = 1_000;
 
 /// A job handed to the queue: its id and which hand-over this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,17 +245,18 @@ pub async fn settle(db: &Db, job: &Claimed, outcome: &Outcome) -> Result<bool, S
 }
 
 /// Offers again what Redis or a dead worker has lost: dispatched but never claimed for `patience`, or running past its lease.
-/// Returns how many.
+/// Returns how many, at most `SWEEP_BATCH`.
 pub async fn sweep(db: &Db, patience: Duration) -> Result<u64, StoreError> {
     let swept = sqlx::query!(
         "with lost as (
              select job_id from jobs
              where (state = 'dispatched' and dispatched_at < clock_timestamp() - $1 * interval '1 second')
                 or (state = 'running' and lease_until < clock_timestamp())
-             order by dispatched_at limit 1000 for update skip locked
+             order by dispatched_at limit $2 for update skip locked
          )
          update jobs j set state = 'due', lease_until = null, fence = j.fence + 1 from lost where j.job_id = lost.job_id",
-        patience.as_secs_f64()
+        patience.as_secs_f64(),
+        SWEEP_BATCH.cast_signed()
     )
     .execute(db)
     .await?;

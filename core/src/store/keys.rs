@@ -187,14 +187,12 @@ pub async fn ensure(db: &Db, roots: &RootRing) -> Result<(), KeyError> {
     .fetch_all(db)
     .await
     .map_err(StoreError::from)?;
-    let finds = sqlx::query_scalar!(r#"select exists (select from account_emails) as "any!""#);
-    if missing.iter().any(|purpose| purpose == "email_lookup") && finds.fetch_one(db).await.map_err(StoreError::from)? {
-        return Err(KeyError::Lost);
-    }
     for purpose in missing {
         let fresh = Fresh::new(&purpose, roots)?;
         sqlx::query!(
-            "insert into keys.service_keys (purpose, key_id, wrapped, wrapped_by, active) values ($1, $2, $3, $4, true)
+            "insert into keys.service_keys (purpose, key_id, wrapped, wrapped_by, active)
+             select $1::text, $2::text, $3::bytea, $4::text, true
+             where exists (select from keys.service_keys where purpose = 'email_lookup' and active) or not exists (select from account_emails)
              on conflict do nothing",
             purpose,
             fresh.id,
@@ -205,7 +203,10 @@ pub async fn ensure(db: &Db, roots: &RootRing) -> Result<(), KeyError> {
         .await
         .map_err(StoreError::from)?;
     }
-    Ok(())
+    let is_there = sqlx::query_scalar!(
+        r#"select exists (select from keys.service_keys where purpose = 'email_lookup' and active) as "is_there!""#
+    );
+    if is_there.fetch_one(db).await.map_err(StoreError::from)? { Ok(()) } else { Err(KeyError::Lost) }
 }
 
 /// Wraps every service key by the current SECRET_KEY; afterwards a fallback that wrapped them may go. Returns how many changed.

@@ -58,6 +58,11 @@ impl StoreError {
     pub const fn is_answer(&self) -> bool {
         !matches!(self, Self::Unavailable(error) if !matches!(error, sqlx::Error::Database(_)))
     }
+
+    /// Whether what was asked may have been done: it was sent, and nobody heard what became of it.
+    pub const fn is_unheard(&self) -> bool {
+        matches!(self, Self::Unavailable(error) if !matches!(error, sqlx::Error::Database(_) | sqlx::Error::PoolTimedOut))
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

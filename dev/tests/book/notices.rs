@@ -34,7 +34,7 @@ async fn arrive(book: &Doorbook, address: &str, device: Option<&str>) -> Option<
     tokens.device.map(|device| device.expose().to_owned())
 }
 
-/// C096. Breaks when `core/src/service/notices.rs`: `if known_place || arrival.known_device || owner.logins == 0 {` → `if known_place || owner.logins == 0 {`.
+/// C096. Breaks when `core/src/service/notices.rs`: `!(known_place || arrival.known_device || owner.logins == 0)` → `!(known_place || owner.logins == 0)`.
 #[tokio::test]
 async fn a_login_from_a_network_that_is_new_is_told_once_unless_the_device_is_known() {
     let house = house().await;
@@ -95,7 +95,10 @@ async fn a_mailbox_cannot_be_filled_from_many_networks_by_somebody_who_has_the_p
         assert_eq!(told, expected, "hour {hour}");
         house.age_limits(3_601).await;
     }
-    assert_eq!(house.events("LoggedIn").await, 17, "the trail has every one");
+    // Whoever had no room stays new.
+    arrive(&book, "203.0.107.1", None).await;
+    assert_eq!(house.mails("login_new_place").await + house.mails("login_after_failures").await, 11);
+    assert_eq!(house.events("LoggedIn").await, 18, "the trail has every one");
 }
 
 /// C096. Breaks when `core/src/service/notices.rs`: `const FAILURES_TOLD: u32 = 3;` → `const FAILURES_TOLD: u32 = 2;`.

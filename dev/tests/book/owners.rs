@@ -7,7 +7,7 @@ use crate::common::*;
 
 const ANA: &str = "ana@example.com";
 
-/// C069. Breaks when `core/src/store/search.rs`: `min(s.position) limit $3` → `max(s.position) desc limit $3`.
+/// C069. Breaks when `core/src/store/search.rs`: `order by bool_or(e.type <> 'EmailChangeRequested') desc, min(s.position)` → `order by max(s.position) desc`.
 #[tokio::test]
 async fn an_account_that_had_an_address_is_found_by_it_however_many_others_have_asked_for_it_since() {
     let house = house().await;

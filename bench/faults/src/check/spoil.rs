@@ -67,7 +67,7 @@ const SPOILS: &[Spoil] = &[
         "delete from events where event_id = (
              select event_id from events where type = 'Registered' order by event_id desc limit 1)",
         1,
-        &[("acknowledged and lost", "no Registered of"), ("projections", "")],
+        &[("acknowledged and lost", "no Registered of"), ("projections", "accounts "), ("the log", ": the event is gone")],
     ),
     spoil(
         "delete from events where event_id = (select event_id from events where type = 'LoggedIn' order by event_id limit 1)",

@@ -29,8 +29,6 @@ pub enum MailRefusal {
     Settled,
     #[error("The mail is being repeated already.")]
     BeingRepeated,
-    #[error("The mail was sent anew since, as another one.")]
-    Repeated,
     #[error("The link of the mail cannot be used any more.")]
     TokenOver,
     #[error("There is no mailbox any more that the mail could go to.")]
@@ -73,6 +71,11 @@ fn tell(batch: &mut Batch<'_>, row: &Listed, event: NotificationEvent) -> Result
     batch.write.extend_stream(stream, row.version, 1);
     batch.event(stream, row.version + 1, row.account_id, None, Event::Notification(event), None)?;
     Ok(())
+}
+
+/// The job of a mail, if nobody tries it again.
+fn dead(row: &Listed) -> Option<(JobId, i64)> {
+    row.job_id.zip(row.fence).filter(|_| row.job_state.as_deref() == Some("dead"))
 }
 
 /// How a mail's job stands, where that decides.
@@ -135,30 +138,28 @@ impl Doorbook {
     }
 
     /// Gives a mail that failed, and whose job nobody tries again, another life, by an operator: the same mail under the same Message-ID, which a
-    /// server that has it already need not show twice.
-    pub async fn redrive_mail(&self, mail: DeliveryId, reason: &str, context: &Context) -> Result<(), Refusal> {
+    /// server that has it already need not show twice. False when it was sent anew since, as another one: then its job is done.
+    pub async fn redrive_mail(&self, mail: DeliveryId, reason: &str, context: &Context) -> Result<bool, Refusal> {
         let revived = self.once(None, context, async |key| {
             let row = self.mail_row(mail).await?;
-            if row.repeated_by.is_some() {
-                return Err(MailRefusal::Repeated.into());
-            }
-            let (Some(job), Some(fence)) = (row.job_id, row.fence) else { return Err(Refusal::NotFound) };
-            match (state_of(&row)?, row.job_state.as_deref()) {
-                (MailState::Failed, Some("dead")) => {}
-                (_, Some("running")) => return Err(MailRefusal::BeingSent.into()),
-                (MailState::Queued | MailState::Deferred, _) => return Err(MailRefusal::OnItsWay.into()),
-                _ => return Err(MailRefusal::Settled.into()),
-            }
+            let Some((job, fence)) = dead(&row) else { return Err(Refusal::NotFound) };
             let order = Order { words: reason, hand: None, context, key };
             let mut batch = order.batch(self);
+            if row.repeated_by.is_some() {
+                batch.write.lay_to_rest(job, fence);
+                return order.commit(batch, 204, self).await.map(|()| false);
+            }
+            if state_of(&row)? != MailState::Failed {
+                return Err(MailRefusal::Settled.into());
+            }
             batch.write.revive_job(job, fence);
             batch.write.revive_delivery(mail);
             let words = Some(reason.to_owned());
             let event = NotificationEvent::MailQueued { template: row.template.clone(), repeats: None, words };
             tell(&mut batch, &row, event)?;
-            order.commit(batch, 204, self).await
+            order.commit(batch, 204, self).await.map(|()| true)
         });
-        revived.await.map(drop)
+        revived.await.map(Option::unwrap_or_default)
     }
 
     async fn send_anew(
@@ -198,11 +199,14 @@ impl Doorbook {
 
     /// The same mail once more, under an id of its own: same event, same wording, same link, which must be of use still.
     async fn repeat(&self, order: Order<'_>, row: &Listed) -> Result<DeliveryId, Refusal> {
-        if let Some(last) = row.repeated_by {
-            let last = self.mail_row(last).await?;
-            if !state_of(&last)?.is_settled() {
-                return Err(MailRefusal::BeingRepeated.into());
-            }
+        let last = match row.repeated_by {
+            Some(last) => Some(self.mail_row(last).await?),
+            None => None,
+        };
+        if let Some(last) = &last
+            && !state_of(last)?.is_settled()
+        {
+            return Err(MailRefusal::BeingRepeated.into());
         }
         let stored = deliveries::by_id(&self.db, row.delivery_id).await?.ok_or(Refusal::NotFound)?;
         let mut batch = order.batch(self);
@@ -220,10 +224,11 @@ impl Doorbook {
             }
             Need::Alert(alert) => (alert.to.recipient(id), None),
         };
-        batch.write.repeat_delivery(row.delivery_id, row.repeated_by, id);
-        if let Some(job) = row.job_id {
-            batch.write.lay_to_rest(job);
+        // Before the mail, as whoever redrives takes the two.
+        for (job, fence) in [Some(row), last.as_ref()].into_iter().flatten().filter_map(dead) {
+            batch.write.lay_to_rest(job, fence);
         }
+        batch.write.repeat_delivery(row.delivery_id, row.repeated_by, id);
         let delivery = NewDelivery {
             id,
             event: row.event_id,

@@ -310,9 +310,10 @@ impl Stream {
     /// have taken longer than the feed keeps.
     async fn catch_up(&mut self) -> Result<(), Refusal> {
         self.feed = self.feed.resubscribe();
+        let end = log::last_position(&self.place.doorbook.db).await?;
         let page = self.place.doorbook.sealed_since(self.position).await?;
         // A page may be short in the middle: of what retention has dropped, places are left.
-        self.catching_up = !page.is_empty();
+        self.catching_up = page.last().is_some_and(|last| last.event.position < end);
         self.ready.extend(page);
         Ok(())
     }

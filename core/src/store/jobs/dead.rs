@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::super::write::{Expect, Write};
+use super::super::write::Write;
 use super::super::{Db, StoreError};
 use crate::clock::Timestamp;
 use crate::job;
@@ -44,11 +44,15 @@ pub async fn redrive(db: &Db, job: JobId) -> Result<bool, StoreError> {
 }
 
 impl Write {
-    /// A dead job is done: what it was for is done by another one.
-    pub fn lay_to_rest(&mut self, job: JobId) {
-        let id = self.bind(job.0);
-        let sql = format!("update jobs set state = 'done' where job_id = {id} and state || '' = 'dead' returning 1");
-        self.step("lay_to_rest", Expect::Any, sql);
+    /// Guard: a dead job is done, as what it was for is done by another one.
+    pub fn lay_to_rest(&mut self, job: JobId, fence: i64) {
+        let (id, fence) = (self.bind(job.0), self.bind(fence));
+        self.guard(
+            "lay_to_rest",
+            &format!(
+                "update jobs set state = 'done' where job_id = {id} and fence = {fence} and state || '' = 'dead' and {{after}} returning 1"
+            ),
+        );
     }
 
     /// Guard: a dead job has another life.
