@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::patience::ANSWER_TIMEOUT;
+use crate::token::random;
 
 /// How often a request for which a connection is opened looks for one that somebody else has given back.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -24,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const IDLE_MAX: Duration = Duration::from_mins(10);
 /// One that is older is closed: its process at the server has grown by then. Source: sqlx.
 const AGE_MAX: Duration = Duration::from_mins(30);
+/// By so much sooner at most, by chance: those that were opened together are not all opened anew in one moment, when everybody would wait.
+const AGE_SPREAD: Duration = Duration::from_mins(15);
 
 /// The connections of one process.
 #[derive(Debug)]
@@ -116,7 +119,7 @@ impl Connections {
     /// Asks all that are idle whether they are well: one was found dead, and they have waited beside it.
     pub(super) fn distrust(self: &Arc<Self>) {
         let kept = std::mem::take(&mut *self.lock());
-        let others = std::iter::from_fn(|| self.pool.try_acquire()).map(|connection| (connection, Instant::now()));
+        let others = std::iter::from_fn(|| self.pool.try_acquire()).map(|connection| (connection, age_from()));
         let idle: Vec<_> = kept.into_iter().map(|kept| (kept.connection, kept.opened)).chain(others).collect();
         for (connection, opened) in idle {
             self.examine(connection, opened, None, ANSWER_TIMEOUT);
@@ -169,7 +172,7 @@ impl Connections {
             }
             kept.close();
         }
-        self.pool.try_acquire().map(|connection| (connection, Instant::now()))
+        self.pool.try_acquire().map(|connection| (connection, age_from()))
     }
 
     async fn opened(&self) -> sqlx::Result<(PoolConnection<Postgres>, Instant)> {
@@ -186,7 +189,7 @@ impl Connections {
             }
         };
         tokio::select! {
-            opened = opened => opened.map(|connection| (connection, Instant::now())),
+            opened = opened => opened.map(|connection| (connection, age_from())),
             next = given_back => Ok(next),
         }
     }
@@ -285,8 +288,30 @@ impl Drop for Lease {
     }
 }
 
+/// From when on the age of a connection counts that was just opened.
+fn age_from() -> Instant {
+    let chance = f64::from(u16::from_be_bytes(random())) / f64::from(u16::MAX);
+    let now = Instant::now();
+    now.checked_sub(AGE_SPREAD.mul_f64(chance)).unwrap_or(now)
+}
+
 /// Whether the server ends a connection with this error.
 fn is_end(error: &dyn DatabaseError) -> bool {
     let severity = error.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
     severity.is_none_or(|severity| matches!(severity, PgSeverity::Fatal | PgSeverity::Panic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Breaks when `core/src/store/db/connections.rs`: `AGE_SPREAD.mul_f64(chance)` → `AGE_SPREAD.mul_f64(0.0 * chance)`.
+    #[test]
+    fn connections_that_are_opened_together_do_not_age_together() {
+        let ages: Vec<Duration> = (0..100).map(|_| age_from().elapsed()).collect();
+        assert!(ages.iter().all(|age| *age < AGE_SPREAD + Duration::from_secs(1)), "{ages:?}");
+        let minutes: std::collections::HashSet<_> = ages.iter().map(|age| age.as_secs() / 60).collect();
+        // A machine that has just started has no such past.
+        assert!(minutes.len() > 5 || Instant::now().checked_sub(AGE_SPREAD).is_none(), "{minutes:?}");
+    }
 }
