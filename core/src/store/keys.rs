@@ -187,6 +187,9 @@ pub async fn ensure(db: &Db, roots: &RootRing) -> Result<(), KeyError> {
     .fetch_all(db)
     .await
     .map_err(StoreError::from)?;
+    if missing.is_empty() {
+        return Ok(());
+    }
     for purpose in missing {
         let fresh = Fresh::new(&purpose, roots)?;
         sqlx::query!(

@@ -48,6 +48,11 @@ impl Email {
         })
     }
 
+    /// A domain as it stands in an address; `None` where no address can have it.
+    pub fn domain_of(text: &str) -> Option<String> {
+        Self::parse(&format!("a@{text}")).ok().map(|email| email.domain().to_owned())
+    }
+
     /// Where mails go, as the person wrote it.
     pub fn as_str(&self) -> &str {
         &self.display

@@ -30,11 +30,11 @@ impl Doorbook {
         context: &Context,
     ) -> Result<DomainPage, Refusal> {
         let fault = |field, message| Refusal::Invalid(vec![FieldFault::new(field, "invalid", message)]);
-        let address = Email::parse(&format!("a@{domain}"));
-        let address = address.map_err(|_| fault("email_domain", "must be a domain such as example.com"))?;
+        let domain = Email::domain_of(domain);
+        let domain = domain.ok_or_else(|| fault("email_domain", "must be a domain such as example.com"))?;
         let holds = |view: &AccountView| {
-            let domain = view.email.as_deref().and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
-            domain == Some(address.domain())
+            let held = view.email.as_deref().and_then(|email| email.rsplit_once('@')).map(|(_, domain)| domain);
+            held == Some(&*domain)
                 && filter.status.is_none_or(|status| view.status == status)
                 && filter.role.is_none_or(|role| view.roles.contains(&role))
         };
@@ -42,7 +42,7 @@ impl Doorbook {
             let found = self.search_accounts(caller, filter, None, 1, context).await?;
             return Ok(DomainPage { accounts: found.into_iter().filter(holds).collect(), next: None });
         }
-        self.note_search(caller, filter, Some(address.domain()), context).await?;
+        self.note_search(caller, filter, Some(&domain), context).await?;
         let before = match before {
             None => i64::MAX,
             Some(event) => {
@@ -50,7 +50,7 @@ impl Doorbook {
                 position.ok_or_else(|| fault("before", "is not from a page of this search"))?
             }
         };
-        let term = self.vault.search_key(&self.db).await?.term(Field::EmailDomain, address.domain());
+        let term = self.vault.search_key(&self.db).await?.term(Field::EmailDomain, &domain);
         let Holders { found, next } = search::of_domain(&self.db, term, before, i64::from(limit.max(1))).await?;
         let views = self.accounts_of_ids(caller, &found).await?;
         Ok(DomainPage { accounts: views.into_iter().filter(holds).collect(), next })

@@ -60,7 +60,7 @@ impl Filter {
             self.severity.filter(|level| *level > Severity::Info).map(|it| (Field::Severity, it.as_str().to_owned())),
             self.address.map(|address| (Field::Address, address.to_canonical().to_string())),
             self.network.map(|address| (Field::Network, terms::network(address.to_canonical()).to_string())),
-            self.email_domain.as_deref().and_then(domain).map(|domain| (Field::EmailDomain, domain)),
+            self.email_domain.as_deref().and_then(Email::domain_of).map(|domain| (Field::EmailDomain, domain)),
         ]
         .into_iter()
         .flatten()
@@ -91,7 +91,7 @@ impl Filter {
         if self.email_domain.as_ref().is_some_and(|domain| domain.chars().count() > DOMAIN_MAX) {
             return Err(fault("email_domain", format!("must hold at most {DOMAIN_MAX} characters")));
         }
-        if self.email_domain.as_deref().is_some_and(|text| domain(text).is_none()) {
+        if self.email_domain.as_deref().is_some_and(|text| Email::domain_of(text).is_none()) {
             return Err(fault("email_domain", "must be a domain such as example.com".to_owned()));
         }
         Ok(())
@@ -105,11 +105,6 @@ impl Filter {
     fn holds(&self, at: Timestamp) -> bool {
         self.from.is_none_or(|from| at >= from) && self.to.is_none_or(|to| at < to)
     }
-}
-
-/// As it stands in an address of that domain; `None` where no address can have it.
-fn domain(text: &str) -> Option<String> {
-    Email::parse(&format!("a@{text}")).ok().map(|email| email.domain().to_owned())
 }
 
 /// An event as auditors and admins see it.
